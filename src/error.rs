@@ -1,0 +1,323 @@
+//! The one error type of tare: what went wrong, where in config.json, in the kernel's words, what to do.
+//!
+//! World: plan and parent; the child reports a `wire::Fault`, which the parent turns into an `Error`.
+//! Promises: `Display` is one line; the words that engines match (lower case errno texts,
+//! "does not exist", "container not running") are kept as runc writes them.
+
+use std::fmt;
+
+/// Result with tare's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What sort of failure it is; decides nothing but is shown in JSON logs as `kind`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// A value of the caller (config.json, process.json, command line) cannot be accepted.
+    InvalidConfig,
+    /// The request is valid, but this kernel, host or version of tare cannot do it.
+    Unsupported,
+    /// The container or a file that was named is not there.
+    NotFound,
+    /// The container id is taken.
+    Exists,
+    /// The container is not in a state in which the command makes sense.
+    WrongStatus,
+    /// The caller lacks a privilege.
+    Denied,
+    /// The kernel or a service refused or failed.
+    System,
+    /// A hook failed.
+    Hook,
+    /// A defect in tare.
+    Internal,
+}
+
+impl ErrorKind {
+    /// The word for JSON logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InvalidConfig => "invalid-config",
+            Self::Unsupported => "unsupported",
+            Self::NotFound => "not-found",
+            Self::Exists => "exists",
+            Self::WrongStatus => "wrong-status",
+            Self::Denied => "denied",
+            Self::System => "system",
+            Self::Hook => "hook",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    kind: ErrorKind,
+    at: Option<String>,
+    /// Outermost first.
+    what: Vec<String>,
+    errno: Option<i32>,
+    detail: Option<String>,
+    hint: Option<String>,
+}
+
+/// A failure, ready to be shown as one line.
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+impl Error {
+    /// An error of `kind`; `what` names the noun and the action, in lower case, without "failed to".
+    pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
+        Self(Box::new(Inner { kind, at: None, what: vec![what.into()], errno: None, detail: None, hint: None }))
+    }
+
+    /// A value in config.json that cannot be accepted; `at` is its JSON path, `mounts[3].options[1]`.
+    pub fn invalid(at: impl Into<String>, what: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidConfig, what).at(at)
+    }
+
+    /// A request that is valid but cannot be done here.
+    pub fn unsupported(at: impl Into<String>, what: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unsupported, what).at(at)
+    }
+
+    /// A failed system call.
+    pub fn system(what: impl Into<String>, errno: impl Errno) -> Self {
+        Self::new(ErrorKind::System, what).errno(errno)
+    }
+
+    /// Names the JSON path of the value at fault; the innermost name wins.
+    #[must_use]
+    pub fn at(mut self, at: impl Into<String>) -> Self {
+        if self.0.at.is_none() {
+            self.0.at = Some(at.into());
+        }
+        self
+    }
+
+    /// Adds the kernel's error number.
+    #[must_use]
+    pub fn errno(mut self, errno: impl Errno) -> Self {
+        self.0.errno = Some(errno.raw());
+        self
+    }
+
+    /// Adds the kernel's or a helper's own text.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        if !detail.is_empty() {
+            self.0.detail = Some(detail);
+        }
+        self
+    }
+
+    /// Adds what the user can do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Puts an outer phrase in front: the thing that was being done.
+    #[must_use]
+    pub fn context(mut self, what: impl Into<String>) -> Self {
+        self.0.what.insert(0, what.into());
+        self
+    }
+
+    /// The sort of failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The JSON path in config.json, when one is known.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        self.0.at.as_deref()
+    }
+
+    /// The kernel's error number, when there is one.
+    #[must_use]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        self.0.errno
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.0;
+        if let Some(at) = &inner.at {
+            write!(f, "{}: ", OneLine(at))?;
+        }
+        for (i, what) in inner.what.iter().enumerate() {
+            if i > 0 {
+                f.write_str(": ")?;
+            }
+            write!(f, "{}", OneLine(what))?;
+        }
+        if let Some(errno) = inner.errno {
+            write!(f, ": {}", errno_text(errno))?;
+        }
+        if let Some(detail) = &inner.detail {
+            write!(f, " ({})", OneLine(detail.trim()))?;
+        }
+        if let Some(hint) = &inner.hint {
+            write!(f, "; {}", OneLine(hint))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Shows text of others on one line: control characters are escaped.
+struct OneLine<'a>(&'a str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            if c.is_control() {
+                write!(f, "{}", c.escape_default())?;
+            } else {
+                fmt::Write::write_char(f, c)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The kernel's words for an error number, in lower case as Go programs print them (engines match them).
+#[must_use]
+pub fn errno_text(errno: i32) -> String {
+    let text = nix::errno::Errno::from_raw(errno).desc();
+    let mut chars = text.chars();
+    match chars.next() {
+        // An abbreviation ("RFS specific error") stays as it is.
+        Some(first) if !text.chars().nth(1).is_some_and(char::is_uppercase) => {
+            first.to_lowercase().chain(chars).collect()
+        }
+        _ => text.to_string(),
+    }
+}
+
+/// Anything that carries a kernel error number.
+pub trait Errno {
+    /// The error number, positive.
+    fn raw(self) -> i32;
+}
+
+impl Errno for i32 {
+    fn raw(self) -> i32 {
+        self
+    }
+}
+
+impl Errno for nix::errno::Errno {
+    fn raw(self) -> i32 {
+        self as i32
+    }
+}
+
+impl Errno for rustix::io::Errno {
+    fn raw(self) -> i32 {
+        self.raw_os_error()
+    }
+}
+
+impl Errno for std::io::Error {
+    fn raw(self) -> i32 {
+        self.raw_os_error().unwrap_or(libc::EIO)
+    }
+}
+
+/// Adds to a failed system call what was being done.
+pub trait Context<T> {
+    /// The phrase is made only when there is an error.
+    ///
+    /// # Errors
+    /// The error given, as [`ErrorKind::System`].
+    fn context<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T>;
+}
+
+impl<T, E: Errno> Context<T> for std::result::Result<T, E> {
+    fn context<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|errno| Error::system(what(), errno))
+    }
+}
+
+impl<T> Context<T> for Result<T> {
+    fn context<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T> {
+        self.map_err(|error| error.context(what()))
+    }
+}
+
+/// The known word nearest to `word`, for "did you mean": at most two edits away (one for short words).
+#[must_use]
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = if word.len() <= 4 { 1 } else { 2 };
+    known
+        .into_iter()
+        .map(|candidate| (edit_distance(word, candidate), candidate))
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Edits (insert, delete, replace, swap of neighbours) from `a` to `b`.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for (i, row) in rows.iter_mut().enumerate() {
+        row[0] = i;
+    }
+    rows[0] = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        for j in 1..=b.len() {
+            let replace = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut best = replace.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            rows[i][j] = best;
+        }
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_path_cause_kernel_words_and_remedy_on_one_line() {
+        let error = Error::invalid("mounts[3].options[1]", "unknown mount option \"nosiud\"\n")
+            .errno(libc::EINVAL)
+            .detail("tmpfs: Unknown parameter 'nosiud'\n")
+            .hint("did you mean \"nosuid\"?")
+            .context("mount tmpfs on /dev/shm");
+        assert_eq!(
+            error.to_string(),
+            "mounts[3].options[1]: mount tmpfs on /dev/shm: unknown mount option \"nosiud\"\\n: invalid argument \
+             (tmpfs: Unknown parameter 'nosiud'); did you mean \"nosuid\"?"
+        );
+    }
+
+    #[test]
+    fn kernel_words_are_the_ones_engines_match() {
+        assert_eq!(errno_text(libc::ENOENT), "no such file or directory");
+        assert_eq!(errno_text(libc::EACCES), "permission denied");
+        assert_eq!(errno_text(libc::EPERM), "operation not permitted");
+        assert_eq!(errno_text(libc::ESRCH), "no such process");
+        assert_eq!(errno_text(libc::EISDIR), "is a directory");
+        assert_eq!(errno_text(libc::ENOTDIR), "not a directory");
+    }
+
+    #[test]
+    fn nearest_word() {
+        assert_eq!(nearest("nosiud", ["nosuid", "nodev"]), Some("nosuid"));
+        assert_eq!(nearest("pdi", ["pid", "network"]), Some("pid"));
+        assert_eq!(nearest("entirely", ["pid", "network"]), None);
+    }
+}

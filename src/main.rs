@@ -1,0 +1,2 @@
+//! Entry: parse, dispatch, print one error line, exit code.
+fn main() {}

@@ -1,0 +1,28 @@
+//! System calls that neither nix nor rustix wraps: the only unsafe code of tare.
+//!
+//! World: all. Promises: one block, one call; nothing here knows OCI; no function allocates, so that
+//! the child may call every one of them. Errors are `rustix::io::Errno`.
+#![allow(unsafe_code, reason = "this folder is the place for it")]
+
+pub mod bpf;
+pub mod clone;
+pub mod credentials;
+pub mod descriptors;
+pub mod exec;
+pub mod interface;
+pub mod keyring;
+pub mod mount;
+pub mod process_attributes;
+pub mod pty;
+pub mod scheduling;
+pub mod seccomp;
+
+use rustix::io::Errno;
+
+/// The result of `libc::syscall`-like calls: -1 means errno.
+fn check(value: libc::c_long) -> Result<libc::c_long, Errno> {
+    if value >= 0 {
+        return Ok(value);
+    }
+    Err(Errno::from_raw_os_error(nix::errno::Errno::last_raw()))
+}

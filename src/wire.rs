@@ -1,0 +1,324 @@
+//! What the child and the parent say to each other: fixed-size packets on a SOCK_SEQPACKET pair.
+//!
+//! World: both; therefore child rules (no allocation, no formatting).
+//! The child sends, in this order: `MapMe` (only with a new user namespace), `Barrier` (only with hooks),
+//! then `Ready` (it waits on the start gate) or nothing at all but end-of-file (the program was executed).
+//! `Failed` may come at any time and is the last packet. The parent answers `MapMe` and `Barrier` with one byte.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+
+/// Bytes of kernel text that a [`Fault`] carries at the most.
+pub const TEXT: usize = 200;
+
+macro_rules! steps {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// The named steps of the child; one vocabulary for order, error text, trace and benchmark labels.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u16)]
+        pub enum Step { $($(#[$doc])* $name,)* }
+
+        impl Step {
+            /// The phrase for error lines: verb and noun.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The step with this number, if there is one.
+            #[must_use]
+            pub fn from_number(number: u16) -> Option<Self> {
+                const ALL: &[Step] = &[$(Step::$name,)*];
+                ALL.get(usize::from(number)).copied()
+            }
+        }
+    };
+}
+
+steps! {
+    /// A joined namespace, `index` in linux.namespaces.
+    JoinNamespace = "join namespace",
+    /// A new time namespace and its offsets.
+    TimeNamespace = "set the time offsets",
+    /// The clone3 of init.
+    Clone = "create the process with clone3",
+    /// Parent death signal, session, signal mask.
+    Session = "start the session",
+    /// Wait for the id mappings.
+    IdMappings = "wait for the id mappings",
+    /// Become root of the user namespace.
+    BecomeRoot = "become root of the user namespace",
+    /// sethostname.
+    Hostname = "set the hostname",
+    /// setdomainname.
+    Domainname = "set the domainname",
+    /// Loopback up.
+    Loopback = "bring up the loopback interface",
+    /// Session keyring.
+    Keyring = "join a session keyring",
+    /// Propagation of the host's tree.
+    Propagation = "set the mount propagation",
+    /// The rootfs itself.
+    Rootfs = "attach the rootfs",
+    /// Mount number `index`: its target is resolved or made.
+    MountTarget = "resolve the mount destination",
+    /// Mount number `index`.
+    Mount = "mount",
+    /// Attributes of mount number `index`.
+    MountAttributes = "set the mount attributes",
+    /// Propagation of mount number `index`.
+    MountPropagation = "set the mount propagation",
+    /// tmpcopyup of mount number `index`.
+    CopyUp = "copy the files below the tmpfs",
+    /// The /dev directory.
+    DevDirectory = "open /dev",
+    /// Device number `index`.
+    Device = "create the device",
+    /// Default link number `index` in /dev.
+    DevLink = "create the link in /dev",
+    /// Pty.
+    Terminal = "set up the terminal",
+    /// /dev/console.
+    Console = "bind the terminal on /dev/console",
+    /// Hooks run by the parent meanwhile.
+    Hooks = "wait for the hooks",
+    /// pivot_root.
+    PivotRoot = "pivot_root",
+    /// Old root.
+    DetachOldRoot = "detach the old root",
+    /// Read-only rootfs.
+    ReadonlyRootfs = "make the rootfs read-only",
+    /// Propagation of the final root.
+    RootPropagation = "set the propagation of the rootfs",
+    /// Sysctl number `index`.
+    Sysctl = "write the sysctl",
+    /// Masked path number `index`.
+    MaskedPath = "mask the path",
+    /// Read-only path number `index`.
+    ReadonlyPath = "make the path read-only",
+    /// A private procfs.
+    PrivateProc = "open a private procfs",
+    /// oom_score_adj.
+    OomScoreAdj = "write oom_score_adj",
+    /// Rlimit number `index`.
+    Rlimit = "set the rlimit",
+    /// sched_setattr.
+    Scheduler = "set the scheduler",
+    /// ioprio_set.
+    IoPriority = "set the io priority",
+    /// set_mempolicy.
+    MemoryPolicy = "set the memory policy",
+    /// personality.
+    Personality = "set the personality",
+    /// sched_setaffinity.
+    CpuAffinity = "set the cpu affinity",
+    /// LSM labels.
+    Label = "set the security label",
+    /// chdir to process.cwd.
+    WorkingDirectory = "change to the working directory",
+    /// fchown of stdio.
+    StdioOwner = "change the owner of stdio",
+    /// no_new_privs.
+    NoNewPrivileges = "set no_new_privs",
+    /// seccomp filter.
+    Seccomp = "install the seccomp filter",
+    /// Hand the notify descriptor over.
+    SeccompNotify = "send the seccomp notify descriptor",
+    /// Bounding set.
+    BoundingCapabilities = "drop capabilities from the bounding set",
+    /// setgroups.
+    Groups = "set the groups",
+    /// setresgid.
+    Gid = "set the gid",
+    /// setresuid.
+    Uid = "set the uid",
+    /// capset.
+    Capabilities = "set the capabilities",
+    /// Ambient set.
+    AmbientCapabilities = "raise the ambient capabilities",
+    /// Read back of ids and capabilities.
+    VerifyCredentials = "verify the credentials",
+    /// The program is looked up; `index` is 0.
+    FindProgram = "find the program",
+    /// close_range.
+    CloseDescriptors = "close the inherited descriptors",
+    /// The start gate.
+    StartGate = "wait on the start gate",
+    /// execve.
+    Exec = "execute the program",
+}
+
+/// A failed step of the child.
+#[derive(Clone, Copy)]
+pub struct Fault {
+    /// Which step.
+    pub step: Step,
+    /// Which element of the plan's list, 0 where there is no list.
+    pub index: u32,
+    /// The kernel's error number.
+    pub errno: i32,
+    /// The kernel's own message (fs context), or a path.
+    pub text: [u8; TEXT],
+    /// Bytes used of `text`.
+    pub text_len: u16,
+}
+
+impl Fault {
+    /// A fault without text.
+    #[must_use]
+    pub fn new(step: Step, index: usize, errno: Errno) -> Self {
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        Self { step, index, errno: errno.raw_os_error(), text: [0; TEXT], text_len: 0 }
+    }
+
+    /// The same with (the beginning of) a text.
+    #[must_use]
+    pub fn text(mut self, text: &[u8]) -> Self {
+        let len = text.len().min(TEXT);
+        self.text[..len].copy_from_slice(&text[..len]);
+        self.text_len = u16::try_from(len).unwrap_or(0);
+        self
+    }
+}
+
+/// What a step of the child returns.
+pub type Done<T = ()> = Result<T, Fault>;
+
+/// Names the step (and the element) of a failed system call.
+pub trait At<T> {
+    /// For a step without a list.
+    ///
+    /// # Errors
+    /// The system call's error as a [`Fault`].
+    fn at(self, step: Step) -> Done<T>;
+    /// For element `index` of a step.
+    ///
+    /// # Errors
+    /// The system call's error as a [`Fault`].
+    fn at_index(self, step: Step, index: usize) -> Done<T>;
+}
+
+impl<T> At<T> for Result<T, Errno> {
+    fn at(self, step: Step) -> Done<T> {
+        self.map_err(|errno| Fault::new(step, 0, errno))
+    }
+    fn at_index(self, step: Step, index: usize) -> Done<T> {
+        self.map_err(|errno| Fault::new(step, index, errno))
+    }
+}
+
+impl<T> At<T> for Result<T, nix::errno::Errno> {
+    fn at(self, step: Step) -> Done<T> {
+        self.map_err(|errno| Fault::new(step, 0, Errno::from_raw_os_error(errno as i32)))
+    }
+    fn at_index(self, step: Step, index: usize) -> Done<T> {
+        self.map_err(|errno| Fault::new(step, index, Errno::from_raw_os_error(errno as i32)))
+    }
+}
+
+/// A packet of the child.
+#[derive(Clone, Copy)]
+#[allow(clippy::large_enum_variant, reason = "lives on the stack for one send")]
+pub enum Packet {
+    /// Please write my id mappings, then send one byte.
+    MapMe,
+    /// Please run the hooks of this point, then send one byte; numbered from 0.
+    Barrier(u8),
+    /// I wait on the start gate.
+    Ready,
+    /// A step failed; I am about to exit.
+    Failed(Fault),
+}
+
+const LEN: usize = 12 + TEXT;
+
+impl Packet {
+    fn encode(&self) -> [u8; LEN] {
+        let mut bytes = [0; LEN];
+        match self {
+            Self::MapMe => bytes[0] = 1,
+            Self::Barrier(number) => {
+                bytes[0] = 2;
+                bytes[1] = *number;
+            }
+            Self::Ready => bytes[0] = 3,
+            Self::Failed(fault) => {
+                bytes[0] = 4;
+                bytes[2..4].copy_from_slice(&(fault.step as u16).to_ne_bytes());
+                bytes[4..8].copy_from_slice(&fault.index.to_ne_bytes());
+                bytes[8..12].copy_from_slice(&fault.errno.to_ne_bytes());
+                bytes[12..].copy_from_slice(&fault.text);
+            }
+        }
+        bytes
+    }
+
+    fn decode(bytes: &[u8; LEN]) -> Option<Self> {
+        let word = |at: usize| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
+        match bytes[0] {
+            1 => Some(Self::MapMe),
+            2 => Some(Self::Barrier(bytes[1])),
+            3 => Some(Self::Ready),
+            4 => {
+                let step = Step::from_number(u16::from_ne_bytes([bytes[2], bytes[3]]))?;
+                let errno = Errno::from_raw_os_error(i32::from_ne_bytes(word(8)));
+                let text = &bytes[12..];
+                let used = text.iter().position(|byte| *byte == 0).unwrap_or(TEXT);
+                let mut fault = Fault::new(step, 0, errno).text(&text[..used]);
+                fault.index = u32::from_ne_bytes(word(4));
+                Some(Self::Failed(fault))
+            }
+            _ => None,
+        }
+    }
+
+    /// Sends the packet.
+    ///
+    /// # Errors
+    /// send(2); EPIPE when the parent is gone.
+    pub fn send(&self, socket: BorrowedFd<'_>) -> Result<(), Errno> {
+        let bytes = self.encode();
+        rustix::net::send(socket, &bytes, rustix::net::SendFlags::NOSIGNAL).map(drop)
+    }
+
+    /// Receives a packet; `None` at end-of-file: the program was executed or the child died.
+    ///
+    /// # Errors
+    /// recv(2); EPROTO for a packet that is none of ours.
+    pub fn receive(socket: BorrowedFd<'_>) -> Result<Option<Self>, Errno> {
+        let mut bytes = [0; LEN];
+        let received =
+            rustix::io::retry_on_intr(|| rustix::net::recv(socket, &mut bytes[..], rustix::net::RecvFlags::empty()));
+        match received {
+            Ok((0, _)) | Err(Errno::CONNRESET) => Ok(None),
+            Ok((LEN, _)) => Self::decode(&bytes).map(Some).ok_or(Errno::PROTO),
+            Ok(_) => Err(Errno::PROTO),
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_survives_the_wire() {
+        let fault = Fault::new(Step::Mount, 7, Errno::INVAL).text(b"tmpfs: Bad value for 'size'");
+        let Some(Packet::Failed(back)) = Packet::decode(&Packet::Failed(fault).encode()) else { panic!("not a fault") };
+        assert_eq!((back.step, back.index, back.errno), (Step::Mount, 7, libc::EINVAL));
+        assert_eq!(&back.text[..usize::from(back.text_len)], b"tmpfs: Bad value for 'size'");
+    }
+
+    #[test]
+    fn garbage_is_refused() {
+        let mut bytes = [0; LEN];
+        bytes[0] = 9;
+        assert!(Packet::decode(&bytes).is_none());
+        bytes[0] = 4;
+        bytes[2] = 0xff;
+        bytes[3] = 0xff;
+        assert!(Packet::decode(&bytes).is_none());
+    }
+}
