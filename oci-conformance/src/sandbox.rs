@@ -24,13 +24,15 @@ use nix::sys::wait::{WaitStatus, wait};
 
 use crate::arguments::Job;
 use crate::host::load;
-use crate::subtree::{CGROUP, Subtree, enter, offer_controllers};
+use crate::subtree::{Subtree, enter, offer_controllers};
 
 /// Exit code of `sandbox` when the program was still running at its time limit.
 pub const LATE: i32 = 124;
 /// Exit code of `sandbox` and `inside` when they could not do their part.
 pub const BROKEN: i32 = 125;
 
+/// Where the programs expect cgroup2.
+const CGROUP: &str = "/sys/fs/cgroup";
 /// Directory for temporary files inside, on the /run that only the program sees.
 const TMPDIR: &str = "/run/tmp";
 
@@ -60,9 +62,7 @@ pub fn sandbox(job: &Job, limit: Duration) -> io::Result<i32> {
 pub fn inside(job: &Job, subtree: &str) -> io::Result<i32> {
     set_pdeathsig(Signal::SIGKILL)?;
     enter(subtree)?;
-    unshare(CloneFlags::CLONE_NEWCGROUP | CloneFlags::CLONE_NEWNS)?;
-    umount2(CGROUP, MntFlags::MNT_DETACH)?;
-    mount_fresh("cgroup2", CGROUP)?;
+    mount_own_cgroups()?;
     // A process in the subtree's root would stand in the way of a runtime that enables
     // controllers there (no internal processes).
     let leaf = format!("{CGROUP}/leaf");
@@ -98,12 +98,19 @@ fn pausing(runtime: &str) -> io::Result<String> {
     Ok(SCRIPT.to_owned())
 }
 
-/// A private mount namespace whose /sys/fs/cgroup is cgroup2 alone.
+/// A mount namespace from which nothing reaches the machine's own.
 fn private_mounts() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
-    // MNT_DETACH takes the v1 hierarchies below it along, in this namespace only.
+    Ok(mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?)
+}
+
+/// Leaves cgroup2 alone on /sys/fs/cgroup, with the subtree as its top.
+fn mount_own_cgroups() -> io::Result<()> {
+    // Only in the new cgroup namespace: from the first one, a mount would change the options
+    // of the machine's own cgroup2 (nsdelegate, memory_recursiveprot), which are global.
+    unshare(CloneFlags::CLONE_NEWCGROUP | CloneFlags::CLONE_NEWNS)?;
+    // MNT_DETACH takes the v1 hierarchies below it along.
     umount2(CGROUP, MntFlags::MNT_DETACH)?;
     mount_fresh("cgroup2", CGROUP)
 }

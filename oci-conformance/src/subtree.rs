@@ -9,10 +9,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-/// Where the programs expect cgroup2.
-pub const CGROUP: &str = "/sys/fs/cgroup";
-
-/// A cgroup directly below the top of the mounted hierarchy.
+/// A cgroup directly below the top of the cgroup2 hierarchy, wherever the machine has it.
 pub struct Subtree {
     /// The top; held open, so that it is reached when another mount covers it.
     top: fs::File,
@@ -23,12 +20,13 @@ impl Subtree {
     /// Makes the cgroup, empty, and offers it every controller that the machine has in cgroup2.
     ///
     /// # Errors
-    /// The cgroup cannot be made.
+    /// The cgroup cannot be made, or cgroup2 is mounted nowhere.
     pub fn make(program: &Path) -> io::Result<Subtree> {
-        offer_controllers(Path::new(CGROUP));
+        let top = cgroup2_mount()?;
+        offer_controllers(Path::new(&top));
         let stem = program.file_stem().unwrap_or_default().to_string_lossy();
         let name = format!("oci-conformance-{}-{stem}", std::process::id());
-        let subtree = Subtree { top: fs::File::open(CGROUP)?, name };
+        let subtree = Subtree { top: fs::File::open(top)?, name };
         fs::create_dir(subtree.path())?;
         Ok(subtree)
     }
@@ -49,6 +47,18 @@ impl Subtree {
             thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// Mount point of cgroup2: /sys/fs/cgroup, or /sys/fs/cgroup/unified on a hybrid machine.
+fn cgroup2_mount() -> io::Result<String> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let found = mounts.lines().find_map(|line| {
+        let (place, kind) = line.split_once(" - ")?;
+        let mut fields = place.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        (kind.starts_with("cgroup2 ") && root == "/").then(|| point.to_owned())
+    });
+    found.ok_or_else(|| io::Error::other("cgroup2 is mounted nowhere on this machine"))
 }
 
 /// Moves this process into a cgroup.
