@@ -19,7 +19,6 @@ import bundle
 WORK = Path("/run/bench")  # on the private world's own tmpfs
 CGROUPS = Path("/sys/fs/cgroup")
 ROOTFS = WORK / "rootfs"
-FILTER = Path(__file__).resolve().parent / "docker-seccomp.bpf"
 WARM_UP = 2
 # Memory is measured with several containers at once: with one alone the pages
 # of the program's file would count as its own.
@@ -62,9 +61,10 @@ class Parallel(NamedTuple):
 class Bench:
     """One private world with its bundles, in which runtimes are measured."""
 
-    def __init__(self, runtimes, launcher, group, errors):
+    def __init__(self, runtimes, launcher, program, group, errors):
         self.runtimes = runtimes
         self.launcher = launcher
+        self.program = program  # the floor's seccomp filter
         self.group = group
         self.errors = errors
         bundle.make_rootfs(ROOTFS)
@@ -79,7 +79,7 @@ class Bench:
             "FLOOR_ROOTFS": str(ROOTFS),
             "FLOOR_CGROUP": f"{CGROUPS}/{self.group}",
             "FLOOR_ARGS": " ".join(arguments),
-            "FLOOR_FILTER": str(FILTER),
+            "FLOOR_FILTER": str(self.program),
         }
 
     def bundle(self, kind, name, arguments, directory=None):

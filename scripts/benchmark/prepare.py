@@ -1,12 +1,15 @@
-"""What must be there before anything can be measured: packages, the two C
-programs, and a private world in which every runtime sees a pure cgroup v2 host.
+"""What must be there before anything can be measured: packages, the C programs
+and the seccomp program, and a private world in which every runtime sees a pure cgroup v2 host.
 """
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import seccomp
 
 HERE = Path(__file__).resolve().parent
 
@@ -27,11 +30,18 @@ PREREQUISITES = {
 FLOOR_SOURCES = ["floor.c", "floor_child.c", "floor_plans.c"]
 
 # The new mount namespace is private, so nothing of this reaches the host; the
-# new pid namespace ends whatever a broken runtime leaves behind.
+# new pid namespace ends whatever a broken runtime leaves behind. The host's
+# cgroup2 mount is bound, not mounted anew: a new mount from the first cgroup
+# namespace would reset nsdelegate and its like for the whole host.
 PRIVATE_WORLD = """
-umount -R -l /sys/fs/cgroup
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
+cgroup2=$(findmnt -nro TARGET -t cgroup2 | head -n 1)
+[ -n "$cgroup2" ] || { echo "bench: no cgroup2 is mounted on this host" >&2; exit 1; }
 mount -t tmpfs -o mode=755 tmpfs /run
+mkdir /run/cgroup2
+mount --bind "$cgroup2" /run/cgroup2
+umount -R -l /sys/fs/cgroup
+mount --move /run/cgroup2 /sys/fs/cgroup
+rmdir /run/cgroup2
 mkdir "/sys/fs/cgroup/$BENCH_GROUP"
 set +e
 "$@"
@@ -43,6 +53,8 @@ exit $status
 
 
 def install_prerequisites():
+    if platform.machine() != "x86_64":
+        sys.exit("bench: the docker bundle's seccomp profile is that of x86_64")
     missing = [package for program, package in PREREQUISITES.items() if not shutil.which(program)]
     if not missing:
         return
@@ -70,9 +82,10 @@ def compile_program(target, sources):
 
 
 def build_tools(directory):
-    """Return the paths of the floor and of the launcher."""
+    """Return the paths of the floor, of its seccomp program and of the launcher."""
+    program = seccomp.write_filter(directory / "docker-seccomp.bpf")
     floor = compile_program(directory / "floor", FLOOR_SOURCES)
-    return floor, compile_program(directory / "launch", ["launch.c"])
+    return floor, program, compile_program(directory / "launch", ["launch.c"])
 
 
 def enter_private_world():
