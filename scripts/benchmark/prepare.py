@@ -42,12 +42,17 @@ mount --bind "$cgroup2" /run/cgroup2
 umount -R -l /sys/fs/cgroup
 mount --move /run/cgroup2 /sys/fs/cgroup
 rmdir /run/cgroup2
-mkdir "/sys/fs/cgroup/$BENCH_GROUP"
+group=/sys/fs/cgroup/$BENCH_GROUP
+mkdir "$group"
 set +e
+trap : INT TERM # an interrupted run is cleared away as well
 "$@"
 status=$?
-# A cgroup that is still in use dies with its processes; its directory is removed from the deepest up.
-find "/sys/fs/cgroup/$BENCH_GROUP" -depth -type d -exec rmdir {} +
+echo 1 > "$group/cgroup.kill"
+for try in 1 2 3 4 5; do
+    find "$group" -depth -type d -exec rmdir {} + && break
+    sleep 0.2 # until what was killed has been reaped
+done 2> /dev/null
 exit $status
 """
 
