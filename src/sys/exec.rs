@@ -1,1 +1,55 @@
-//! (to come)
+//! execve(2) on pointer arrays that were prepared beforehand.
+//!
+//! World: [`Strings`] is built while planning (that allocates); [`execute`] is for the child.
+
+use std::ffi::{CStr, CString, c_char};
+
+use rustix::io::Errno;
+
+/// Strings together with the NULL-terminated pointer array that execve wants.
+#[derive(Debug)]
+pub struct Strings {
+    /// Never changed without `pointers`: these point into the heap buffers of these.
+    strings: Vec<CString>,
+    /// One per string, then NULL.
+    pointers: Vec<*const c_char>,
+}
+
+impl Strings {
+    /// Takes the strings over.
+    #[must_use]
+    pub fn new(strings: Vec<CString>) -> Self {
+        let pointers = strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect();
+        Self { strings, pointers }
+    }
+
+    /// The strings.
+    #[must_use]
+    pub fn as_slice(&self) -> &[CString] {
+        &self.strings
+    }
+
+    /// Adds one at the end.
+    pub fn push(&mut self, string: CString) {
+        self.pointers.pop();
+        self.pointers.extend([string.as_ptr(), std::ptr::null()]);
+        self.strings.push(string);
+    }
+
+    /// The array for execve: as many pointers as strings, then NULL; valid while `self` is not changed.
+    #[must_use]
+    pub fn as_ptr(&self) -> *const *const c_char {
+        self.pointers.as_ptr()
+    }
+}
+
+/// Executes `path`; returns only when that failed.
+///
+/// # Errors
+/// What is returned: ENOENT (also for a missing interpreter), EACCES, ENOEXEC, E2BIG, ETXTBSY, ...
+#[must_use]
+pub fn execute(path: &CStr, args: &Strings, env: &Strings) -> Errno {
+    // SAFETY: `path` ends in NUL and both arrays end in NULL and point to live strings that end in NUL.
+    let value = unsafe { libc::syscall(libc::SYS_execve, path.as_ptr(), args.as_ptr(), env.as_ptr()) };
+    super::check(value).err().unwrap_or(Errno::IO)
+}

@@ -8,6 +8,7 @@ pub mod bpf;
 pub mod clone;
 pub mod credentials;
 pub mod descriptors;
+pub mod directory;
 pub mod exec;
 pub mod interface;
 pub mod keyring;

@@ -1,0 +1,243 @@
+//! Who the process is: ids of the config, of `exec --user`, and the home directory of a uid.
+//!
+//! World: plan (pure), but for [`home`], which the parent calls with a descriptor of the rootfs. Ids are
+//! numbers throughout; 4294967295 is refused everywhere, since setresuid(-1) means "leave it" (root, that is).
+
+use std::io::Read as _;
+use std::os::fd::BorrowedFd;
+
+use oci_spec::runtime::User;
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+
+use super::{Facts, path};
+use crate::error::{Error, ErrorKind, Result};
+
+/// NGROUPS_MAX.
+const MOST_GROUPS: usize = 65536;
+/// runc's default for every process.
+const DEFAULT_UMASK: u32 = 0o022;
+/// More of a passwd file is not read.
+const MOST_PASSWD_BYTES: u64 = 1 << 20;
+/// Where a user without an entry is at home.
+const DEFAULT_HOME: &str = "/";
+
+/// The ids of the process.
+pub(super) struct Planned {
+    pub uid: u32,
+    pub gid: u32,
+    pub groups: Vec<u32>,
+    pub umask: u32,
+}
+
+/// Checks `process.user`.
+pub(super) fn plan(user: &User, facts: &Facts<'_>) -> Result<Planned> {
+    let here = |field: &str| path(facts.at, &format!("user.{field}"));
+    check_id(user.uid(), || here("uid"))?;
+    check_id(user.gid(), || here("gid"))?;
+    let groups = user.additional_gids().clone().unwrap_or_default();
+    for (i, group) in groups.iter().enumerate() {
+        check_id(*group, || here(&format!("additionalGids[{i}]")))?;
+    }
+    if groups.len() > MOST_GROUPS {
+        let what = format!("{} groups are more than the kernel's {MOST_GROUPS}", groups.len());
+        return Err(Error::invalid(here("additionalGids"), what));
+    }
+    if !groups.is_empty() && !facts.set_groups {
+        let what = "cannot set any additional groups in a rootless container";
+        let error = Error::unsupported(here("additionalGids"), what);
+        return Err(
+            error.hint("setgroups(2) is denied in a user namespace whose gid map was written without privilege")
+        );
+    }
+    let umask = user.umask().unwrap_or(DEFAULT_UMASK);
+    if umask > 0o777 {
+        return Err(Error::invalid(here("umask"), format!("{umask} (octal {umask:o}) is above 511 (octal 777)")));
+    }
+    Ok(Planned { uid: user.uid(), gid: user.gid(), groups, umask })
+}
+
+fn check_id(id: u32, at: impl FnOnce() -> String) -> Result<()> {
+    if id == u32::MAX {
+        return Err(Error::invalid(at(), "4294967295 is no id: ids go from 0 to 4294967294"));
+    }
+    Ok(())
+}
+
+/// What `exec --user` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Requested {
+    /// The user id.
+    pub uid: u32,
+    /// The group id, when one is given; otherwise the configured one stays.
+    pub gid: Option<u32>,
+}
+
+/// Reads `UID` or `UID:GID`.
+///
+/// # Errors
+/// Everything that is not one or two decimal numbers from 0 to 4294967294: signs, names, blanks, rests.
+pub fn parse(text: &str) -> Result<Requested> {
+    let (uid, gid) = match text.split_once(':') {
+        Some((uid, gid)) => (uid, Some(gid)),
+        None => (text, None),
+    };
+    let id = |word: &str, name: &str| parse_id(word).ok_or_else(|| refuse(text, word, name));
+    Ok(Requested { uid: id(uid, "uid")?, gid: gid.map(|gid| id(gid, "gid")).transpose()? })
+}
+
+/// Reads one id as `exec --additional-gids` has them.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_group(text: &str) -> Result<u32> {
+    parse_id(text).ok_or_else(|| refuse(text, text, "gid"))
+}
+
+/// Digits alone: `u32::from_str` would take a plus sign.
+fn parse_id(word: &str) -> Option<u32> {
+    let digits = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    word.parse().ok().filter(|id| digits && *id != u32::MAX)
+}
+
+fn refuse(text: &str, word: &str, name: &str) -> Error {
+    let what = format!("invalid user {text:?}: {word:?} is no {name}");
+    Error::new(ErrorKind::InvalidConfig, what).hint("give UID or UID:GID, numbers from 0 to 4294967294")
+}
+
+/// The home directory of `uid` in the passwd file below `root`; `/` when there is no entry or no such file.
+///
+/// The file belongs to the container: it is opened without leaving `root`, must be a regular file, and is
+/// read up to 1 MiB.
+#[must_use]
+pub fn home(root: BorrowedFd<'_>, uid: u32) -> String {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let file = rustix::fs::openat2(root, c"etc/passwd", flags, Mode::empty(), resolve);
+    file.ok().map_or_else(|| DEFAULT_HOME.to_string(), |file| home_in(std::fs::File::from(file), uid))
+}
+
+/// The same for an opened passwd file: for a file that is bind-mounted on /etc/passwd.
+#[must_use]
+pub fn home_in(file: std::fs::File, uid: u32) -> String {
+    let regular = rustix::fs::fstat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
+    let mut content = Vec::new();
+    if !regular || file.take(MOST_PASSWD_BYTES).read_to_end(&mut content).is_err() {
+        return DEFAULT_HOME.to_string();
+    }
+    home_of(&String::from_utf8_lossy(&content), uid).unwrap_or(DEFAULT_HOME).to_string()
+}
+
+/// The first entry of `uid` counts. Source: passwd(5).
+fn home_of(passwd: &str, uid: u32) -> Option<&str> {
+    let entry = passwd.lines().find(|line| line.split(':').nth(2).and_then(parse_id) == Some(uid))?;
+    entry.split(':').nth(5).filter(|home| !home.is_empty() && !home.contains('\0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+
+    use serde_json::json;
+
+    use super::super::plan::plan;
+    use super::super::plan::tests::{FACTS, planned, process, refusal};
+    use super::*;
+
+    #[test]
+    fn refuses_ids_that_are_none() {
+        let max = u32::MAX;
+        let cases = [
+            (json!({"user": {"uid": max, "gid": 0}}), "process.user.uid: 4294967295 is no id"),
+            (json!({"user": {"uid": 0, "gid": max}}), "process.user.gid: 4294967295 is no id"),
+            (
+                json!({"user": {"uid": 0, "gid": 0, "additionalGids": [1, max]}}),
+                "process.user.additionalGids[1]: 4294967295 is no id",
+            ),
+            (
+                json!({"user": {"uid": 0, "gid": 0, "umask": 512}}),
+                "process.user.umask: 512 (octal 1000) is above 511 (octal 777)",
+            ),
+        ];
+        for (changes, expected) in cases {
+            let refusal = refusal(changes);
+            assert!(refusal.starts_with(expected), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn groups_need_setgroups() {
+        let facts = Facts { set_groups: false, ..FACTS };
+        assert!(plan(&process(json!({})), None, &facts).is_ok());
+        let asked = process(json!({"user": {"uid": 0, "gid": 0, "additionalGids": [5]}}));
+        let refused = plan(&asked, None, &facts).unwrap_err();
+        assert_eq!(refused.path(), Some("process.user.additionalGids"));
+        assert!(refused.to_string().contains("cannot set any additional groups in a rootless container"));
+    }
+
+    #[test]
+    fn the_umask_is_022_unless_given() {
+        assert_eq!(planned(json!({})).umask, 0o022);
+        assert_eq!(planned(json!({"user": {"uid": 0, "gid": 0, "umask": 0}})).umask, 0);
+    }
+
+    #[test]
+    fn requested_users_are_numbers() {
+        assert_eq!(parse("1000").unwrap(), Requested { uid: 1000, gid: None });
+        assert_eq!(parse("0:4294967294").unwrap(), Requested { uid: 0, gid: Some(4_294_967_294) });
+        let hostile = [
+            "",
+            "-1",
+            "+1",
+            "4294967295",
+            "4294967296",
+            "12abc",
+            ":5",
+            "5:",
+            ":",
+            "5:-1",
+            "1:2:3",
+            " 1",
+            "1 ",
+            "root",
+            "0x0",
+            "1.0",
+            "18446744073709551616",
+        ];
+        for text in hostile {
+            assert!(parse(text).is_err(), "{text:?}");
+        }
+        assert_eq!(
+            parse("12abc").unwrap_err().to_string(),
+            "invalid user \"12abc\": \"12abc\" is no uid; give UID or UID:GID, numbers from 0 to 4294967294"
+        );
+        assert!(parse_group("5").is_ok() && parse_group("+5").is_err());
+    }
+
+    #[test]
+    fn the_home_directory_comes_from_the_containers_passwd() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("etc")).unwrap();
+        let passwd = root.path().join("etc/passwd");
+        let directory = std::fs::File::open(root.path()).unwrap();
+        assert_eq!(home(directory.as_fd(), 0), "/");
+        std::fs::write(&passwd, "x:x:abc::::\nroot:x:0:0::/root:/bin/sh\nroot2:x:0:0::/two:\nn:x:7:7:::\n").unwrap();
+        assert_eq!(home(directory.as_fd(), 0), "/root");
+        assert_eq!(home(directory.as_fd(), 7), "/");
+        assert_eq!(home(directory.as_fd(), 8), "/");
+    }
+
+    #[test]
+    fn a_passwd_file_cannot_lead_outside_or_hang() {
+        let root = tempfile::tempdir().unwrap();
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(outside.path(), "u:x:5:5::/outside:\n").unwrap();
+        std::fs::create_dir(root.path().join("etc")).unwrap();
+        let passwd = root.path().join("etc/passwd");
+        let directory = std::fs::File::open(root.path()).unwrap();
+        std::os::unix::fs::symlink(outside.path(), &passwd).unwrap();
+        assert_eq!(home(directory.as_fd(), 5), "/");
+        std::fs::remove_file(&passwd).unwrap();
+        nix::unistd::mkfifo(&passwd, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(home(directory.as_fd(), 5), "/");
+    }
+}
