@@ -38,6 +38,7 @@ pub fn print_expectations() {
     for (name, expectation) in EXPECTATIONS {
         match expectation {
             Expectation::MustPass => println!("{name:<34} must pass"),
+            Expectation::MustBeSilent => println!("{name:<34} must pass, with nothing to say"),
             Expectation::MustPassWhere(need) => {
                 println!("{name:<34} must pass where {}", need.description());
             }
@@ -48,7 +49,7 @@ pub fn print_expectations() {
 }
 
 fn verdict(outcome: &Outcome, baseline: bool) -> (&'static str, String) {
-    let Some(complaint) = &outcome.complaint else { return ("pass", String::new()) };
+    let Some(complaint) = &outcome.complaint else { return passed(outcome, baseline) };
     if baseline {
         return ("fail", complaint.clone());
     }
@@ -62,6 +63,15 @@ fn verdict(outcome: &Outcome, baseline: bool) -> (&'static str, String) {
     }
 }
 
+fn passed(outcome: &Outcome, baseline: bool) -> (&'static str, String) {
+    let Some(remark) = &outcome.remark else { return ("pass", String::new()) };
+    let word = match of(&outcome.name) {
+        Some(Expectation::MustBeSilent) if !baseline => "FAIL",
+        _ => "pass",
+    };
+    (word, format!("prints no result, says: {remark}"))
+}
+
 /// Says what is unlike the table of expectations.
 fn summarize(outcomes: &[Outcome], all: bool) -> bool {
     let mut good = true;
@@ -71,7 +81,8 @@ fn summarize(outcomes: &[Outcome], all: bool) -> bool {
     };
     for outcome in outcomes {
         if verdict(outcome, false).0 == "FAIL" {
-            complain(format!("must pass and does not: {}", outcome.name));
+            let how = if outcome.complaint.is_some() { "pass" } else { "pass silently" };
+            complain(format!("must {how} and does not: {}", outcome.name));
         }
         match of(&outcome.name) {
             None => complain(format!("not in the table of expectations: {}", outcome.name)),

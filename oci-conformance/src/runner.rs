@@ -28,6 +28,8 @@ pub struct Outcome {
     pub name: String,
     /// What is wrong; nothing when it passed.
     pub complaint: Option<String>,
+    /// What it says is wrong without counting it as a failure.
+    pub remark: Option<String>,
     /// How long it took.
     pub took: Duration,
 }
@@ -81,29 +83,35 @@ fn run_one(suite: &Suite, runtime: &Path, name: &str, options: &Run) -> Outcome 
         .current_dir(&suite.dir)
         .stdin(Stdio::null())
         .output();
-    let complaint = match &output {
+    let (complaint, remark) = match &output {
         Ok(output) => judge(output, limit),
-        Err(error) => Some(format!("start the sandbox: {error}")),
+        Err(error) => (Some(format!("start the sandbox: {error}")), None),
     };
     if let (Some(logs), Ok(output)) = (&options.logs, &output) {
         let text = [&output.stdout[..], b"--- stderr\n", &output.stderr[..]].concat();
         // A log that cannot be written is no reason to lose the verdict.
         let _ = fs::write(logs.join(format!("{name}.log")), text);
     }
-    Outcome { name: name.to_owned(), complaint, took: started.elapsed() }
+    Outcome { name: name.to_owned(), complaint, remark, took: started.elapsed() }
 }
 
-fn judge(output: &Output, limit: Duration) -> Option<String> {
+/// What is wrong, and what the program says is wrong without counting it.
+fn judge(output: &Output, limit: Duration) -> (Option<String>, Option<String>) {
     let said = String::from_utf8_lossy(&output.stderr);
     let last = last_words(&said);
+    let tap = Tap::parse(&String::from_utf8_lossy(&output.stdout));
     let complaint = match output.status.code() {
-        Some(LATE) => format!("not done in {} s", limit.as_secs()),
-        Some(BROKEN) => return Some(last.to_owned()),
-        code => Tap::parse(&String::from_utf8_lossy(&output.stdout)).complaint(code.unwrap_or(-1))?,
+        Some(BROKEN) => Some(last.to_owned()),
+        Some(LATE) => Some(explained(format!("not done in {} s", limit.as_secs()), last)),
+        code => tap.complaint(code.unwrap_or(-1)).map(|complaint| explained(complaint, last)),
     };
-    // What the runtime said went to standard error, unless the program put it into a block.
-    let explained = last.is_empty() || (complaint.starts_with("not ok") && !complaint.contains("exit status"));
-    Some(if explained { complaint } else { format!("{complaint}: {last}") })
+    (complaint, tap.remark().map(str::to_owned))
+}
+
+/// Adds what went to standard error, unless the failed result tells enough itself.
+fn explained(complaint: String, last: &str) -> String {
+    let tells = complaint.starts_with("not ok") && !complaint.contains("exit status");
+    if tells || last.is_empty() { complaint } else { format!("{complaint}: {last}") }
 }
 
 /// The last line that tells something; the programs close with a bare "exit status 1".

@@ -84,14 +84,14 @@ pub fn inside(job: &Job, subtree: &str) -> io::Result<i32> {
 
 /// Writes a script that is the runtime with a pause after `start`; returns its path.
 ///
-/// The pause is a second, and more on a busy machine: half a second was too short at load 8.
+/// The pause is one to three seconds by load: half a second was once too short at load 8.
 fn pausing(runtime: &str) -> io::Result<String> {
     const SCRIPT: &str = "/run/pausing-runtime";
     let quoted = runtime.replace('\'', "'\\''");
     let text = format!(
         "#!/bin/sh\n[ \"$1\" = start ] || exec '{quoted}' \"$@\"\n'{quoted}' \"$@\"\ncode=$?\n\
          sleep {:.1}\nexit $code\n",
-        load()
+        load().min(3.0)
     );
     fs::write(SCRIPT, text)?;
     fs::set_permissions(SCRIPT, Permissions::from_mode(0o755))?;

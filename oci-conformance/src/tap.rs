@@ -9,10 +9,11 @@ pub struct Tap {
     planned: Option<usize>,
     results: usize,
     failures: Vec<String>,
+    errors: Vec<String>,
 }
 
 impl Tap {
-    /// Reads TAP; lines that are none of plan and result (diagnostics, YAML blocks) are passed over.
+    /// Reads TAP; of the blocks of diagnostics only what they call an error.
     pub fn parse(output: &str) -> Tap {
         let mut tap = Tap::default();
         for line in output.lines() {
@@ -26,6 +27,8 @@ impl Tap {
             } else if let Some(plan) = line.strip_prefix("1..") {
                 let digits = plan.split_whitespace().next().unwrap_or_default();
                 tap.planned = digits.parse().ok().or(tap.planned);
+            } else if let Some(error) = line.trim_start().strip_prefix("\"error\": \"") {
+                tap.errors.push(error.trim_end_matches(',').trim_end_matches('"').to_owned());
             }
         }
         tap
@@ -51,6 +54,16 @@ impl Tap {
     }
 }
 
+impl Tap {
+    /// What a program that prints no result at all, in whatever case, says is wrong.
+    ///
+    /// Seven programs about hooks plan `1..0` and report only in a block of diagnostics: they pass
+    /// with every runtime, even with one that cannot create a container.
+    pub fn remark(&self) -> Option<&str> {
+        (self.results == 0).then(|| self.errors.first()).flatten().map(String::as_str)
+    }
+}
+
 fn is_result(line: &str, word: &str) -> bool {
     line.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
 }
@@ -65,6 +78,14 @@ fn is_excused(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::Tap;
+
+    #[test]
+    fn a_diagnostic_counts_where_there_is_no_result() {
+        let said = "  ---\n  {\n    \"error\": \"exit status 1\",\n  }\n  ...\n";
+        assert_eq!(Tap::parse(&format!("{said}1..0\n")).remark(), Some("exit status 1"));
+        assert_eq!(Tap::parse(&format!("ok 1 - a\n{said}1..1\n")).remark(), None);
+        assert_eq!(Tap::parse("1..0\n").remark(), None);
+    }
 
     #[test]
     fn each_way_to_fail_is_named() {
