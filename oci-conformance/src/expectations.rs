@@ -77,7 +77,7 @@ pub const EXPECTATIONS: &[(&str, Expectation)] = &[
         "delete",
         MayPass(
             "wants delete without --force to refuse a created container, as the spec does; \
-             runc, crun and youki delete it, and so engines may rely on it",
+             runc, crun and youki delete it",
         ),
     ),
     ("delete_only_create_resources", CannotPass("moves the container by cgroup v1's pids/cgrouptest/tasks")),
