@@ -1,1 +1,24 @@
-//! (head)
+//! The cgroup of a container: where it is, what limits it has, how it is frozen, killed and measured.
+//!
+//! Verbs: [`plan`] (pure) -> [`Cgroup::create`] (parent) -> clone into [`Cgroup::directory`]. cgroup v2
+//! only; on a hybrid host the v2 tree is used and a limit of a controller bound to v1 is an error.
+
+mod control;
+mod controllers;
+mod devices;
+mod files;
+mod hierarchy;
+mod limits;
+mod parent;
+mod path;
+mod plan;
+mod stats;
+mod tree;
+
+pub use control::Events;
+pub use devices::Devices;
+pub use hierarchy::{Hierarchy, mount, own_path};
+pub use limits::{IfMissing, Write};
+pub use parent::{Cgroup, Tag};
+pub use plan::{Driver, Facts, Plan, plan};
+pub use stats::{BlockIo, Cpu, DeathFacts, HugePages, Memory, Pids, Pressure, Stats};

@@ -13,6 +13,7 @@ pub mod exec;
 pub mod interface;
 pub mod keyring;
 pub mod mount;
+pub mod pidfd;
 pub mod process_attributes;
 pub mod pty;
 pub mod scheduling;

@@ -1,0 +1,119 @@
+//! Handing controllers down from the root to the container's cgroup. World: parent.
+//!
+//! Promise: everything that a level offers is handed on, because engines read memory.current,
+//! pids.current, io.stat and the like; only a controller that a limit needs is an error when it
+//! cannot be had. Source: cgroup-v2.rst, "Enabling and Disabling", "No Internal Process Constraint".
+
+use std::collections::BTreeSet;
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+
+use super::files;
+use super::limits::Write;
+use crate::error::{Context, Error, Result};
+
+const OFFERED: &str = "cgroup.controllers";
+const HANDED_ON: &str = "cgroup.subtree_control";
+/// A level that hands these on was set up by an engine, systemd or tare and needs no second look.
+const USUAL: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
+/// What cgroup v1 calls by the same name (io is its blkio).
+const KNOWN_TO_V1: [&str; 10] =
+    ["cpu", "cpuset", "io", "memory", "pids", "hugetlb", "rdma", "misc", "perf_event", "dmem"];
+
+/// The first write that needs each controller.
+fn needed(writes: &[Write]) -> impl Iterator<Item = (&str, &Write)> {
+    let mut seen = BTreeSet::new();
+    writes.iter().filter_map(move |write| {
+        let controller = write.controller()?;
+        seen.insert(controller).then_some((controller, write))
+    })
+}
+
+fn names(content: &str) -> BTreeSet<&str> {
+    content.split_whitespace().collect()
+}
+
+/// Whether `parent` hands on all that `root` offers, at the cost of one or two reads.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn are_handed_on(root: BorrowedFd<'_>, parent: BorrowedFd<'_>, writes: &[Write]) -> Result<bool> {
+    let handed_on = files::read(parent, HANDED_ON).context(|| format!("read {HANDED_ON}"))?;
+    let handed_on = names(&handed_on);
+    if !needed(writes).all(|(controller, _)| handed_on.contains(controller)) {
+        return Ok(false);
+    }
+    if USUAL.iter().all(|controller| handed_on.contains(controller)) {
+        return Ok(true);
+    }
+    let offered = files::read(root, OFFERED).context(|| format!("read {OFFERED}"))?;
+    Ok(names(&offered).is_subset(&handed_on))
+}
+
+/// One level on the way down.
+pub struct Level<'a> {
+    /// Its directory.
+    pub directory: BorrowedFd<'a>,
+    /// Its path below the root, for errors.
+    pub path: &'a str,
+    /// The host also has v1 hierarchies.
+    pub hybrid: bool,
+}
+
+impl Level<'_> {
+    /// Hands on what this level offers.
+    ///
+    /// # Errors
+    /// A controller that one of `writes` needs is not offered or cannot be handed on.
+    pub fn hand_on(&self, writes: &[Write]) -> Result<()> {
+        let read = |file: &str| files::read(self.directory, file).context(|| format!("read {file} of {}", self.path));
+        let (offered, handed_on) = (read(OFFERED)?, read(HANDED_ON)?);
+        let (offered, handed_on) = (names(&offered), names(&handed_on));
+        if let Some((controller, write)) = needed(writes).find(|(controller, _)| !offered.contains(controller)) {
+            return Err(self.not_offered(controller, write));
+        }
+        let missing: Vec<String> = offered.difference(&handed_on).map(|controller| format!("+{controller}")).collect();
+        if missing.is_empty() || files::write(self.directory, HANDED_ON, &missing.join(" ")).is_ok() {
+            return Ok(());
+        }
+        // The kernel takes all or nothing: find out which it takes.
+        for switch in missing {
+            let Err(errno) = files::write(self.directory, HANDED_ON, &switch) else { continue };
+            if let Some((controller, write)) = needed(writes).find(|(controller, _)| switch[1..] == **controller) {
+                return Err(self.not_handed_on(controller, write, errno));
+            }
+        }
+        Ok(())
+    }
+
+    fn not_offered(&self, controller: &str, write: &Write) -> Error {
+        let at = write.at.clone();
+        if self.path != "/" {
+            return Error::unsupported(at, format!("cgroup {} has no {controller} controller to hand on", self.path));
+        }
+        if self.hybrid && KNOWN_TO_V1.contains(&controller) {
+            return Error::unsupported(
+                at,
+                format!(
+                    "the {controller} controller is bound to cgroup v1 on this hybrid host, and tare sets limits in v2"
+                ),
+            )
+            .hint("boot with systemd.unified_cgroup_hierarchy=1, or leave the limit out");
+        }
+        Error::unsupported(at, format!("this host's cgroup v2 has no {controller} controller"))
+    }
+
+    fn not_handed_on(&self, controller: &str, write: &Write, errno: Errno) -> Error {
+        let error = Error::system(format!("enable the {controller} controller below cgroup {}", self.path), errno);
+        let error = match errno {
+            Errno::BUSY => error.hint(
+                "that cgroup has processes of its own, and a cgroup hands on controllers or has processes, not both",
+            ),
+            Errno::OPNOTSUPP => error.hint("that cgroup is threaded, and this controller is not for threads"),
+            Errno::ACCESS | Errno::PERM => error.hint("the cgroup is not delegated to this user"),
+            _ => error,
+        };
+        error.at(write.at.clone())
+    }
+}

@@ -1,0 +1,50 @@
+//! Where cgroup v2 is mounted, and which cgroup the runtime itself is in. World: parent.
+
+use std::path::PathBuf;
+
+use crate::error::{Context, Error, ErrorKind, Result};
+
+const UNIFIED: &str = "/sys/fs/cgroup";
+const HYBRID: &str = "/sys/fs/cgroup/unified";
+/// CGROUP2_SUPER_MAGIC. Source: linux/magic.h.
+const CGROUP2: i64 = 0x6367_7270;
+
+/// The cgroup v2 hierarchy of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// Where it is mounted.
+    pub root: PathBuf,
+    /// Beside it there are cgroup v1 hierarchies, which may hold some of the controllers.
+    pub hybrid: bool,
+}
+
+/// Finds the hierarchy: one statfs(2) on a usual host.
+///
+/// # Errors
+/// Unsupported when the host has cgroup v1 alone.
+pub fn mount() -> Result<Hierarchy> {
+    for (root, hybrid) in [(UNIFIED, false), (HYBRID, true)] {
+        if rustix::fs::statfs(root).is_ok_and(|facts| is_cgroup2(&facts)) {
+            return Ok(Hierarchy { root: PathBuf::from(root), hybrid });
+        }
+    }
+    Err(Error::new(ErrorKind::Unsupported, format!("cgroup v2 is mounted neither on {UNIFIED} nor on {HYBRID}"))
+        .hint("boot with systemd.unified_cgroup_hierarchy=1, or mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified"))
+}
+
+/// The word size of `f_type` differs between architectures.
+#[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions, reason = "not useless everywhere")]
+fn is_cgroup2(facts: &rustix::fs::StatFs) -> bool {
+    i64::try_from(facts.f_type).is_ok_and(|kind| kind == CGROUP2)
+}
+
+/// The runtime's own cgroup below the root of the v2 hierarchy.
+///
+/// # Errors
+/// /proc is not there, or its kernel has no cgroup v2.
+pub fn own_path() -> Result<String> {
+    let file = "/proc/self/cgroup";
+    let content = std::fs::read_to_string(file).context(|| format!("read {file}"))?;
+    let path = content.lines().find_map(|line| line.strip_prefix("0::"));
+    path.map(str::to_owned).ok_or_else(|| Error::new(ErrorKind::Unsupported, format!("{file} names no cgroup v2")))
+}

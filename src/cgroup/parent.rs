@@ -1,0 +1,296 @@
+//! Making the planned cgroup. World: parent.
+//!
+//! Order rules: the tag first, so that whatever happens next can be traced to its container; then
+//! limits; then the device program; only then is anything cloned into it. Everything is done before
+//! the first process, because moving a pid costs an RCU grace period (design.md D3).
+//! Promise: levels that were made here are removed again when anything fails.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Mode, OFlags, XattrFlags};
+use rustix::io::Errno;
+
+use super::control::Events;
+use super::devices::Devices;
+use super::hierarchy::Hierarchy;
+use super::limits::{IfMissing, Write};
+use super::plan::{Driver, Plan};
+use super::{controllers, files, tree};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::sys::bpf;
+
+const TAG: &str = "user.tare";
+
+/// A cgroup that exists and is open.
+#[derive(Debug)]
+pub struct Cgroup {
+    pub(super) directory: OwnedFd,
+    /// Below the root of the hierarchy, with a leading slash.
+    pub(super) path: String,
+}
+
+/// Whose cgroup it is: kept as an extended attribute, so that orphans are found without any state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag {
+    /// Effective uid of the runtime that made it.
+    pub owner: u32,
+    /// Container id.
+    pub id: String,
+    /// The container's own directory below the state root.
+    pub state_directory: String,
+}
+
+impl Tag {
+    fn encode(&self) -> String {
+        format!("{}\0{}\0{}", self.owner, self.id, self.state_directory)
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '\0');
+        let owner = parts.next()?.parse().ok()?;
+        Some(Self { owner, id: parts.next()?.to_owned(), state_directory: parts.next()?.to_owned() })
+    }
+}
+
+/// The way down to the new cgroup: `parents[i]` is the directory that holds `names[i]`.
+struct Way<'p> {
+    parents: Vec<OwnedFd>,
+    names: Vec<&'p str>,
+    /// Levels from this one on were made here.
+    made_from: usize,
+}
+
+impl Drop for Way<'_> {
+    /// Takes back what was made; a level that somebody uses meanwhile stays.
+    fn drop(&mut self) {
+        for (parent, name) in self.parents.iter().zip(&self.names).skip(self.made_from).rev() {
+            let _ = rustix::fs::unlinkat(parent, *name, AtFlags::REMOVEDIR);
+        }
+    }
+}
+
+impl Way<'_> {
+    /// Nothing is to be taken back.
+    fn keep(mut self) {
+        self.made_from = usize::MAX;
+    }
+}
+
+impl Cgroup {
+    /// Makes the cgroup of `plan`, limits, devices and all; it has no process yet.
+    ///
+    /// # Errors
+    /// The cgroup is in use, frozen or another container's; a controller or file that a limit needs
+    /// is missing; the kernel refuses a value. Nothing that was made here is left then.
+    ///
+    /// # Kernel
+    /// 5.7 (extended attributes of a cgroup), with cgroup v2.
+    pub fn create(plan: &Plan, hierarchy: &Hierarchy, tag: &Tag) -> Result<Self> {
+        let Driver::File(components) = &plan.driver;
+        let root = open_root(hierarchy)?;
+        let mut way = match short_way(root.as_fd(), components, &plan.writes)? {
+            Some(way) => way,
+            None => long_way(root, components, hierarchy, &plan.writes)?,
+        };
+        let directory = enter_leaf(&mut way, plan, tag)?;
+        let cgroup = Self { directory, path: plan.path() };
+        cgroup.set_up(plan, tag)?;
+        way.keep();
+        Ok(cgroup)
+    }
+
+    fn set_up(&self, plan: &Plan, tag: &Tag) -> Result<()> {
+        rustix::fs::fsetxattr(&self.directory, TAG, tag.encode().as_bytes(), XattrFlags::empty())
+            .context(|| format!("tag cgroup {}", self.path))?;
+        self.write_all(&plan.writes)?;
+        match &plan.devices {
+            Devices::Enforced(program) => self.attach(program),
+            Devices::AllowAll | Devices::NotEnforcedInUserNamespace => Ok(()),
+        }
+    }
+
+    fn attach(&self, program: &[bpf::Instruction]) -> Result<()> {
+        let explain = |what: &str, errno: Errno| {
+            let error = Error::system(what, errno).at("linux.resources.devices");
+            match errno {
+                Errno::PERM => error.hint("device rules need CAP_BPF and CAP_NET_ADMIN in the initial user namespace"),
+                _ => error,
+            }
+        };
+        let program = bpf::load_device_program(program).map_err(|errno| explain("load the device program", errno))?;
+        bpf::attach_device_program(self.directory.as_fd(), program.as_fd(), None)
+            .map_err(|errno| explain("attach the device program", errno))
+    }
+
+    /// Writes values in order. One that the kernel finds invalid beside the present ones is tried
+    /// again after the others: a quota below the present burst and a burst above the present quota
+    /// are both fine in the end.
+    pub(super) fn write_all(&self, writes: &[Write]) -> Result<()> {
+        let mut again = Vec::new();
+        for write in writes {
+            match self.write_one(write) {
+                Err(Errno::INVAL) => again.push(write),
+                result => result.map_err(|errno| self.refused(write, errno))?,
+            }
+        }
+        again.into_iter().try_for_each(|write| self.write_one(write).map_err(|errno| self.refused(write, errno)))
+    }
+
+    fn write_one(&self, write: &Write) -> std::result::Result<(), Errno> {
+        match (files::write(self.directory.as_fd(), &write.file, &write.value), &write.if_missing) {
+            (Err(Errno::NOENT), IfMissing::Skip) => Ok(()),
+            (Err(Errno::NOENT), IfMissing::Instead(file, value)) => files::write(self.directory.as_fd(), file, value),
+            (result, _) => result,
+        }
+    }
+
+    fn refused(&self, write: &Write, errno: Errno) -> Error {
+        let Write { file, value, at, .. } = write;
+        if errno != Errno::NOENT {
+            return Error::system(format!("write {value:?} to {file}"), errno).at(at.clone());
+        }
+        let controller = write.controller().unwrap_or("cgroup");
+        Error::unsupported(at.clone(), format!("the {controller} controller of this kernel has no file {file}"))
+    }
+
+    /// Opens the cgroup at `path` below the root of the hierarchy; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// It exists but cannot be opened.
+    pub fn open(hierarchy: &Hierarchy, path: &str) -> Result<Option<Self>> {
+        let root = open_root(hierarchy)?;
+        match files::open_directory(root.as_fd(), path.trim_start_matches('/')) {
+            Ok(directory) => Ok(Some(Self { directory, path: path.to_owned() })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(Error::system(format!("open cgroup {path}"), errno)),
+        }
+    }
+
+    /// The directory, for CLONE_INTO_CGROUP.
+    #[must_use]
+    pub fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
+    /// The path below the root of the hierarchy, with a leading slash.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whose cgroup it is, when tare made it.
+    #[must_use]
+    pub fn tag(&self) -> Option<Tag> {
+        let mut value = vec![0; 8192];
+        let length = rustix::fs::fgetxattr(&self.directory, TAG, &mut value).ok()?;
+        value.truncate(length);
+        Tag::decode(std::str::from_utf8(&value).ok()?)
+    }
+}
+
+fn open_root(hierarchy: &Hierarchy) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(&hierarchy.root, flags, Mode::empty()).context(|| format!("open {}", hierarchy.root.display()))
+}
+
+/// The usual case: the parent is there and hands on every controller.
+fn short_way<'p>(root: BorrowedFd<'_>, components: &'p [String], writes: &[Write]) -> Result<Option<Way<'p>>> {
+    let Some((name, above)) = components.split_last() else { return Ok(None) };
+    let path = if above.is_empty() { ".".to_owned() } else { above.join("/") };
+    let parent = match files::open_directory(root, &path) {
+        Ok(parent) => parent,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(Error::system(format!("open cgroup /{path}"), errno)),
+    };
+    let ready = controllers::are_handed_on(root, parent.as_fd(), writes)?;
+    Ok(ready.then(|| Way { parents: vec![parent], names: vec![name], made_from: 1 }))
+}
+
+/// Level by level: each is made when it is missing and hands on what it has.
+fn long_way<'p>(root: OwnedFd, components: &'p [String], hierarchy: &Hierarchy, writes: &[Write]) -> Result<Way<'p>> {
+    let names: Vec<&str> = components.iter().map(String::as_str).collect();
+    let mut way = Way { parents: vec![root], made_from: names.len(), names };
+    let mut path = "/".to_owned();
+    for depth in 0..way.names.len() {
+        let (Some(parent), name) = (way.parents.last(), way.names[depth]) else { break };
+        controllers::Level { directory: parent.as_fd(), path: &path, hybrid: hierarchy.hybrid }.hand_on(writes)?;
+        if depth + 1 == way.names.len() {
+            break;
+        }
+        path = format!("{}/{name}", path.trim_end_matches('/'));
+        if make(parent.as_fd(), name, &path)? {
+            way.made_from = way.made_from.min(depth);
+        }
+        let below = files::open_directory(parent.as_fd(), name).context(|| format!("open cgroup {path}"))?;
+        allow_reading(below.as_fd(), way.made_from == depth, &path)?;
+        way.parents.push(below);
+    }
+    Ok(way)
+}
+
+/// Makes the last level, or takes one that is there, empty, thawed and nobody's.
+fn enter_leaf(way: &mut Way<'_>, plan: &Plan, tag: &Tag) -> Result<OwnedFd> {
+    let path = plan.path();
+    let depth = way.names.len() - 1;
+    let (Some(parent), name) = (way.parents.last(), way.names[depth]) else {
+        return Err(Error::new(ErrorKind::Internal, "a cgroup without a parent"));
+    };
+    let mut made = make(parent.as_fd(), name, &path)?;
+    if !made && clear_leftover(parent.as_fd(), name, &path, tag)? {
+        made = make(parent.as_fd(), name, &path)?;
+    }
+    if made {
+        way.made_from = way.made_from.min(depth);
+    }
+    let directory = files::open_directory(parent.as_fd(), name).context(|| format!("open cgroup {path}"))?;
+    allow_reading(directory.as_fd(), made, &path)?;
+    refuse_in_use(directory.as_fd(), &path)?;
+    Ok(directory)
+}
+
+/// Whether it was made now, or was there before.
+fn make(parent: BorrowedFd<'_>, name: &str, path: &str) -> Result<bool> {
+    match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(errno) => Err(Error::system(format!("create cgroup {path}"), errno)),
+    }
+}
+
+/// The runtime's umask is tight, but programs of any user in a container read their limits.
+fn allow_reading(directory: BorrowedFd<'_>, made: bool, path: &str) -> Result<()> {
+    if !made {
+        return Ok(());
+    }
+    rustix::fs::fchmod(directory, Mode::from_raw_mode(0o755)).context(|| format!("set the mode of cgroup {path}"))
+}
+
+/// A tagged cgroup without processes is what a killed runtime left: its limits and its device
+/// program are of no use and it goes, unless it is the cgroup of a container that still exists.
+fn clear_leftover(parent: BorrowedFd<'_>, name: &str, path: &str, tag: &Tag) -> Result<bool> {
+    let directory = files::open_directory(parent, name).context(|| format!("open cgroup {path}"))?;
+    let present = Cgroup { directory, path: path.to_owned() };
+    let Some(found) = present.tag() else { return Ok(false) };
+    refuse_in_use(present.directory(), path)?;
+    if found.state_directory != tag.state_directory && std::path::Path::new(&found.state_directory).exists() {
+        let text = format!("cgroup {path} is that of container {:?} in {}", found.id, found.state_directory);
+        return Err(Error::new(ErrorKind::Exists, text).at("linux.cgroupsPath"));
+    }
+    tree::remove_below(present.directory()).context(|| format!("remove what is below cgroup {path}"))?;
+    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => Ok(true),
+        Err(errno) => Err(Error::system(format!("remove cgroup {path}"), errno)),
+    }
+}
+
+/// A populated cgroup would be shared and later killed; a frozen one (or a new one below a frozen
+/// one) would stop init for ever.
+fn refuse_in_use(directory: BorrowedFd<'_>, path: &str) -> Result<()> {
+    let events = Events::read(directory).context(|| format!("read cgroup.events of {path}"))?;
+    let wrong = match events {
+        Events { populated: true, .. } => "already has processes",
+        Events { frozen: true, .. } => "is frozen, or a cgroup above it is",
+        _ => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::System, format!("cgroup {path} {wrong}")).at("linux.cgroupsPath"))
+}

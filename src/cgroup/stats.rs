@@ -1,0 +1,408 @@
+//! What a container uses, in the JSON shape of `runc events`, and what explains an early death.
+//!
+//! World: parent. Promise: each part is there only if its controller is; no file is read twice.
+//! Units: nanoseconds and bytes. Source: runc types/events.go (engines parse it), cgroup-v2.rst.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::Dir;
+use rustix::io::Errno;
+use serde::Serialize;
+
+use super::files;
+use super::parent::Cgroup;
+use crate::error::{Context, Result};
+
+/// All of it; what has no controller stays empty.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Stats {
+    /// Processor time.
+    pub cpu: Cpu,
+    /// Memory and swap.
+    pub memory: Memory,
+    /// Tasks.
+    pub pids: Pids,
+    /// Disks.
+    pub blkio: BlockIo,
+    /// Huge pages by size.
+    pub hugetlb: BTreeMap<String, HugePages>,
+}
+
+/// Processor time.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Cpu {
+    /// Time used.
+    pub usage: CpuUsage,
+    /// Time held back by a quota.
+    pub throttling: Throttling,
+    /// Time lost waiting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub psi: Option<Pressure>,
+}
+
+/// Time used. Units: nanoseconds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct CpuUsage {
+    /// Both modes.
+    pub total: u64,
+    /// In the kernel.
+    pub kernel: u64,
+    /// In programs.
+    pub user: u64,
+}
+
+/// What a quota did.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Throttling {
+    /// Periods in which there was work.
+    pub periods: u64,
+    /// Periods in which the quota was used up.
+    pub throttled_periods: u64,
+    /// Time held back. Units: nanoseconds.
+    pub throttled_time: u64,
+}
+
+/// Memory. Units: bytes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Memory {
+    /// Page cache.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cache: u64,
+    /// Memory alone.
+    pub usage: MemoryEntry,
+    /// Memory plus swap, as cgroup v1 counts.
+    pub swap: MemoryEntry,
+    /// Empty: cgroup v2 has no such limit.
+    pub kernel: MemoryEntry,
+    /// Empty: cgroup v2 has no such limit.
+    #[serde(rename = "kernelTCP")]
+    pub kernel_tcp: MemoryEntry,
+    /// memory.stat as it is.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub raw: BTreeMap<String, u64>,
+    /// Time lost waiting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub psi: Option<Pressure>,
+}
+
+/// One kind of memory.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct MemoryEntry {
+    /// 2^64-1 when there is none.
+    pub limit: u64,
+    /// Now.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub usage: u64,
+    /// The most there has been.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub max: u64,
+    /// How often the limit was hit; engines' field, which runc leaves 0 on cgroup v2.
+    pub failcnt: u64,
+}
+
+/// Tasks.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Pids {
+    /// Now.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub current: u64,
+    /// 0 when there is none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub limit: u64,
+}
+
+/// Disks.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BlockIo {
+    /// Bytes by device and direction.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub io_service_bytes_recursive: Vec<BlockIoEntry>,
+    /// Operations by device and direction.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub io_serviced_recursive: Vec<BlockIoEntry>,
+    /// Time lost waiting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub psi: Option<Pressure>,
+}
+
+/// One device and direction.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct BlockIoEntry {
+    /// Device.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub major: u64,
+    /// Device.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub minor: u64,
+    /// Read or Write.
+    pub op: &'static str,
+    /// Bytes or operations.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub value: u64,
+}
+
+/// Huge pages of one size. Units: bytes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct HugePages {
+    /// Now: reservations where the kernel counts them, else use.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub usage: u64,
+    /// How often the limit was hit.
+    pub failcnt: u64,
+}
+
+/// Time lost waiting for a resource. Source: Documentation/accounting/psi.rst.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Pressure {
+    /// At least one task waited.
+    pub some: PressureLine,
+    /// All tasks waited.
+    pub full: PressureLine,
+}
+
+/// Shares in percent over 10, 60 and 300 seconds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct PressureLine {
+    /// Over 10 s.
+    pub avg10: f64,
+    /// Over 60 s.
+    pub avg60: f64,
+    /// Over 300 s.
+    pub avg300: f64,
+    /// Units: microseconds.
+    pub total: u64,
+}
+
+/// Why a process in the cgroup may have died early or could not be made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeathFacts {
+    /// Processes that the OOM killer took.
+    pub oom_kills: u64,
+    /// memory.max in bytes; `None` when there is no limit.
+    pub memory_limit: Option<u64>,
+    /// The most memory used, in bytes. Linux 5.19.
+    pub memory_peak: Option<u64>,
+    /// Forks that pids.max refused.
+    pub refused_forks: u64,
+    /// pids.max; `None` when there is no limit.
+    pub pids_limit: Option<u64>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde wants")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+/// The files of one cgroup, read when asked.
+struct Source<'c> {
+    directory: BorrowedFd<'c>,
+    path: &'c str,
+}
+
+impl Cgroup {
+    /// What the container uses now.
+    ///
+    /// # Errors
+    /// A file that is there cannot be read.
+    pub fn stats(&self) -> Result<Stats> {
+        let source = self.source();
+        Ok(Stats {
+            cpu: source.cpu()?,
+            memory: source.memory()?,
+            pids: source.pids()?,
+            blkio: source.block_io()?,
+            hugetlb: source.huge_pages()?,
+        })
+    }
+
+    /// What the kernel counted against the container's limits.
+    ///
+    /// # Errors
+    /// A file that is there cannot be read.
+    pub fn death_facts(&self) -> Result<DeathFacts> {
+        let source = self.source();
+        let count =
+            |file: &str, key: &str| source.text(file).map(|text| keyed(text.as_deref().unwrap_or_default(), key));
+        Ok(DeathFacts {
+            oom_kills: count("memory.events", "oom_kill")?,
+            memory_limit: source.number("memory.max")?.filter(|limit| *limit != u64::MAX),
+            memory_peak: source.number("memory.peak")?,
+            refused_forks: count("pids.events", "max")?,
+            pids_limit: source.number("pids.max")?.filter(|limit| *limit != u64::MAX),
+        })
+    }
+
+    fn source(&self) -> Source<'_> {
+        Source { directory: self.directory.as_fd(), path: &self.path }
+    }
+}
+
+impl Source<'_> {
+    fn text(&self, file: &str) -> Result<Option<String>> {
+        files::read_if_there(self.directory, file).context(|| format!("read {file} of cgroup {}", self.path))
+    }
+
+    /// `max` is 2^64-1, as runc reports it.
+    fn number(&self, file: &str) -> Result<Option<u64>> {
+        Ok(self.text(file)?.map(|text| number(text.trim())))
+    }
+
+    fn pressure(&self, file: &str) -> Result<Option<Pressure>> {
+        Ok(self
+            .text(file)?
+            .map(|text| Pressure { some: pressure_line(&text, "some"), full: pressure_line(&text, "full") }))
+    }
+
+    fn cpu(&self) -> Result<Cpu> {
+        let text = self.text("cpu.stat")?.unwrap_or_default();
+        let microseconds = |key| keyed(&text, key).saturating_mul(1000);
+        Ok(Cpu {
+            usage: CpuUsage {
+                total: microseconds("usage_usec"),
+                kernel: microseconds("system_usec"),
+                user: microseconds("user_usec"),
+            },
+            throttling: Throttling {
+                periods: keyed(&text, "nr_periods"),
+                throttled_periods: keyed(&text, "nr_throttled"),
+                throttled_time: microseconds("throttled_usec"),
+            },
+            psi: self.pressure("cpu.pressure")?,
+        })
+    }
+
+    fn memory(&self) -> Result<Memory> {
+        let text = self.text("memory.stat")?.unwrap_or_default();
+        let pairs = text.lines().filter_map(|line| line.split_once(' '));
+        let raw: BTreeMap<String, u64> = pairs.map(|(key, value)| (key.to_owned(), number(value))).collect();
+        let usage = self.memory_entry("memory")?;
+        let mut swap = self.memory_entry("memory.swap")?;
+        // runc gives nothing but zeros where the kernel does not count swap.
+        if self.text("memory.swap.current")?.is_some() {
+            swap.usage = swap.usage.saturating_add(usage.usage);
+            swap.limit = swap.limit.saturating_add(usage.limit);
+            swap.max = 0;
+        }
+        let cache = raw.get("file").copied().unwrap_or_default();
+        Ok(Memory { cache, usage, swap, raw, psi: self.pressure("memory.pressure")?, ..Memory::default() })
+    }
+
+    fn memory_entry(&self, prefix: &str) -> Result<MemoryEntry> {
+        let read = |suffix: &str| self.number(&format!("{prefix}.{suffix}")).map(Option::unwrap_or_default);
+        Ok(MemoryEntry { limit: read("max")?, usage: read("current")?, max: read("peak")?, failcnt: 0 })
+    }
+
+    fn pids(&self) -> Result<Pids> {
+        let limit = self.number("pids.max")?.filter(|limit| *limit != u64::MAX);
+        Ok(Pids { current: self.number("pids.current")?.unwrap_or_default(), limit: limit.unwrap_or_default() })
+    }
+
+    fn block_io(&self) -> Result<BlockIo> {
+        let mut block_io = BlockIo { psi: self.pressure("io.pressure")?, ..BlockIo::default() };
+        for line in self.text("io.stat")?.unwrap_or_default().lines() {
+            block_io.add(line);
+        }
+        Ok(block_io)
+    }
+
+    fn huge_pages(&self) -> Result<BTreeMap<String, HugePages>> {
+        let mut sizes = BTreeMap::new();
+        for size in self.huge_page_sizes().context(|| format!("list the files of cgroup {}", self.path))? {
+            let reserved = self.number(&format!("hugetlb.{size}.rsvd.current"))?;
+            let usage = match reserved {
+                Some(reserved) => reserved,
+                None => self.number(&format!("hugetlb.{size}.current"))?.unwrap_or_default(),
+            };
+            let events = self.text(&format!("hugetlb.{size}.events"))?.unwrap_or_default();
+            sizes.insert(size, HugePages { usage, failcnt: keyed(&events, "max") });
+        }
+        Ok(sizes)
+    }
+
+    /// The sizes that the kernel has files for.
+    fn huge_page_sizes(&self) -> std::result::Result<Vec<String>, Errno> {
+        let mut sizes = Vec::new();
+        for entry in Dir::read_from(self.directory)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy();
+            let size = name.strip_prefix("hugetlb.").and_then(|rest| rest.strip_suffix(".events"));
+            sizes.extend(size.map(str::to_owned));
+        }
+        Ok(sizes)
+    }
+}
+
+impl BlockIo {
+    /// A line like `8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6`.
+    fn add(&mut self, line: &str) {
+        let mut words = line.split_whitespace();
+        let Some((major, minor)) = words.next().and_then(|device| device.split_once(':')) else { return };
+        let (major, minor) = (number(major), number(minor));
+        for (key, value) in words.filter_map(|word| word.split_once('=')) {
+            let (list, op) = match key {
+                "rbytes" => (&mut self.io_service_bytes_recursive, "Read"),
+                "wbytes" => (&mut self.io_service_bytes_recursive, "Write"),
+                "rios" => (&mut self.io_serviced_recursive, "Read"),
+                "wios" => (&mut self.io_serviced_recursive, "Write"),
+                _ => continue,
+            };
+            list.push(BlockIoEntry { major, minor, op, value: number(value) });
+        }
+    }
+}
+
+fn number(text: &str) -> u64 {
+    if text == "max" { u64::MAX } else { text.parse().unwrap_or_default() }
+}
+
+fn keyed(text: &str, key: &str) -> u64 {
+    files::value_of(text, key).map(number).unwrap_or_default()
+}
+
+/// `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`
+fn pressure_line(text: &str, kind: &str) -> PressureLine {
+    let mut line = PressureLine::default();
+    for (key, value) in
+        files::value_of(text, kind).unwrap_or_default().split_whitespace().filter_map(|word| word.split_once('='))
+    {
+        match key {
+            "avg10" => line.avg10 = value.parse().unwrap_or_default(),
+            "avg60" => line.avg60 = value.parse().unwrap_or_default(),
+            "avg300" => line.avg300 = value.parse().unwrap_or_default(),
+            "total" => line.total = number(value),
+            _ => {}
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_kernel() {
+        let mut block_io = BlockIo::default();
+        block_io.add("8:16 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6");
+        let json = serde_json::to_string(&block_io).unwrap();
+        assert_eq!(
+            json,
+            r#"{"ioServiceBytesRecursive":[{"major":8,"minor":16,"op":"Read","value":1},{"major":8,"minor":16,"op":"Write","value":2}],"ioServicedRecursive":[{"major":8,"minor":16,"op":"Read","value":3},{"major":8,"minor":16,"op":"Write","value":4}]}"#
+        );
+        let line = pressure_line("some avg10=1.50 avg60=0.00 avg300=0.25 total=42\nfull avg10=0.00\n", "some");
+        assert_eq!(line, PressureLine { avg10: 1.5, avg60: 0.0, avg300: 0.25, total: 42 });
+        assert_eq!((keyed("max 7\noom 1\noom_kill 2\n", "oom_kill"), keyed("oom_kill 2\n", "oom")), (2, 0));
+    }
+
+    #[test]
+    fn empty_parts_have_runcs_shape() {
+        let json = serde_json::to_value(Stats::default()).unwrap();
+        assert_eq!(json["cpu"]["usage"], serde_json::json!({"total": 0, "kernel": 0, "user": 0}));
+        assert_eq!(json["memory"]["kernelTCP"], serde_json::json!({"limit": 0, "failcnt": 0}));
+        assert_eq!(json["pids"], serde_json::json!({}));
+    }
+}
