@@ -1,0 +1,54 @@
+//! Installs the filter, and hands the agent's descriptor over.
+//!
+//! World: child. Order: the caller sets no_new_privs first, or still has CAP_SYS_ADMIN in its user namespace.
+//! Promises: after the filter is in place nothing is called here but the one call that the plan chose. Hence no
+//! read-back: prctl may be denied or deadly by then. The kernel's answer is the proof: seccomp(2) attaches before
+//! it returns 0 or a listener; every other value is a failure here. `Seccomp: 2` in /proc shows it from outside.
+
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmmsg, sendmsg};
+
+use super::plan::{Handover, Plan};
+use crate::sys;
+use crate::wire::{At, Done, Step};
+
+/// Installs the filter; the listener, when the plan has an agent. Kernel: 5.7 with TSYNC and a listener.
+///
+/// # Errors
+/// EACCES without no_new_privs and CAP_SYS_ADMIN; EINVAL for a flag that the kernel does not know; EBUSY when a
+/// filter of this process has a listener already; ESRCH when TSYNC cannot reach a thread.
+pub fn install(plan: &Plan) -> Done<Option<OwnedFd>> {
+    if plan.empty {
+        return Ok(None);
+    }
+    sys::seccomp::set_filter(plan.flags, &plan.program).at(Step::Seccomp)
+}
+
+/// Sends the listener with one byte on `socket` (not the one of `wire`), by the call that the plan chose.
+///
+/// The descriptor stays open until exec: close(2) may be one of the calls that the agent decides about.
+///
+/// # Errors
+/// As sendmsg(2).
+pub fn send_listener(socket: BorrowedFd<'_>, listener: OwnedFd, handover: Handover) -> Done {
+    let sent = send(socket, listener.as_fd(), handover).at(Step::SeccompNotify);
+    let _ = listener.into_raw_fd();
+    sent
+}
+
+fn send(socket: BorrowedFd<'_>, listener: BorrowedFd<'_>, handover: Handover) -> rustix::io::Result<()> {
+    let descriptors = [listener];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(rustix::io::Errno::NOBUFS);
+    }
+    let data = [IoSlice::new(&[0])];
+    match handover {
+        Handover::Sendmsg => sendmsg(socket, &data, &mut control, SendFlags::NOSIGNAL).map(drop),
+        Handover::Sendmmsg => sendmmsg(socket, &mut [MMsgHdr::new(&data, &mut control)], SendFlags::NOSIGNAL).map(drop),
+    }
+}

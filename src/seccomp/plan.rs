@@ -1,0 +1,128 @@
+//! The plan of a filter: the program, the flags of seccomp(2), and the agent that decides about some calls.
+//!
+//! World: plan (pure). Promises: what is accepted can be installed on Linux 5.14 (WAIT_KILLABLE_RECV: 5.19).
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompFilterFlag as Flag};
+use seccompiler::BpfProgram;
+
+use super::compile::compile;
+use super::decide::{Decisions, decide};
+use super::profile::Profile;
+use crate::error::{Error, Result};
+
+/// SECCOMP_FILTER_FLAG_* of linux/seccomp.h.
+pub(super) mod flag {
+    pub const TSYNC: u32 = 1 << 0;
+    pub const LOG: u32 = 1 << 1;
+    pub const SPEC_ALLOW: u32 = 1 << 2;
+    pub const NEW_LISTENER: u32 = 1 << 3;
+    pub const TSYNC_ESRCH: u32 = 1 << 4;
+    pub const WAIT_KILLABLE_RECV: u32 = 1 << 5;
+}
+
+/// Bytes of a socket path, without the final NUL: `sun_path` of unix(7).
+const SOCKET_PATH: usize = 107;
+
+/// A filter that is ready to be installed.
+#[derive(Debug)]
+pub struct Plan {
+    /// For all architectures of the profile.
+    pub program: BpfProgram,
+    /// SECCOMP_FILTER_FLAG_*; NEW_LISTENER is among them when there is a `notify`.
+    pub flags: u32,
+    /// The agent, when a rule or the default is SCMP_ACT_NOTIFY.
+    pub notify: Option<Notify>,
+    /// The filter would allow every call on this machine: nothing is installed.
+    pub empty: bool,
+}
+
+/// The agent that decides about calls with SCMP_ACT_NOTIFY.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notify {
+    /// Its socket.
+    pub path: PathBuf,
+    /// Opaque text for it.
+    pub metadata: String,
+    /// How the child, which is under the filter already, gives the descriptor to the parent.
+    pub handover: Handover,
+}
+
+/// A system call that carries a descriptor and that the filter permits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handover {
+    /// sendmsg(2).
+    Sendmsg,
+    /// sendmmsg(2), because the profile intercepts or denies sendmsg.
+    Sendmmsg,
+}
+
+/// Compiles a profile.
+///
+/// # Errors
+/// Illegal values, with their JSON path; architectures without a table; a profile too big for the kernel;
+/// SCMP_ACT_NOTIFY without a `listenerPath`, or for both calls that could hand the descriptor over.
+pub fn plan(seccomp: &LinuxSeccomp) -> Result<Plan> {
+    let profile = Profile::read(seccomp)?;
+    let decisions = decide(&profile);
+    let notify = notify(seccomp, &decisions)?;
+    let flags = flags(seccomp, notify.is_some())?;
+    let program = compile(&decisions)?;
+    Ok(Plan { program, flags, empty: notify.is_none() && decisions.allow_everything(), notify })
+}
+
+/// SPEC_ALLOW unless the profile has a list of flags, as runc does it.
+fn flags(seccomp: &LinuxSeccomp, notify: bool) -> Result<u32> {
+    let mut flags = if notify { flag::NEW_LISTENER } else { 0 };
+    let Some(wanted) = seccomp.flags() else { return Ok(flags | flag::SPEC_ALLOW) };
+    for (i, wanted) in wanted.iter().enumerate() {
+        flags |= match wanted {
+            // Without ESRCH (5.7) a failure would look like a listener.
+            Flag::SeccompFilterFlagTsync => flag::TSYNC | flag::TSYNC_ESRCH,
+            Flag::SeccompFilterFlagLog => flag::LOG,
+            Flag::SeccompFilterFlagSpecAllow => flag::SPEC_ALLOW,
+            Flag::SeccompFilterFlagWaitKillableRecv if !notify => {
+                let what = format!("{wanted} has no meaning without a rule with SCMP_ACT_NOTIFY");
+                return Err(Error::invalid(format!("linux.seccomp.flags[{i}]"), what));
+            }
+            Flag::SeccompFilterFlagWaitKillableRecv => flag::WAIT_KILLABLE_RECV,
+        };
+    }
+    Ok(flags)
+}
+
+fn notify(seccomp: &LinuxSeccomp, decisions: &Decisions<'_>) -> Result<Option<Notify>> {
+    let path = seccomp.listener_path().as_ref().filter(|path| !path.as_os_str().is_empty());
+    if seccomp.listener_metadata().is_some() && path.is_none() {
+        return Err(Error::invalid("linux.seccomp.listenerMetadata", "metadata for an agent needs a listenerPath"));
+    }
+    let notifies = |action: Action| action == Action::ScmpActNotify;
+    let rules = seccomp.syscalls().as_deref().unwrap_or_default();
+    if !notifies(seccomp.default_action()) && !rules.iter().any(|rule| notifies(rule.action())) {
+        return Ok(None);
+    }
+    let path = path.ok_or_else(|| {
+        Error::invalid("linux.seccomp.listenerPath", "SCMP_ACT_NOTIFY needs the path of the agent's socket")
+    })?;
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.len() > SOCKET_PATH || bytes.contains(&0) {
+        let what = format!("not a path of a socket: more than {SOCKET_PATH} bytes, or a NUL");
+        return Err(Error::invalid("linux.seccomp.listenerPath", what));
+    }
+    let metadata = seccomp.listener_metadata().clone().unwrap_or_default();
+    Ok(Some(Notify { path: path.clone(), metadata, handover: handover(decisions)? }))
+}
+
+/// The agent gets the descriptor only after the filter is in place: a call that waits for the agent cannot carry it.
+fn handover(decisions: &Decisions<'_>) -> Result<Handover> {
+    if decisions.permits("sendmsg") {
+        return Ok(Handover::Sendmsg);
+    }
+    if decisions.permits("sendmmsg") {
+        return Ok(Handover::Sendmmsg);
+    }
+    Err(Error::unsupported("linux.seccomp.syscalls", "SCMP_ACT_NOTIFY with neither sendmsg nor sendmmsg allowed")
+        .hint("allow one of them: the listener is sent to the agent after the filter is in place"))
+}

@@ -1,0 +1,32 @@
+//! The compiler against an independent evaluation of profiles; values, errors and sizes.
+
+mod docker;
+mod errors;
+mod interpreter;
+mod meaning;
+mod oracle;
+mod random;
+mod specification;
+mod table;
+
+use oci_spec::runtime::LinuxSeccomp;
+use serde_json::json;
+
+/// A profile from JSON, as a bundle has it.
+fn profile(json: serde_json::Value) -> LinuxSeccomp {
+    serde_json::from_value(json).unwrap()
+}
+
+/// Docker's default profile on amd64 without extra capabilities.
+fn docker() -> LinuxSeccomp {
+    serde_json::from_str(include_str!("../../../tests/data/docker-seccomp.json")).unwrap()
+}
+
+/// The least profile: everything is refused but what `rules` say.
+fn refusing(rules: serde_json::Value) -> LinuxSeccomp {
+    profile(json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"],
+        "syscalls": rules,
+    }))
+}
