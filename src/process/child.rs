@@ -1,8 +1,8 @@
 //! Applies a plan to the calling process, between pivot_root and execve.
 //!
-//! World: child. Order: `keyring` (any time before the ids change), `make_working_directory` (before the
-//! rootfs becomes read-only), `limits` and `early` (privileged), `working_directory` (after masking, so that a
-//! masked directory cannot be kept), `stdio_owner`, `drop_privileges`, `exec`. A failure ends the process.
+//! World: child. Order: `keyring`, `make_working_directory` (before the rootfs becomes read-only), `early`,
+//! `working_directory` (after masking, so that a masked directory cannot be kept), `stdio_owner`, `limits` (the
+//! steps before open descriptors), `drop_privileges`, `exec`. A failure ends the process.
 
 mod credentials;
 mod directory;
@@ -25,13 +25,16 @@ use crate::wire::{At, Done, Fault, Step};
 
 /// Joins the container's session keyring, so that the caller's cannot be reached. Returns a fault that is
 /// tolerated: ENOSYS (no keyrings), EDQUOT (too many), EPERM (a seccomp filter around tare denies keyctl,
-/// and the container inherits it). `proc` is needed for a SELinux label alone.
+/// and the container inherits it). `proc` is wanted for a SELinux label alone.
 ///
 /// # Errors
 /// Every other failure.
 pub fn keyring(plan: &Plan, proc: Option<BorrowedFd<'_>>) -> Done<Option<Fault>> {
     let Some(keyring) = &plan.keyring else { return Ok(None) };
-    let label = plan.labels.selinux.as_deref().zip(proc);
+    let label = match &plan.labels.selinux {
+        Some(label) => Some((label, proc.ok_or(Errno::BADF).at(Step::Label)?)),
+        None => None,
+    };
     if let Some((label, proc)) = label {
         write_attribute(proc, labels::KEY, label, Step::Label)?;
     }
@@ -51,19 +54,45 @@ pub fn keyring(plan: &Plan, proc: Option<BorrowedFd<'_>>) -> Done<Option<Fault>>
     Ok(None)
 }
 
-/// The OOM score and the resource limits. Raising a hard limit and lowering the score need CAP_SYS_RESOURCE
-/// of the host: with another user namespace call it before that is entered (both survive a clone).
+/// What needs CAP_SYS_RESOURCE of the host: the OOM score, and hard limits that rise. To be called before
+/// another user namespace is entered (a clone inherits both), and only then; [`limits`] does the rest.
+/// `proc` is a procfs in which the caller sees itself.
 ///
 /// # Errors
-/// The kernel's, with the number of the limit.
+/// As [`limits`].
+pub fn before_user_namespace(plan: &Plan, proc: Option<BorrowedFd<'_>>) -> Done {
+    oom_score_adj(plan, proc)?;
+    for (i, rlimit) in plan.rlimits.iter().enumerate() {
+        let now = rustix::process::getrlimit(rlimit.resource);
+        let maximum = rlimit.value.maximum;
+        // None is infinity.
+        if now.maximum.is_some_and(|now| maximum.is_none_or(|maximum| maximum > now)) {
+            let raised = rustix::process::Rlimit { current: now.current, maximum };
+            rustix::process::prlimit(None, rlimit.resource, raised).at_index(Step::Rlimit, i)?;
+        }
+    }
+    Ok(())
+}
+
+/// The OOM score (unless [`before_user_namespace`] wrote it: the file belongs to the host's root) and the
+/// resource limits. After everything that opens descriptors, since RLIMIT_NOFILE counts at once.
+///
+/// # Errors
+/// The kernel's, with the number of the limit; EBADF when `proc` is missing though there is a score.
 pub fn limits(plan: &Plan, proc: Option<BorrowedFd<'_>>) -> Done {
-    if let (Some(text), Some(proc)) = (&plan.oom_score_adj, proc) {
-        write_attribute(proc, c"self/oom_score_adj", text, Step::OomScoreAdj)?;
+    if !plan.user_namespace {
+        oom_score_adj(plan, proc)?;
     }
     for (i, rlimit) in plan.rlimits.iter().enumerate() {
         rustix::process::prlimit(None, rlimit.resource, rlimit.value).at_index(Step::Rlimit, i)?;
     }
     Ok(())
+}
+
+fn oom_score_adj(plan: &Plan, proc: Option<BorrowedFd<'_>>) -> Done {
+    let Some(text) = &plan.oom_score_adj else { return Ok(()) };
+    let proc = proc.ok_or(Errno::BADF).at(Step::OomScoreAdj)?;
+    write_attribute(proc, c"self/oom_score_adj", text, Step::OomScoreAdj)
 }
 
 /// Scheduler, io priority, memory policy, cpu affinity, personality, labels. `proc` is the root of a

@@ -128,10 +128,11 @@ impl Plan {
         Ok(())
     }
 
-    /// Whether [`super::child::early`] or [`super::child::keyring`] writes to procfs.
+    /// Whether the child writes to a private procfs: labels, and the OOM score where the user namespace is
+    /// tare's own (otherwise [`super::child::before_user_namespace`] writes it).
     #[must_use]
     pub fn needs_proc(&self) -> bool {
-        self.oom_score_adj.is_some() || !self.labels.is_empty()
+        (self.oom_score_adj.is_some() && !self.user_namespace) || !self.labels.is_empty()
     }
 }
 

@@ -64,6 +64,11 @@ fn open(path: &CStr) -> Result<OwnedFd, Errno> {
 /// # Errors
 /// The kernel's; EXDEV with the text `outside` for a directory outside the container.
 pub fn working_directory(plan: &Plan) -> Done<Entered> {
+    if plan.cwd_components.is_empty() {
+        // The root of this process cannot be outside.
+        let entered = rustix::process::chdir(c"/").map(|()| Entered::Yes);
+        return entered.map_err(|errno| Fault::new(Step::WorkingDirectory, 0, errno));
+    }
     match enter(&plan.cwd) {
         Ok(()) => verify().map(|()| Entered::Yes),
         Err(Errno::ACCESS | Errno::PERM) => Ok(Entered::AsUser),
