@@ -1,1 +1,40 @@
-//! (head)
+//! The rootfs room: the container's tree of mounts, its devices, what is masked and read-only, and pivot_root.
+//!
+//! `plan` decides (pure), `parent::open` opens every source in the host's mount namespace, the functions of `child`
+//! attach them by descriptor in the container's. A path of the container is resolved by openat2 below the root's
+//! descriptor alone; a path of the host is resolved once, by the parent.
+//! Order in the child: propagation, attach_root, mounts, devices, console, (hooks), pivot, (sysctls), finish; with
+//! umask 0 from `mounts` to `console`.
+
+pub mod child;
+pub mod options;
+pub mod parent;
+pub mod plan;
+
+use std::path::Path;
+
+pub use parent::Prepared;
+pub use plan::{Place, Plan, plan};
+
+/// What the plan has to know besides the Spec.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The bundle, absolute.
+    pub bundle: &'a Path,
+    /// The container is in a user namespace that is not the initial one: no mknod, sysfs only with its own network.
+    pub user_namespace: bool,
+    /// The container has a mount namespace of its own, new or joined.
+    pub mount_namespace: bool,
+    /// The container has a network namespace of its own, new or joined.
+    pub network_namespace: bool,
+    /// The container has a cgroup namespace of its own, new or joined, whose root is its cgroup.
+    pub cgroup_namespace: bool,
+    /// The container's cgroup as a directory of the host, if it has one.
+    pub cgroup_path: Option<&'a Path>,
+    /// `process.terminal`.
+    pub console: bool,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// SELinux is enabled on the host.
+    pub selinux: bool,
+}

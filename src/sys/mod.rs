@@ -18,6 +18,7 @@ pub mod process_attributes;
 pub mod pty;
 pub mod scheduling;
 pub mod seccomp;
+pub mod user_namespace;
 
 use rustix::io::Errno;
 

@@ -85,3 +85,14 @@ pub fn set_attributes(
     };
     super::check(value).map(drop)
 }
+
+/// mount(2) of a new filesystem on the working directory.
+///
+/// # Errors
+/// As mount(2).
+pub fn mount_here(source: &CStr, kind: &CStr, flags: u64, data: &CStr) -> Result<(), Errno> {
+    // SAFETY: all four strings end in NUL and live through the call.
+    let value =
+        unsafe { libc::syscall(libc::SYS_mount, source.as_ptr(), c".".as_ptr(), kind.as_ptr(), flags, data.as_ptr()) };
+    super::check(value).map(drop)
+}

@@ -1,0 +1,66 @@
+//! Builds the container's tree in its mount namespace, by descriptor, from what the parent opened.
+//!
+//! World: child (no allocation, no formatting, no panics). Order: propagation, attach_root, mounts, devices, console,
+//! pivot, finish. umask must be 0 from `mounts` to `console`. The working directory is undefined until `pivot`.
+//! Descriptors of the first elements are left open (close-on-exec) to spare the calls: close them all together.
+
+mod console;
+mod copy_up;
+mod devices;
+mod filesystem;
+mod masks;
+mod mounts;
+mod root;
+pub(super) mod source;
+mod target;
+
+pub use console::console;
+pub use devices::devices;
+pub use masks::finish;
+pub use mounts::mounts;
+pub use root::{attach_root, pivot, propagation};
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+
+use super::options::Wanted;
+use crate::sys::mount::{Change, set_attributes};
+
+/// How many elements of a list may leave their descriptors open; far below any limit on open files.
+const LEFT_OPEN: usize = 32;
+
+/// Gives a descriptor up: it stays open until the program is executed, unless there are many of them.
+fn leave(descriptor: OwnedFd, number: usize) {
+    if number < LEFT_OPEN {
+        let _ = std::os::fd::IntoRawFd::into_raw_fd(descriptor);
+    }
+}
+
+/// Attaches a detached mount; both ends are descriptors.
+fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(mount, c"", target, c"", flags)
+}
+
+/// A detached copy of the mount at a descriptor.
+fn clone_mount(of: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd, Errno> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    rustix::mount::open_tree(of, c"", flags)
+}
+
+fn change(mount: BorrowedFd<'_>, wanted: Wanted, propagation: u64, recursive: bool) -> Result<(), Errno> {
+    let change = Change { set: wanted.set, clear: wanted.clear, propagation, user_namespace: None };
+    set_attributes(mount, c"", recursive, &change)
+}
+
+/// The root of the tree that this process sees.
+fn change_slash(wanted: Wanted, propagation: u64, recursive: bool) -> Result<(), Errno> {
+    let change = Change { set: wanted.set, clear: wanted.clear, propagation, user_namespace: None };
+    set_attributes(rustix::fs::CWD.as_fd(), SLASH, recursive, &change)
+}
+
+const SLASH: &CStr = c"/";

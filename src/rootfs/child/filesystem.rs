@@ -1,0 +1,81 @@
+//! Creates a filesystem as a detached mount, and says in the kernel's own words why it could not.
+//!
+//! World: child. Source: fsopen(2), fsconfig(2), fsmount(2); the context's log is read from its descriptor.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags};
+
+use crate::rootfs::plan::{Filesystem, KernelParameter, with_parameter};
+use crate::wire::{At, Done, Fault, Step};
+
+/// Creates the mount; `mode` is given to a tmpfs that names none.
+pub fn create(filesystem: &Filesystem, mode: Option<u32>, number: usize) -> Done<OwnedFd> {
+    let context = match rustix::mount::fsopen(&*filesystem.name, FsOpenFlags::FSOPEN_CLOEXEC) {
+        Err(Errno::NODEV) => {
+            return Err(Fault::new(Step::Mount, number, Errno::NODEV).text(b"unknown filesystem type"));
+        }
+        result => result.at_index(Step::Mount, number)?,
+    };
+    set_parameters(context.as_fd(), &filesystem.parameters, number)?;
+    if let Some(mode) = mode {
+        let digits = octal(mode);
+        let value = CStr::from_bytes_until_nul(&digits).unwrap_or(c"1777");
+        rustix::mount::fsconfig_set_string(&context, c"mode", value).at_index(Step::Mount, number)?;
+    }
+    rustix::mount::fsconfig_create(&context).map_err(|errno| explain(context.as_fd(), number, errno))?;
+    let attributes = u32::try_from(filesystem.attributes.set.bits()).unwrap_or(0);
+    let attributes = MountAttrFlags::from_bits_retain(attributes);
+    let mount = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+        .map_err(|errno| explain(context.as_fd(), number, errno))?;
+    super::leave(context, number);
+    Ok(mount)
+}
+
+/// Reconfigures the superblock of what is mounted at `target`.
+pub fn reconfigure(target: BorrowedFd<'_>, parameters: &[KernelParameter], number: usize) -> Done {
+    let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+    let context = rustix::mount::fspick(target, c"", flags).at_index(Step::Mount, number)?;
+    set_parameters(context.as_fd(), parameters, number)?;
+    rustix::mount::fsconfig_reconfigure(&context).map_err(|errno| explain(context.as_fd(), number, errno))
+}
+
+fn set_parameters(context: BorrowedFd<'_>, parameters: &[KernelParameter], number: usize) -> Done {
+    for (position, KernelParameter { key, value, .. }) in parameters.iter().enumerate() {
+        match value {
+            Some(value) => rustix::mount::fsconfig_set_string(context, &**key, &**value),
+            None => rustix::mount::fsconfig_set_flag(context, &**key),
+        }
+        .map_err(|errno| explain(context, with_parameter(number, position), errno))?;
+    }
+    Ok(())
+}
+
+/// The first error of the context's log: lines "e tmpfs: Bad value for 'size'". ENODATA ends the log.
+fn explain(context: BorrowedFd<'_>, number: usize, errno: Errno) -> Fault {
+    let fault = Fault::new(Step::Mount, number, errno);
+    for _ in 0..8 {
+        let mut line = [0; crate::wire::TEXT];
+        let Ok(len) = rustix::io::read(context, &mut line[..]) else { return fault };
+        if let Some([b'e', b' ', text @ ..]) = line.get(..len) {
+            return fault.text(text.trim_ascii_end());
+        }
+    }
+    fault
+}
+
+/// Four octal digits and a NUL.
+fn octal(mode: u32) -> [u8; 5] {
+    let digit = |shift: u32| b'0' + u8::try_from((mode >> shift) & 7).unwrap_or(0);
+    [digit(9), digit(6), digit(3), digit(0), 0]
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn modes_are_octal() {
+        assert_eq!(&super::octal(0o1750), b"1750\0");
+    }
+}

@@ -1,0 +1,106 @@
+//! The root of the tree: cut off from the host, attached, and made the process's root.
+//!
+//! World: child. No mount of the container may reach the host: "/" of the new namespace is made a slave (or private)
+//! before anything is attached.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags};
+
+use super::source;
+use crate::rootfs::options::Wanted;
+use crate::rootfs::parent::Prepared;
+use crate::rootfs::plan::{ChangeRoot, Plan};
+use crate::wire::{At, Done, Fault, Step};
+
+/// Cuts the new mount namespace off from the one it was copied from.
+///
+/// # Errors
+/// Step Propagation.
+pub fn propagation(plan: &Plan) -> Done {
+    if plan.mount_namespace {
+        super::change_slash(Wanted::default(), plan.building, true).at(Step::Propagation)?;
+    }
+    Ok(())
+}
+
+/// Attaches the rootfs where the host has it, so that hooks find it there; from now on the descriptor is the root.
+///
+/// # Errors
+/// Step Rootfs.
+pub fn attach_root(plan: &Plan, prepared: &Prepared) -> Done<OwnedFd> {
+    let opened = prepared.root.take();
+    let root = match opened {
+        Some(root) => root,
+        None => {
+            if !plan.masked_paths.is_empty() {
+                prepared.null.set(Some(source::open_null().at(Step::Rootfs)?));
+            }
+            source::open_root(plan).at(Step::Rootfs)?
+        }
+    };
+    if plan.mount_namespace {
+        match move_onto(root.as_fd(), &plan.root) {
+            // The way to it may be closed to the ids of a user namespace. Any place will do for pivot_root.
+            Err(Errno::ACCESS) => move_onto(root.as_fd(), super::SLASH),
+            done => done,
+        }
+        .at(Step::Rootfs)?;
+    }
+    Ok(root)
+}
+
+fn move_onto(root: BorrowedFd<'_>, path: &std::ffi::CStr) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
+    rustix::mount::move_mount(root, c"", CWD, path, flags)
+}
+
+/// Makes the container's root the root of this process; the working directory is "/".
+///
+/// # Errors
+/// Steps PivotRoot and DetachOldRoot.
+pub fn pivot(plan: &Plan, prepared: &Prepared, root: BorrowedFd<'_>) -> Done {
+    match plan.change_root {
+        ChangeRoot::Pivot => {
+            rustix::process::fchdir(root).at(Step::PivotRoot)?;
+            // The old root ends up on top of the new one, where "." is: pivot_root(2), NOTES.
+            rustix::process::pivot_root(c".", c".").at(Step::PivotRoot)?;
+            rustix::mount::unmount(c".", UnmountFlags::DETACH).at(Step::DetachOldRoot)?;
+        }
+        ChangeRoot::Move => {
+            prepared.reachable.iter().try_for_each(|path| put_out_of_reach(path))?;
+            rustix::process::fchdir(root).at(Step::PivotRoot)?;
+            move_onto(root, super::SLASH).at(Step::PivotRoot)?;
+            rustix::process::chroot(c".").at(Step::PivotRoot)?;
+        }
+        ChangeRoot::Chroot => {
+            rustix::process::fchdir(root).at(Step::PivotRoot)?;
+            rustix::process::chroot(c".").at(Step::PivotRoot)?;
+        }
+    }
+    rustix::process::chdir(super::SLASH).at(Step::PivotRoot)
+}
+
+/// A full procfs or sysfs outside the new root would let a user namespace mount an unmasked one of its own.
+/// Locked mounts cannot be unmounted; they are covered.
+fn put_out_of_reach(path: &std::ffi::CStr) -> Done {
+    match rustix::mount::unmount(path, UnmountFlags::DETACH) {
+        // Gone with the one above it.
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(Errno::INVAL | Errno::PERM) => cover(path).at(Step::DetachOldRoot),
+        Err(errno) => Err(Fault::new(Step::DetachOldRoot, 0, errno)),
+    }
+}
+
+fn cover(path: &std::ffi::CStr) -> Result<(), Errno> {
+    let context = rustix::mount::fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_create(&context)?;
+    let mount = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
+    match rustix::mount::move_mount(&mount, c"", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH) {
+        // It was below one that is unmounted by now, or it is no directory any more.
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
+        done => done,
+    }
+}

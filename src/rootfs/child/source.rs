@@ -1,0 +1,65 @@
+//! Opens trees of the host as detached mounts: by the parent, or by the child of a caller that may not.
+//!
+//! World: both; therefore child rules.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::OpenTreeFlags;
+
+use super::change;
+use crate::rootfs::plan::{Bind, Plan};
+use crate::sys::mount::{Attributes, Change, set_attributes};
+
+/// The source that shall cover /proc is no whole procfs.
+pub const NO_PROCFS: Errno = Errno::XDEV;
+
+/// The inode of a procfs root. Source: PROC_ROOT_INO, include/linux/proc_fs.h.
+const PROC_ROOT_INODE: u64 = 1;
+
+/// The rootfs with all that is mounted below, cut off from the host.
+pub fn open_root(plan: &Plan) -> Result<OwnedFd, Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let tree = rustix::mount::open_tree(CWD, &*plan.root, flags)?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) != FileType::Directory {
+        return Err(Errno::NOTDIR);
+    }
+    change(tree.as_fd(), crate::rootfs::options::Wanted::default(), plan.building, true)?;
+    Ok(tree)
+}
+
+/// A bind mount's source with all its attributes.
+pub fn open(bind: &Bind, namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Errno> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, bind.recursive);
+    flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, bind.nofollow || bind.copy_symlink);
+    let tree = rustix::mount::open_tree(CWD, &*bind.source, flags)?;
+    if bind.procfs && !(super::target::is_procfs(tree.as_fd())? && rustix::fs::fstat(&tree)?.st_ino == PROC_ROOT_INODE)
+    {
+        return Err(NO_PROCFS);
+    }
+    if let (Some(idmap), Some(namespace)) = (&bind.idmap, namespace) {
+        let change = Change { set: Attributes::IDMAP, user_namespace: Some(namespace), ..Change::default() };
+        set_attributes(tree.as_fd(), c"", idmap.recursive, &change)?;
+    }
+    for next in &bind.changes {
+        change(tree.as_fd(), next.wanted, next.propagation, next.recursive)?;
+    }
+    Ok(tree)
+}
+
+/// /dev/null of the host, detached; anything else of that name is refused.
+pub fn open_null() -> Result<OwnedFd, Errno> {
+    let file = rustix::fs::open(c"/dev/null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    check_device(file.as_fd(), FileType::CharacterDevice, 1, 3)?;
+    super::clone_mount(file.as_fd(), false)
+}
+
+/// ENODEV unless the file is this device.
+pub fn check_device(file: BorrowedFd<'_>, kind: FileType, major: u32, minor: u32) -> Result<(), Errno> {
+    let status = rustix::fs::fstat(file)?;
+    let same = FileType::from_raw_mode(status.st_mode) == kind
+        && (kind == FileType::Fifo || status.st_rdev == rustix::fs::makedev(major, minor));
+    if same { Ok(()) } else { Err(Errno::NODEV) }
+}

@@ -1,0 +1,436 @@
+//! The table of mount options and its parser: words of one mount become attributes, superblock flags, data.
+//!
+//! World: plan (pure). Later words win. Promises: no word is dropped silently; a word that is not in the table is
+//! data for the filesystem, and the kernel is the judge of it.
+//! Source: runtime-spec config.md "Linux mount options", mount(8), mount_setattr(2).
+
+use crate::error::{Error, Result, nearest};
+use crate::sys::mount::Attributes;
+
+/// What a word asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    /// Nothing beyond the kernel's default.
+    Default,
+    /// A mount attribute, set (true) or cleared; of the whole tree if `recursive`.
+    Attribute {
+        bit: Attributes,
+        set: bool,
+        recursive: bool,
+    },
+    /// The access time mode, of the whole tree if `recursive`.
+    Atime {
+        word: Atime,
+        recursive: bool,
+    },
+    /// A bind mount.
+    Bind {
+        recursive: bool,
+    },
+    /// Change what is mounted at the destination.
+    Remount,
+    /// Propagation, in `MS_*`.
+    Propagation {
+        kind: u64,
+        recursive: bool,
+    },
+    /// A flag of the superblock that fsconfig takes under the same word.
+    Superblock {
+        default: bool,
+    },
+    /// `MS_I_VERSION`, which only mount(2) can set.
+    InodeVersion(bool),
+    CopyUp,
+    Idmap {
+        recursive: bool,
+    },
+    SourceNofollow,
+    DestinationNofollow,
+    CopySymlink,
+    /// Known from another runtime, cannot be done.
+    Refused(&'static str),
+}
+
+/// Words on access times. mount(8): relatime is the kernel's default mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Atime {
+    Relatime,
+    Noatime,
+    Strictatime,
+    NotNoatime,
+    NotRelatime,
+    NotStrictatime,
+}
+
+const fn attribute(bit: Attributes, set: bool) -> Meaning {
+    Meaning::Attribute { bit, set, recursive: false }
+}
+
+const fn tree(bit: Attributes, set: bool) -> Meaning {
+    Meaning::Attribute { bit, set, recursive: true }
+}
+
+const fn atime(word: Atime) -> Meaning {
+    Meaning::Atime { word, recursive: false }
+}
+
+const fn tree_atime(word: Atime) -> Meaning {
+    Meaning::Atime { word, recursive: true }
+}
+
+const fn propagation(kind: u64, recursive: bool) -> Meaning {
+    Meaning::Propagation { kind, recursive }
+}
+
+const SUPERBLOCK_ONLY: &str = "it is a flag of the whole filesystem, which no recursive change can set";
+
+/// Sorted by word, for binary search.
+const TABLE: &[(&str, Meaning)] = &[
+    ("async", Meaning::Superblock { default: true }),
+    ("atime", atime(Atime::NotNoatime)),
+    ("bind", Meaning::Bind { recursive: false }),
+    ("copy-symlink", Meaning::CopySymlink),
+    ("defaults", Meaning::Default),
+    ("dest-nofollow", Meaning::DestinationNofollow),
+    ("dev", attribute(Attributes::NODEV, false)),
+    ("diratime", attribute(Attributes::NODIRATIME, false)),
+    ("dirsync", Meaning::Superblock { default: false }),
+    ("exec", attribute(Attributes::NOEXEC, false)),
+    ("idmap", Meaning::Idmap { recursive: false }),
+    ("iversion", Meaning::InodeVersion(true)),
+    ("lazytime", Meaning::Superblock { default: false }),
+    // The mount API reports through the context's log alone: it is always silent towards the kernel log.
+    ("loud", Meaning::Default),
+    ("mand", Meaning::Superblock { default: false }),
+    ("noatime", atime(Atime::Noatime)),
+    ("nodev", attribute(Attributes::NODEV, true)),
+    ("nodiratime", attribute(Attributes::NODIRATIME, true)),
+    ("noexec", attribute(Attributes::NOEXEC, true)),
+    ("noiversion", Meaning::InodeVersion(false)),
+    ("nolazytime", Meaning::Superblock { default: true }),
+    ("nomand", Meaning::Superblock { default: true }),
+    ("norelatime", atime(Atime::NotRelatime)),
+    ("nostrictatime", atime(Atime::NotStrictatime)),
+    ("nosuid", attribute(Attributes::NOSUID, true)),
+    ("nosymfollow", attribute(Attributes::NOSYMFOLLOW, true)),
+    ("private", propagation(libc::MS_PRIVATE, false)),
+    ("rasync", Meaning::Refused(SUPERBLOCK_ONLY)),
+    ("ratime", tree_atime(Atime::NotNoatime)),
+    ("rbind", Meaning::Bind { recursive: true }),
+    ("rdev", tree(Attributes::NODEV, false)),
+    ("rdiratime", tree(Attributes::NODIRATIME, false)),
+    ("rdirsync", Meaning::Refused(SUPERBLOCK_ONLY)),
+    ("relatime", atime(Atime::Relatime)),
+    ("remount", Meaning::Remount),
+    ("rexec", tree(Attributes::NOEXEC, false)),
+    ("ridmap", Meaning::Idmap { recursive: true }),
+    ("rmand", Meaning::Refused(SUPERBLOCK_ONLY)),
+    ("rnoatime", tree_atime(Atime::Noatime)),
+    ("rnodev", tree(Attributes::NODEV, true)),
+    ("rnodiratime", tree(Attributes::NODIRATIME, true)),
+    ("rnoexec", tree(Attributes::NOEXEC, true)),
+    ("rnomand", Meaning::Refused(SUPERBLOCK_ONLY)),
+    ("rnorelatime", tree_atime(Atime::NotRelatime)),
+    ("rnostrictatime", tree_atime(Atime::NotStrictatime)),
+    ("rnosuid", tree(Attributes::NOSUID, true)),
+    ("rnosymfollow", tree(Attributes::NOSYMFOLLOW, true)),
+    ("ro", attribute(Attributes::RDONLY, true)),
+    ("rprivate", propagation(libc::MS_PRIVATE, true)),
+    ("rrelatime", tree_atime(Atime::Relatime)),
+    ("rro", tree(Attributes::RDONLY, true)),
+    ("rrw", tree(Attributes::RDONLY, false)),
+    ("rshared", propagation(libc::MS_SHARED, true)),
+    ("rslave", propagation(libc::MS_SLAVE, true)),
+    ("rstrictatime", tree_atime(Atime::Strictatime)),
+    ("rsuid", tree(Attributes::NOSUID, false)),
+    ("rsymfollow", tree(Attributes::NOSYMFOLLOW, false)),
+    ("rsync", Meaning::Refused(SUPERBLOCK_ONLY)),
+    ("runbindable", propagation(libc::MS_UNBINDABLE, true)),
+    ("rw", attribute(Attributes::RDONLY, false)),
+    ("shared", propagation(libc::MS_SHARED, false)),
+    ("silent", Meaning::Default),
+    ("slave", propagation(libc::MS_SLAVE, false)),
+    ("src-nofollow", Meaning::SourceNofollow),
+    ("strictatime", atime(Atime::Strictatime)),
+    ("suid", attribute(Attributes::NOSUID, false)),
+    ("symfollow", attribute(Attributes::NOSYMFOLLOW, false)),
+    ("sync", Meaning::Superblock { default: false }),
+    ("tmpcopyup", Meaning::CopyUp),
+    ("unbindable", propagation(libc::MS_UNBINDABLE, false)),
+];
+
+/// Every option that tare itself understands, for `features` and for "did you mean".
+pub fn known() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().filter(|(_, meaning)| !matches!(meaning, Meaning::Refused(_))).map(|(word, _)| *word)
+}
+
+/// Attributes to set and to clear on a mount or on its whole tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// To set.
+    pub set: Attributes,
+    /// To clear (for the access time mode: the mask).
+    pub clear: Attributes,
+}
+
+impl Wanted {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.set.is_empty() && self.clear.is_empty()
+    }
+
+    fn apply(&mut self, bit: Attributes, set: bool) {
+        self.set.set(bit, set);
+        self.clear.set(bit, !set);
+    }
+
+    fn atime(&mut self, word: Atime) {
+        let asked = self.clear.contains(Attributes::ATIME);
+        let mode = match word {
+            Atime::Relatime => Attributes::empty(),
+            Atime::Noatime => Attributes::NOATIME,
+            Atime::Strictatime => Attributes::STRICTATIME,
+            // A negation changes what it negates and nothing else.
+            Atime::NotNoatime if asked && self.set.contains(Attributes::STRICTATIME) => return,
+            Atime::NotStrictatime if asked && self.set.contains(Attributes::NOATIME) => return,
+            Atime::NotNoatime | Atime::NotStrictatime => Attributes::empty(),
+            // Without a mode of its own a mount has relatime again, the kernel's default.
+            Atime::NotRelatime => return,
+        };
+        self.set.remove(Attributes::ATIME);
+        self.set.insert(mode);
+        self.clear.insert(Attributes::ATIME);
+    }
+}
+
+/// A propagation type that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Propagation {
+    /// `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED` or `MS_UNBINDABLE`.
+    pub kind: u64,
+    /// For the whole tree.
+    pub recursive: bool,
+}
+
+/// A parameter of the filesystem, as fsconfig takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameter {
+    /// Position in `options`, for error messages.
+    pub option: usize,
+    /// The key.
+    pub key: String,
+    /// The value; none for a flag.
+    pub value: Option<String>,
+}
+
+/// All options of one mount.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Options {
+    /// `bind` (false) or `rbind` (true).
+    pub bind: Option<bool>,
+    /// `remount`.
+    pub remount: bool,
+    /// Attributes of the mount itself.
+    pub top: Wanted,
+    /// Attributes of the mount and all below.
+    pub tree: Wanted,
+    /// In the order given.
+    pub propagation: Vec<Propagation>,
+    /// Superblock flags and data.
+    pub parameters: Vec<Parameter>,
+    /// Superblock flags that are not the default, with their position: a bind mount cannot have them.
+    pub superblock: Vec<(usize, &'static str)>,
+    /// `iversion`.
+    pub inode_version: bool,
+    /// `tmpcopyup`.
+    pub copy_up: bool,
+    /// `idmap` (false) or `ridmap` (true).
+    pub idmap: Option<bool>,
+    /// `src-nofollow`.
+    pub source_nofollow: bool,
+    /// `dest-nofollow`.
+    pub destination_nofollow: bool,
+    /// `copy-symlink`.
+    pub copy_symlink: bool,
+}
+
+/// Parses the options of one mount; `at` is the JSON path of the list.
+///
+/// # Errors
+/// A word that cannot be done, or that holds a NUL byte; with its JSON path.
+pub fn parse(words: &[String], at: &str) -> Result<Options> {
+    let mut options = Options::default();
+    for (number, word) in words.iter().enumerate() {
+        let path = || format!("{at}[{number}]");
+        if word.contains('\0') {
+            return Err(Error::invalid(path(), "mount option with a NUL byte"));
+        }
+        match TABLE.binary_search_by(|(name, _)| (*name).cmp(word)) {
+            Ok(found) => options.take(TABLE[found], number).map_err(|error| error.at(path()))?,
+            Err(_) if word.starts_with("idmap=") || word.starts_with("ridmap=") => {
+                return Err(Error::unsupported(path(), format!("mount option {word:?}"))
+                    .hint("use uidMappings and gidMappings of the mount"));
+            }
+            Err(_) => options.data(word, number),
+        }
+    }
+    Ok(options)
+}
+
+impl Options {
+    fn take(&mut self, (word, meaning): (&'static str, Meaning), number: usize) -> Result<()> {
+        match meaning {
+            Meaning::Default => {}
+            Meaning::Attribute { bit, set, recursive } => self.wanted(recursive).apply(bit, set),
+            Meaning::Atime { word, recursive } => self.wanted(recursive).atime(word),
+            Meaning::Bind { recursive } => self.bind = Some(recursive),
+            Meaning::Remount => self.remount = true,
+            Meaning::Propagation { kind, recursive } => self.propagation.push(Propagation { kind, recursive }),
+            Meaning::Superblock { default } => {
+                if !default {
+                    self.superblock.push((number, word));
+                }
+                self.parameters.push(Parameter { option: number, key: word.to_string(), value: None });
+            }
+            Meaning::InodeVersion(wanted) => {
+                self.inode_version = wanted;
+                self.superblock.retain(|(_, word)| *word != "iversion");
+                if wanted {
+                    self.superblock.push((number, word));
+                }
+            }
+            Meaning::CopyUp => self.copy_up = true,
+            Meaning::Idmap { recursive } => self.idmap = Some(recursive),
+            Meaning::SourceNofollow => self.source_nofollow = true,
+            Meaning::DestinationNofollow => self.destination_nofollow = true,
+            Meaning::CopySymlink => self.copy_symlink = true,
+            Meaning::Refused(why) => {
+                return Err(Error::new(
+                    crate::error::ErrorKind::Unsupported,
+                    format!("mount option {word:?} is not supported: {why}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn wanted(&mut self, recursive: bool) -> &mut Wanted {
+        if recursive { &mut self.tree } else { &mut self.top }
+    }
+
+    /// One element may hold several parameters: mount(2) would have taken the list joined by commas.
+    fn data(&mut self, word: &str, number: usize) {
+        for part in split(word) {
+            let (key, value) = match part.split_once('=') {
+                Some((key, value)) => (key, Some(value.trim_matches('"').to_string())),
+                None => (part, None),
+            };
+            self.parameters.push(Parameter { option: number, key: key.to_string(), value });
+        }
+    }
+}
+
+/// Splits at commas that are neither quoted (SELinux contexts) nor escaped (overlay's paths).
+fn split(word: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
+    for (at, c) in word.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => quoted = !quoted,
+            ',' if !quoted => {
+                parts.push(&word[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&word[start..]);
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
+/// "did you mean" for a word that the filesystem did not take.
+#[must_use]
+pub fn suggestion(word: &str) -> Option<String> {
+    nearest(word, known()).map(|known| format!("did you mean \"{known}\"?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(list: &[&str]) -> Options {
+        parse(&list.iter().map(ToString::to_string).collect::<Vec<_>>(), "mounts[0].options").unwrap()
+    }
+
+    #[test]
+    fn the_table_is_sorted_and_has_every_word_of_the_spec() {
+        assert!(TABLE.is_sorted_by(|a, b| a.0 < b.0));
+        let spec = "async atime bind defaults dev diratime dirsync exec idmap iversion lazytime loud mand noatime \
+            nodev nodiratime noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private \
+            ratime rbind rdev rdiratime relatime remount rexec ridmap rnoatime rnodev rnodiratime rnoexec \
+            rnorelatime rnostrictatime rnosuid rnosymfollow ro rprivate rrelatime rro rrw rshared rslave \
+            rstrictatime rsuid rsymfollow runbindable rw shared silent slave strictatime suid symfollow sync \
+            tmpcopyup unbindable";
+        for word in spec.split_whitespace() {
+            assert!(known().any(|known| known == word), "{word}");
+        }
+    }
+
+    #[test]
+    fn the_later_word_wins() {
+        assert_eq!(words(&["rw", "ro"]).top.set, Attributes::RDONLY);
+        let options = words(&["ro", "nosuid", "rw"]);
+        assert_eq!((options.top.set, options.top.clear), (Attributes::NOSUID, Attributes::RDONLY));
+        assert_eq!(words(&["ro", "rro", "rrw"]).tree.clear, Attributes::RDONLY);
+    }
+
+    #[test]
+    fn access_times() {
+        let atime = |list: &[&str]| {
+            let top = words(list).top;
+            (top.set & Attributes::ATIME, top.clear.contains(Attributes::ATIME))
+        };
+        assert_eq!(atime(&["relatime"]), (Attributes::empty(), true));
+        assert_eq!(atime(&["strictatime"]), (Attributes::STRICTATIME, true));
+        assert_eq!(atime(&["strictatime", "noatime"]), (Attributes::NOATIME, true));
+        assert_eq!(atime(&["noatime", "atime"]), (Attributes::empty(), true));
+        assert_eq!(atime(&["strictatime", "atime"]), (Attributes::STRICTATIME, true));
+        assert_eq!(atime(&["noatime", "nostrictatime"]), (Attributes::NOATIME, true));
+        assert_eq!(atime(&["norelatime"]), (Attributes::empty(), false));
+        assert_eq!(words(&["nodiratime"]).top.set, Attributes::NODIRATIME);
+        assert_eq!(words(&["rnoatime"]).tree.set, Attributes::NOATIME);
+    }
+
+    #[test]
+    fn data_is_split_where_the_kernel_would() {
+        let part =
+            |list: &[&str]| words(list).parameters.into_iter().map(|p| (p.option, p.key, p.value)).collect::<Vec<_>>();
+        let value = |text: &str| Some(text.to_string());
+        assert_eq!(
+            part(&["nosuid", "mode=755,size=1m", ""]),
+            [(1, "mode".into(), value("755")), (1, "size".into(), value("1m"))]
+        );
+        assert_eq!(part(&["context=\"s0:c1,c2\""]), [(0, "context".into(), value("s0:c1,c2"))]);
+        assert_eq!(part(&["lowerdir=/a\\,b:/c"]), [(0, "lowerdir".into(), value("/a\\,b:/c"))]);
+        assert_eq!(part(&["newinstance", "sync"]), [(0, "newinstance".into(), None), (1, "sync".into(), None)]);
+    }
+
+    #[test]
+    fn refused_words_say_why() {
+        let refused = |word: &str| parse(&[word.to_string()], "mounts[2].options").unwrap_err().to_string();
+        assert!(refused("rsync").starts_with("mounts[2].options[0]: mount option \"rsync\" is not supported"));
+        assert!(refused("idmap=uids=0-1-2").ends_with("use uidMappings and gidMappings of the mount"));
+        assert_eq!(refused("a\0b"), "mounts[2].options[0]: mount option with a NUL byte");
+        assert_eq!(suggestion("nosiud").unwrap(), "did you mean \"nosuid\"?");
+    }
+
+    #[test]
+    fn propagation_keeps_its_order() {
+        let kinds: Vec<_> =
+            words(&["rslave", "shared"]).propagation.iter().map(|asked| (asked.kind, asked.recursive)).collect();
+        assert_eq!(kinds, [(libc::MS_SLAVE, true), (libc::MS_SHARED, false)]);
+    }
+}

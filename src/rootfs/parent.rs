@@ -1,0 +1,217 @@
+//! Opens everything the child will attach, in the host's mount namespace: each name of the host is resolved once.
+//!
+//! World: parent. Promises: after `open` no path of the host matters any more, but the place where the rootfs is
+//! attached; what the child needs room for is allocated here. A caller without the right to clone mounts (rootless)
+//! leaves the trees to the child, which opens them in its own mount namespace before it changes its root.
+
+mod idmap;
+
+use std::cell::Cell;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::OpenTreeFlags;
+
+use super::child::source;
+use super::plan::{Bind, ChangeRoot, Device, DeviceFile, Kind, NodeKind, Plan};
+use crate::error::{Context, Error, ErrorKind, Result};
+
+/// Descriptors for the child. Cells, because the child takes and leaves descriptors in its copy.
+pub struct Prepared {
+    /// The detached tree of the rootfs; with no mount namespace its directory; none if the child opens it.
+    pub(super) root: Cell<Option<OwnedFd>>,
+    /// By index of the mounts.
+    pub(super) sources: Vec<Option<Source>>,
+    /// By index of the device nodes: those that are bound.
+    pub(super) devices: Vec<Option<OwnedFd>>,
+    /// /dev/null of the host, verified, detached.
+    pub(super) null: Cell<Option<OwnedFd>>,
+    /// By index of the mounts: those that become read-only at the end. Empty if there are none.
+    pub(super) late: Vec<Cell<Option<OwnedFd>>>,
+    /// The kernel has /proc/kcore.
+    pub(super) kcore: bool,
+    /// Mounts of procfs and sysfs outside the rootfs that a chroot would leave reachable.
+    pub(super) reachable: Vec<CString>,
+}
+
+/// The source of a bind mount.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// A detached tree.
+    Tree(OwnedFd),
+    /// `copy-symlink`: what the link says.
+    Link(CString),
+}
+
+/// Opens the sources; `user_namespace` is the container's, when it joins one that exists.
+///
+/// # Errors
+/// A missing or refused source, with its JSON path.
+pub fn open(plan: &Plan, user_namespace: Option<BorrowedFd<'_>>) -> Result<Prepared> {
+    let late = plan.mounts.iter().any(|mount| mount.late_readonly);
+    let mut prepared = Prepared {
+        root: Cell::new(None),
+        sources: Vec::with_capacity(plan.mounts.len()),
+        devices: Vec::with_capacity(plan.devices.nodes.len()),
+        null: Cell::new(None),
+        late: if late { plan.mounts.iter().map(|_| Cell::new(None)).collect() } else { Vec::new() },
+        kcore: plan.devices.own && rustix::fs::access("/proc/kcore", rustix::fs::Access::EXISTS).is_ok(),
+        reachable: if plan.change_root == ChangeRoot::Move { reachable(&plan.root)? } else { Vec::new() },
+    };
+    let root = open_root(plan)?;
+    let clones = root.is_some();
+    prepared.root.set(root);
+    for (number, mount) in plan.mounts.iter().enumerate() {
+        let place = |error: Error| error.at(format!("mounts[{number}].source")).context(mount.phrase());
+        prepared.sources.push(match &mount.kind {
+            Kind::Bind(bind) => open_source(bind, clones, user_namespace).map_err(place)?,
+            _ => None,
+        });
+    }
+    for node in &plan.devices.nodes {
+        let bound = clones && node.file == DeviceFile::Bound;
+        prepared.devices.push(if bound { Some(open_device(node)?) } else { None });
+    }
+    if clones && !plan.masked_paths.is_empty() {
+        prepared.null.set(Some(open_null()?));
+    }
+    Ok(prepared)
+}
+
+/// `None`: this caller may not clone mounts.
+fn open_root(plan: &Plan) -> Result<Option<OwnedFd>> {
+    let root = if plan.mount_namespace {
+        match source::open_root(plan) {
+            Err(Errno::PERM) => return Ok(None),
+            root => root,
+        }
+    } else {
+        rustix::fs::open(&*plan.root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    };
+    root.map(Some).map_err(|errno| {
+        Error::system(format!("open the rootfs {}", plan.root.to_string_lossy()), errno).at("root.path")
+    })
+}
+
+fn open_source(bind: &Bind, clones: bool, user_namespace: Option<BorrowedFd<'_>>) -> Result<Option<Source>> {
+    if bind.copy_symlink {
+        match rustix::fs::readlink(&*bind.source, Vec::new()) {
+            Ok(link) => return Ok(Some(Source::Link(link))),
+            Err(Errno::INVAL) => {}
+            Err(errno) => return Err(Error::system("read the link", errno)),
+        }
+    }
+    if !clones {
+        return if bind.idmap.is_some() {
+            Err(Error::new(ErrorKind::Denied, "an id-mapped mount needs CAP_SYS_ADMIN"))
+        } else {
+            Ok(None)
+        };
+    }
+    let made;
+    let namespace = match &bind.idmap {
+        None => None,
+        Some(idmap) => match (&idmap.own, user_namespace) {
+            (Some((uids, gids)), _) => {
+                made = idmap::user_namespace(uids, gids)?;
+                Some(made.as_fd())
+            }
+            (None, Some(joined)) => Some(joined),
+            (None, None) => {
+                return Err(Error::new(ErrorKind::Internal, "no user namespace for an id-mapped mount"));
+            }
+        },
+    };
+    source::open(bind, namespace).map(|tree| Some(Source::Tree(tree))).map_err(|errno| match errno {
+        source::NO_PROCFS => Error::new(ErrorKind::InvalidConfig, "only the root of a procfs can be bound on /proc"),
+        Errno::INVAL if bind.idmap.is_some() => Error::system("map the ids of the mount", errno)
+            .hint("this filesystem may not support id-mapped mounts on this kernel"),
+        errno => Error::system("open the source", errno),
+    })
+}
+
+/// The host's node of the same path, or udev's name for its numbers: verified by type and numbers.
+fn open_device(node: &Device) -> Result<OwnedFd> {
+    let kind = if node.kind == NodeKind::Block { "block" } else { "char" };
+    let by_number = CString::new(format!("/dev/{kind}/{}:{}", node.major, node.minor)).unwrap_or_default();
+    let mut failure = Errno::NODEV;
+    for path in [&node.path, &by_number] {
+        match clone_device(path, node) {
+            Ok(tree) => return Ok(tree),
+            // What the path of the config says is the better message.
+            Err(errno) if path == &node.path => failure = errno,
+            Err(_) => {}
+        }
+    }
+    let error = Error::system(format!("bind the host's device {}", node.path.to_string_lossy()), failure);
+    Err(match node.number {
+        Some(number) => error.at(format!("linux.devices[{number}]")),
+        None => error,
+    })
+}
+
+fn clone_device(path: &CStr, node: &Device) -> std::result::Result<OwnedFd, Errno> {
+    let kind = if node.kind == NodeKind::Block { FileType::BlockDevice } else { FileType::CharacterDevice };
+    let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    source::check_device(file.as_fd(), kind, node.major, node.minor)?;
+    clone_one(file.as_fd())
+}
+
+/// An image cannot plant this one: it is the host's, and its numbers are checked.
+fn open_null() -> Result<OwnedFd> {
+    source::open_null().context(|| "open /dev/null")
+}
+
+fn clone_one(file: BorrowedFd<'_>) -> std::result::Result<OwnedFd, Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    rustix::mount::open_tree(file, c"", flags)
+}
+
+/// Mount points of procfs and sysfs outside the rootfs, deepest first. Source: proc_pid_mountinfo(5).
+fn reachable(root: &CStr) -> Result<Vec<CString>> {
+    let table = std::fs::read("/proc/self/mountinfo").context(|| "read /proc/self/mountinfo")?;
+    let root = Path::new(std::ffi::OsStr::from_bytes(root.to_bytes()));
+    let mut found = Vec::new();
+    for line in table.split(|byte| *byte == b'\n') {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let Some(point) = fields.nth(4).map(unescape) else { continue };
+        let kind = fields.skip_while(|field| *field != b"-").nth(1).unwrap_or_default();
+        if matches!(kind, b"proc" | b"sysfs") && !Path::new(std::ffi::OsStr::from_bytes(&point)).starts_with(root) {
+            found.extend(CString::new(point));
+        }
+    }
+    found.reverse();
+    Ok(found)
+}
+
+/// Space, tab, newline and backslash are written as `\ooo`.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, tail @ ..] = rest {
+        let octal = |digits: &[u8]| std::str::from_utf8(digits).ok().and_then(|text| u8::from_str_radix(text, 8).ok());
+        match tail.get(..3).and_then(octal) {
+            Some(byte) if *first == b'\\' => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn mount_points_are_unescaped() {
+        assert_eq!(super::unescape(b"/a\\040b\\134c\\"), b"/a b\\c\\");
+    }
+}

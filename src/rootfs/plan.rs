@@ -1,0 +1,325 @@
+//! What the container's tree will look like: the decided form of root, mounts, linux.devices and linux's paths.
+//!
+//! World: plan (pure). Promises: every string is NUL-free and ends in NUL, every path of the container is absolute
+//! and clean, nothing is left to interpret; an error names the JSON path.
+
+mod devices;
+mod mounts;
+mod place;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
+use oci_spec::runtime::{LinuxIdMapping, Spec};
+
+use super::Facts;
+use super::options::{Propagation, Wanted};
+use crate::error::{Error, Result};
+
+pub use devices::{Device, DeviceFile, Devices, NodeKind};
+pub use place::{Place, split_index, with_parameter};
+
+/// The decided tree of one container.
+#[derive(Debug)]
+pub struct Plan {
+    /// The rootfs on the host, absolute.
+    pub root: CString,
+    /// `root.readonly`.
+    pub readonly: bool,
+    /// The container has a mount namespace; without one there are no mounts at all.
+    pub mount_namespace: bool,
+    /// Propagation while the tree is built, in `MS_*`: never one that reaches the host.
+    pub building: u64,
+    /// Propagation of the finished root, where it differs.
+    pub finished: Option<Propagation>,
+    /// How the root is changed.
+    pub change_root: ChangeRoot,
+    /// In the order of the config, same indices.
+    pub mounts: Vec<Mount>,
+    /// A mount of the config is shared: what is mounted below it becomes shared too.
+    pub shared_mounts: bool,
+    /// /dev.
+    pub devices: Devices,
+    /// The terminal is bound on /dev/console.
+    pub console: bool,
+    /// linux.readonlyPaths.
+    pub readonly_paths: Vec<CString>,
+    /// linux.maskedPaths.
+    pub masked_paths: Vec<CString>,
+    /// SELinux context of the tmpfs that masks directories.
+    pub context: Option<CString>,
+}
+
+/// How the process gets its new root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeRoot {
+    /// pivot_root, then the old root is detached.
+    Pivot,
+    /// `--no-pivot`: move the tree onto "/" and chroot.
+    Move,
+    /// No mount namespace: chroot alone.
+    Chroot,
+}
+
+/// One mount.
+#[derive(Debug)]
+pub struct Mount {
+    /// Where, in the container.
+    pub target: CString,
+    /// For messages: the type, or "bind".
+    pub label: String,
+    /// How the target may be found.
+    pub rule: Rule,
+    /// What.
+    pub kind: Kind,
+    /// To set on the attached mount, in this order.
+    pub propagation: Vec<Propagation>,
+    /// Read-only at the very end, when nothing has to be made in it any more.
+    pub late_readonly: bool,
+}
+
+/// Which symbolic links may lead to a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// Any, inside the root, but not to procfs: its mounts are decided by name.
+    Follow,
+    /// None: procfs and sysfs are found by their names later on.
+    NoSymlinks,
+    /// `dest-nofollow`: the last component is not followed.
+    NoFollowLast,
+}
+
+/// What is mounted.
+#[derive(Debug)]
+pub enum Kind {
+    /// A new filesystem.
+    Filesystem(Filesystem),
+    /// A tree of the host.
+    Bind(Bind),
+    /// A change of what is there.
+    Remount(Remount),
+}
+
+/// A new instance of a filesystem.
+#[derive(Debug)]
+pub struct Filesystem {
+    /// Its type.
+    pub name: CString,
+    /// For fsconfig, in order; `source` first.
+    pub parameters: Vec<KernelParameter>,
+    /// Attributes of the mount.
+    pub attributes: Wanted,
+    /// Copy what is below into it.
+    pub copy_up: bool,
+    /// A tmpfs without `mode=` takes the mode of the directory it covers.
+    pub inherit_mode: bool,
+    /// Only mount(2) can do it: flags and data.
+    pub old_call: Option<OldCall>,
+}
+
+/// One fsconfig call.
+#[derive(Debug)]
+pub struct KernelParameter {
+    /// Position in the mount's options; none for the source.
+    pub option: Option<usize>,
+    /// The key.
+    pub key: CString,
+    /// The value; none for a flag.
+    pub value: Option<CString>,
+}
+
+/// Arguments of mount(2) for what fsconfig cannot say: values above 255 bytes and `iversion`.
+#[derive(Debug)]
+pub struct OldCall {
+    /// The source.
+    pub source: CString,
+    /// `MS_*` of the superblock.
+    pub flags: u64,
+    /// Options, joined.
+    pub data: CString,
+}
+
+/// A tree of the host that is bound.
+#[derive(Debug)]
+pub struct Bind {
+    /// On the host, absolute.
+    pub source: CString,
+    /// With everything mounted below.
+    pub recursive: bool,
+    /// `src-nofollow`.
+    pub nofollow: bool,
+    /// `copy-symlink`: a source that is a symbolic link is copied, not followed.
+    pub copy_symlink: bool,
+    /// Only a whole procfs may be bound on /proc.
+    pub procfs: bool,
+    /// In this order, on the detached tree.
+    pub changes: Vec<TreeChange>,
+    /// Id mapping.
+    pub idmap: Option<Idmap>,
+}
+
+/// One mount_setattr call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TreeChange {
+    /// Attributes.
+    pub wanted: Wanted,
+    /// Propagation, 0 for unchanged.
+    pub propagation: u64,
+    /// Of the whole tree.
+    pub recursive: bool,
+}
+
+/// The id mapping of a bind mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idmap {
+    /// `ridmap`.
+    pub recursive: bool,
+    /// uidMappings and gidMappings of the mount, or of the container; none for those of a namespace it joins.
+    pub own: Option<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>)>,
+}
+
+/// `remount`.
+#[derive(Debug)]
+pub struct Remount {
+    /// Superblock parameters, none with `bind`.
+    pub parameters: Vec<KernelParameter>,
+    /// The superblock is reconfigured.
+    pub superblock: bool,
+    /// Attributes of the mount.
+    pub top: Wanted,
+    /// Attributes of the tree.
+    pub tree: Wanted,
+}
+
+/// Plans the tree of a container.
+///
+/// # Errors
+/// A value that cannot be accepted or cannot be done here, with its JSON path.
+pub fn plan(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
+    let root = spec.root().as_ref().ok_or_else(|| Error::invalid("root", "a container needs a root filesystem"))?;
+    let linux = spec.linux().as_ref();
+    let (building, finished) = root_propagation(linux.and_then(|linux| linux.rootfs_propagation().as_deref()))?;
+    let label = linux.and_then(|linux| linux.mount_label().as_deref()).filter(|label| !label.is_empty());
+    if label.is_some() && !facts.selinux {
+        return Err(Error::unsupported("linux.mountLabel", "a mount label needs SELinux, which is not enabled here"));
+    }
+    let empty = Vec::new();
+    let list = |list: &Option<Vec<LinuxIdMapping>>| list.clone().filter(|list| !list.is_empty());
+    let mappings = linux.and_then(|linux| list(linux.uid_mappings()).zip(list(linux.gid_mappings())));
+    let context = mounts::Context { facts, label, building, mappings };
+    let mounts = mounts::plan(spec.mounts().as_ref().unwrap_or(&empty), &context)?;
+    let plan = Plan {
+        root: root_path(root.path(), facts.bundle)?,
+        readonly: root.readonly().unwrap_or(false),
+        mount_namespace: facts.mount_namespace,
+        building,
+        finished,
+        change_root: match (facts.mount_namespace, facts.no_pivot) {
+            (false, _) => ChangeRoot::Chroot,
+            (true, true) => ChangeRoot::Move,
+            (true, false) => ChangeRoot::Pivot,
+        },
+        shared_mounts: mounts
+            .iter()
+            .any(|mount| mount.propagation.iter().any(|propagation| propagation.kind == libc::MS_SHARED)),
+        devices: devices::plan(linux.and_then(|linux| linux.devices().as_deref()), &mounts, facts)?,
+        mounts,
+        console: facts.console,
+        readonly_paths: paths(linux.and_then(|linux| linux.readonly_paths().as_deref()), "linux.readonlyPaths")?,
+        masked_paths: paths(linux.and_then(|linux| linux.masked_paths().as_deref()), "linux.maskedPaths")?,
+        context: label.map(|label| string(label.as_bytes(), "linux.mountLabel")).transpose()?,
+    };
+    if !plan.mount_namespace {
+        plan.without_mount_namespace(linux.is_some_and(|linux| linux.rootfs_propagation().is_some()))?;
+    }
+    Ok(plan)
+}
+
+impl Plan {
+    /// Without a mount namespace every mount would be the host's.
+    fn without_mount_namespace(&self, propagation: bool) -> Result<()> {
+        let asked = [
+            (!self.mounts.is_empty(), "mounts"),
+            (!self.masked_paths.is_empty(), "linux.maskedPaths"),
+            (!self.readonly_paths.is_empty(), "linux.readonlyPaths"),
+            (self.readonly, "root.readonly"),
+            (propagation, "linux.rootfsPropagation"),
+            (self.console, "process.terminal"),
+            (self.devices.any_bound(), "linux.devices"),
+        ];
+        match asked.iter().find(|(asked, _)| *asked) {
+            Some((_, at)) => Err(Error::invalid(*at, "needs a mount namespace of the container's own")
+                .hint("add {\"type\": \"mount\"} to linux.namespaces")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The host's tree must not change with the container's: while the tree is built it is a slave or private, and
+/// "shared" makes a new peer group at the end. Source: runtime-spec config-linux.md "Rootfs Mount Propagation".
+fn root_propagation(word: Option<&str>) -> Result<(u64, Option<Propagation>)> {
+    let last = |kind, recursive| Some(Propagation { kind, recursive });
+    Ok(match word.unwrap_or("") {
+        "" | "slave" | "rslave" => (libc::MS_SLAVE, None),
+        "private" | "rprivate" => (libc::MS_PRIVATE, None),
+        "shared" => (libc::MS_PRIVATE, last(libc::MS_SHARED, false)),
+        "rshared" => (libc::MS_PRIVATE, last(libc::MS_SHARED, true)),
+        "unbindable" => (libc::MS_PRIVATE, last(libc::MS_UNBINDABLE, false)),
+        "runbindable" => (libc::MS_PRIVATE, last(libc::MS_UNBINDABLE, true)),
+        other => {
+            let error = Error::invalid("linux.rootfsPropagation", format!("unknown propagation {other:?}"));
+            return Err(match crate::error::nearest(other, ["shared", "slave", "private", "unbindable"]) {
+                Some(known) => error.hint(format!("did you mean {known:?}?")),
+                None => error.hint("one of shared, slave, private, unbindable"),
+            });
+        }
+    })
+}
+
+fn root_path(path: &Path, bundle: &Path) -> Result<CString> {
+    if path.as_os_str().is_empty() {
+        return Err(Error::invalid("root.path", "the path of the root filesystem is empty"));
+    }
+    string(bundle.join(path).as_os_str().as_bytes(), "root.path")
+}
+
+fn paths(list: Option<&[String]>, at: &str) -> Result<Vec<CString>> {
+    let path = |(number, path): (usize, &String)| {
+        let at = format!("{at}[{number}]");
+        if !path.starts_with('/') {
+            return Err(Error::invalid(at, format!("{path:?} is not an absolute path")));
+        }
+        inside(Path::new(path), &at)
+    };
+    list.unwrap_or_default().iter().enumerate().map(path).collect()
+}
+
+/// The clean absolute form of a path in the container; a relative one counts from the root.
+///
+/// What ".." means is decided here, by name, so that the names that are checked are the names that are used.
+fn inside(path: &Path, at: &str) -> Result<CString> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(part) if part.len() > 255 => return Err(Error::invalid(at, "file name too long")),
+            Component::Normal(part) => parts.push(part.as_bytes()),
+            Component::ParentDir => drop(parts.pop()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    let mut bytes = Vec::from(b"/");
+    bytes.extend(parts.join(&b'/'));
+    // PATH_MAX counts the NUL.
+    if bytes.len() > 4095 {
+        return Err(Error::invalid(at, "path too long"));
+    }
+    string(&bytes, at)
+}
+
+fn string(bytes: &[u8], at: &str) -> Result<CString> {
+    CString::new(bytes).map_err(|_| Error::invalid(at, "text with a NUL byte"))
+}

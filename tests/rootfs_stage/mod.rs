@@ -1,0 +1,174 @@
+//! A stage for the rootfs room: a bundle, a thread in new namespaces that does what init would do, an eye inside.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panic")]
+
+use std::cell::RefCell;
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use nix::sched::{CloneFlags, unshare};
+use oci_spec::runtime::Spec;
+use tare::error::{Error, Result};
+use tare::rootfs::{self, Facts, Plan, child, parent};
+use tare::wire::{Done, Fault};
+
+/// How it ended.
+#[derive(Debug)]
+pub enum Outcome {
+    Ran,
+    Failed(String),
+}
+
+/// A bundle with a busybox rootfs in a temporary directory.
+pub struct Bundle {
+    directory: tempfile::TempDir,
+}
+
+impl Bundle {
+    /// `None`, with a reason on stderr, where the tests cannot run.
+    pub fn new() -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            skip("needs root");
+            return None;
+        }
+        if !Path::new("/bin/busybox").exists() {
+            skip("needs /bin/busybox (busybox-static)");
+            return None;
+        }
+        let bundle = Self { directory: tempfile::tempdir().unwrap() };
+        for name in ["bin", "dev", "proc", "sys", "tmp", "etc"] {
+            fs::create_dir_all(bundle.path("rootfs").join(name)).unwrap();
+        }
+        fs::copy("/bin/busybox", bundle.path("rootfs/bin/busybox")).unwrap();
+        Some(bundle)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn file(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// A small config with these mounts and this `linux`.
+    pub fn config(mounts: &str, linux: &str) -> String {
+        format!(r#"{{"ociVersion": "1.2.0", "root": {{"path": "rootfs"}}, "mounts": {mounts}, "linux": {linux}}}"#)
+    }
+
+    /// Builds the tree and looks at it from inside.
+    pub fn run(&self, config: &str, look: impl FnOnce() + Send) {
+        if let Outcome::Failed(error) = self.try_run(config, look) {
+            panic!("{error}");
+        }
+    }
+
+    /// The error line.
+    pub fn fails(&self, config: &str) -> String {
+        match self.try_run(config, || {}) {
+            Outcome::Ran => panic!("it ran"),
+            Outcome::Failed(error) => error,
+        }
+    }
+
+    fn try_run(&self, config: &str, look: impl FnOnce() + Send) -> Outcome {
+        let result = std::thread::scope(|scope| {
+            let body = || build(self.directory.path(), config, || {}).map(|()| look());
+            scope.spawn(body).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        match result {
+            Ok(()) => Outcome::Ran,
+            Err(error) => Outcome::Failed(error.to_string()),
+        }
+    }
+
+    /// The host of this container has shared mounts only; it must look the same afterwards.
+    pub fn on_a_shared_host(&self, config: &str) -> Outcome {
+        let table = |path: &str| fs::read_to_string(path).unwrap();
+        let result = std::thread::scope(|scope| {
+            let body = || {
+                unshare(CloneFlags::CLONE_NEWNS).unwrap();
+                let none: Option<&str> = None;
+                let shared = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_SHARED;
+                nix::mount::mount(none, "/", none, shared, none).unwrap();
+                let path = format!("/proc/self/task/{}/mountinfo", nix::unistd::gettid());
+                let before = table(&path);
+                let inner = scope.spawn(|| build(self.directory.path(), config, || {}));
+                let result = inner.join().unwrap();
+                assert_eq!(before, table(&path));
+                result
+            };
+            scope.spawn(body).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        result.map_or_else(|error| Outcome::Failed(error.to_string()), |()| Outcome::Ran)
+    }
+}
+
+fn skip(why: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
+}
+
+fn build(bundle: &Path, config: &str, before_pivot: impl FnOnce()) -> Result<()> {
+    let spec: Spec = serde_json::from_str(config).unwrap();
+    let facts = Facts {
+        bundle,
+        user_namespace: false,
+        mount_namespace: true,
+        network_namespace: true,
+        cgroup_namespace: true,
+        cgroup_path: None,
+        console: false,
+        no_pivot: false,
+        selinux: false,
+    };
+    let plan = rootfs::plan(&spec, &facts)?;
+    let prepared = parent::open(&plan, None)?;
+    unshare(
+        CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWCGROUP,
+    )
+    .unwrap();
+    nix::sys::stat::umask(nix::sys::stat::Mode::empty());
+    let steps = RefCell::new(Some(before_pivot));
+    carry_out(&plan, &prepared, || (steps.take().unwrap())()).map_err(|fault| render(&plan, &fault))
+}
+
+fn carry_out(plan: &Plan, prepared: &rootfs::Prepared, before_pivot: impl FnOnce()) -> Done {
+    child::propagation(plan)?;
+    let root = child::attach_root(plan, prepared)?;
+    let covered = child::mounts(plan, prepared, root.as_fd())?;
+    let root = covered.as_ref().unwrap_or(&root).as_fd();
+    child::devices(plan, prepared, root)?;
+    before_pivot();
+    child::pivot(plan, prepared, root)?;
+    child::finish(plan, prepared, root)
+}
+
+fn render(plan: &Plan, fault: &Fault) -> Error {
+    let place = plan.place(fault.step, fault.index, fault.errno).unwrap();
+    let text = String::from_utf8_lossy(&fault.text[..usize::from(fault.text_len)]).into_owned();
+    let mut error = Error::system(place.what, fault.errno).detail(text);
+    if let Some(at) = place.at {
+        error = error.at(at);
+    }
+    match place.hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// Attributes, type and source of the topmost mount at a path.
+pub fn find_mount(table: &str, path: &str) -> String {
+    let mut found = String::new();
+    for line in table.lines() {
+        let fields: Vec<&str> = line.split(' ').collect();
+        if fields[4] == path {
+            let dash = fields.iter().position(|field| *field == "-").unwrap();
+            found = format!("{} {} {}", fields[5], fields[dash + 1], fields[dash + 2]);
+        }
+    }
+    found
+}
