@@ -12,8 +12,9 @@ use std::process::{Command, Stdio};
 
 use nix::mount::{MsFlags, mount};
 use oci_spec::runtime::{Linux, Process};
+use seccompiler::{SeccompAction, SeccompFilter};
 use serde_json::{Value, json};
-use tare::process::child;
+use tare::process::child::{self, Filter};
 use tare::process::{Facts, Plan};
 use tare::wire::{Done, Fault, Step};
 
@@ -160,9 +161,26 @@ fn apply(plan: &Plan, case: &Value) -> Done<std::convert::Infallible> {
     let entered = child::working_directory(plan)?;
     child::stdio_owner(plan)?;
     child::limits(plan, Some(proc.as_fd()))?;
-    let found = child::drop_privileges(plan, entered, None)?;
+    let program = filter(case);
+    let mut install =
+        || tare::sys::seccomp::set_filter(0, &program).map(drop).map_err(|errno| Fault::new(Step::Seccomp, 0, errno));
+    let permits_capset = !flag(case, "denies_capset");
+    let filter = (!program.is_empty()).then_some(Filter { install: &mut install, permits_capset });
+    let found = child::drop_privileges(plan, entered, filter)?;
     println!();
     Err(Fault::new(Step::Exec, found, child::exec(plan, found)))
+}
+
+/// A filter that answers EPERM to the system calls of `deny`.
+fn filter(case: &Value) -> seccompiler::BpfProgram {
+    let denied = case.get("deny").and_then(Value::as_array).cloned().unwrap_or_default();
+    if denied.is_empty() {
+        return Vec::new();
+    }
+    let rules = denied.iter().map(|number| (number.as_i64().unwrap(), Vec::new())).collect();
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let errno = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    SeccompFilter::new(rules, SeccompAction::Allow, errno, arch).unwrap().try_into().unwrap()
 }
 
 #[test]
@@ -233,6 +251,34 @@ fn no_capabilities_in_the_config_means_none() {
     }
     let output = status_of(docker(json!({"capabilities": null})));
     assert_fields(&output, &[("CapPrm", NONE), ("CapEff", NONE), ("CapBnd", NONE)]);
+}
+
+#[test]
+fn a_filter_may_deny_what_becoming_the_user_needs() {
+    if !can_run() {
+        return;
+    }
+    let deny = [libc::SYS_setgroups, libc::SYS_setresuid, libc::SYS_setresgid, libc::SYS_prctl, libc::SYS_capget];
+    for (uid, no_new_privileges, caps) in [(0, false, DOCKER_MASK), (0, true, DOCKER_MASK), (1234, false, NONE)] {
+        let process = docker(json!({"user": {"uid": uid, "gid": 5}, "noNewPrivileges": no_new_privileges}));
+        let output = run(rootfs().path(), &json!({"process": process, "deny": deny}));
+        assert_fields(&output, &[("Seccomp", "2"), ("CapPrm", caps), ("CapEff", caps), ("CapBnd", DOCKER_MASK)]);
+    }
+}
+
+#[test]
+fn a_filter_that_denies_capset_never_leaves_sys_admin_to_the_program() {
+    if !can_run() {
+        return;
+    }
+    let case = |denies_capset| json!({"process": docker(json!({})), "deny": [libc::SYS_capset], "denies_capset": denies_capset});
+    let output = run(rootfs().path(), &case(true));
+    assert_fields(&output, &[("Seccomp", "2"), ("CapPrm", DOCKER_MASK), ("CapEff", DOCKER_MASK)]);
+    let output = run(rootfs().path(), &case(false));
+    assert!(field(&output, "fault").starts_with("process.capabilities: set the capabilities: operation not permitted"));
+    let mut with_privileges = case(false);
+    with_privileges["process"]["noNewPrivileges"] = json!(true);
+    assert_fields(&run(rootfs().path(), &with_privileges), &[("Seccomp", "2"), ("CapEff", DOCKER_MASK)]);
 }
 
 #[test]
