@@ -218,11 +218,12 @@ fn long_way<'p>(root: OwnedFd, components: &'p [String], hierarchy: &Hierarchy, 
             break;
         }
         path = format!("{}/{name}", path.trim_end_matches('/'));
-        if make(parent.as_fd(), name, &path)? {
+        let made = make(parent.as_fd(), name, &path)?;
+        if made {
             way.made_from = way.made_from.min(depth);
         }
         let below = files::open_directory(parent.as_fd(), name).context(|| format!("open cgroup {path}"))?;
-        allow_reading(below.as_fd(), way.made_from == depth, &path)?;
+        allow_reading(below.as_fd(), made, &path)?;
         way.parents.push(below);
     }
     Ok(way)

@@ -10,6 +10,8 @@ mod block_io;
 mod convert;
 mod cpu;
 mod memory;
+#[cfg(test)]
+mod oracle;
 mod other;
 #[cfg(test)]
 mod tests;
