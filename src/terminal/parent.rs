@@ -1,0 +1,139 @@
+//! World: parent. Connects to the console socket or makes a stand-in for it, and takes the master over.
+
+use std::ffi::OsStr;
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags, SocketType,
+};
+
+use super::caller;
+use super::plan::{Destination, Plan};
+use crate::error::{Context, Error, ErrorKind, Result};
+
+/// Bytes of `sun_path` without its NUL: unix(7).
+const LONGEST_PATH: usize = 107;
+
+/// What [`super::child::send_master`] sends to, and in the foreground the other end of it.
+#[derive(Debug)]
+pub struct Console {
+    /// For the child; close-on-exec.
+    pub socket: OwnedFd,
+    receiver: Option<OwnedFd>,
+}
+
+/// Opens the way for the master, and in the foreground gives the plan the size of the caller's terminal.
+///
+/// # Errors
+/// As [`connect`].
+pub fn open(plan: &mut Plan) -> Result<Console> {
+    if let Destination::ConsoleSocket(path) = &plan.destination {
+        return Ok(Console { socket: connect(path)?, receiver: None });
+    }
+    if let Some(size) = caller::size() {
+        plan.size = Some(size);
+    }
+    let (receiver, socket) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .context(|| "make a socket pair for the terminal")?;
+    Ok(Console { socket, receiver: Some(receiver) })
+}
+
+impl Console {
+    /// The master, after the child has sent it; `None` when it went to a console socket. Never waits.
+    ///
+    /// # Errors
+    /// Nothing was sent.
+    pub fn master(self) -> Result<Option<OwnedFd>> {
+        let Some(receiver) = self.receiver else { return Ok(None) };
+        let mut payload = [0; 64];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+        rustix::net::recvmsg(&receiver, &mut [IoSliceMut::new(&mut payload)], &mut ancillary, flags)
+            .context(|| "receive the terminal")?;
+        let master = ancillary.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        master.map(Some).ok_or_else(|| Error::new(ErrorKind::Internal, "the container sent no terminal"))
+    }
+}
+
+/// Connects to the console socket at `path`, however long that is.
+///
+/// # Errors
+/// ENOENT, ECONNREFUSED without a listener, EACCES, ENOTSOCK.
+pub fn connect(path: &Path) -> Result<OwnedFd> {
+    connect_unix(path).map_err(|errno| {
+        let error = Error::system(format!("connect to the console socket {}", path.display()), errno);
+        match errno {
+            Errno::CONNREFUSED | Errno::NOENT => error.hint("whoever gives --console-socket listens on it beforehand"),
+            _ => error,
+        }
+    })
+}
+
+/// Connects a stream socket; a path that does not fit into a socket address is opened and named by its descriptor.
+///
+/// # Errors
+/// open(2), connect(2).
+fn connect_unix(path: &Path) -> std::result::Result<OwnedFd, Errno> {
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // An empty path would be an address of the abstract namespace.
+    if path.as_os_str().is_empty() {
+        return Err(Errno::NOENT);
+    }
+    if path.as_os_str().len() <= LONGEST_PATH {
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+        return Ok(socket);
+    }
+    let file = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let link = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+    rustix::net::connect(&socket, &SocketAddrUnix::new(OsStr::from_bytes(link.as_bytes()))?)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn connects_to_short_and_long_paths() {
+        let root = tempfile::tempdir().unwrap();
+        let long = root.path().join("d".repeat(200));
+        std::fs::create_dir(&long).unwrap();
+        std::os::unix::fs::symlink(&long, root.path().join("s")).unwrap();
+        let _listener = UnixListener::bind(root.path().join("s/socket")).unwrap();
+        connect(&root.path().join("s/socket")).unwrap();
+        assert!(long.join("socket").as_os_str().len() > LONGEST_PATH);
+        connect(&long.join("socket")).unwrap();
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_a_console_socket() {
+        let root = tempfile::tempdir().unwrap();
+        let error = connect(&root.path().join("none")).unwrap_err().to_string();
+        assert!(error.starts_with("connect to the console socket /"), "{error}");
+        assert!(error.contains("/none: no such file or directory; whoever"), "{error}");
+        std::fs::write(root.path().join("file"), "").unwrap();
+        let error = connect(&root.path().join("file")).unwrap_err().to_string();
+        assert!(error.contains("connection refused"), "{error}");
+        assert!(connect(Path::new("")).unwrap_err().to_string().contains("no such file"));
+    }
+
+    #[test]
+    fn a_terminal_that_was_not_sent_is_no_hang() {
+        let mut plan = Plan { destination: Destination::Foreground, size: None };
+        let console = open(&mut plan).unwrap();
+        assert!(console.master().unwrap_err().to_string().starts_with("receive the terminal"));
+    }
+}
