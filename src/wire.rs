@@ -1,9 +1,11 @@
 //! What the child and the parent say to each other: fixed-size packets on a SOCK_SEQPACKET pair.
 //!
 //! World: both; therefore child rules (no allocation, no formatting).
-//! The child sends, in this order: `MapMe` (only with a new user namespace), `Barrier` (only with hooks),
-//! then `Ready` (it waits on the start gate) or nothing at all but end-of-file (the program was executed).
-//! `Failed` may come at any time and is the last packet. The parent answers `MapMe` and `Barrier` with one byte.
+//! The child sends `MapMe` (only with a new user namespace), `Barrier` (only with hooks), then `Ready`: all is done
+//! but the start gate, if there is one, and exec. End-of-file after `Ready` means that the program was executed, or
+//! that init waits on the gate. `Failed` may come at any time and is the last packet; behind the gate it goes to the
+//! FIFO `result`. The parent answers `MapMe` and `Barrier` with one byte.
+//! read(2) and write(2) alone are used, the calls that every seccomp profile has to allow.
 
 use std::os::fd::BorrowedFd;
 
@@ -49,6 +51,8 @@ steps! {
     IdMappings = "wait for the id mappings",
     /// Become root of the user namespace.
     BecomeRoot = "become root of the user namespace",
+    /// A new cgroup namespace.
+    CgroupNamespace = "create the cgroup namespace",
     /// sethostname.
     Hostname = "set the hostname",
     /// setdomainname.
@@ -276,27 +280,42 @@ impl Packet {
     /// Sends the packet.
     ///
     /// # Errors
-    /// send(2); EPIPE when the parent is gone.
+    /// write(2); when the parent is gone SIGPIPE ends the child, which is as it should be.
     pub fn send(&self, socket: BorrowedFd<'_>) -> Result<(), Errno> {
         let bytes = self.encode();
-        rustix::net::send(socket, &bytes, rustix::net::SendFlags::NOSIGNAL).map(drop)
+        rustix::io::retry_on_intr(|| rustix::io::write(socket, &bytes)).map(drop)
     }
 
     /// Receives a packet; `None` at end-of-file: the program was executed or the child died.
     ///
     /// # Errors
-    /// recv(2); EPROTO for a packet that is none of ours.
+    /// read(2); EPROTO for a packet that is none of ours.
     pub fn receive(socket: BorrowedFd<'_>) -> Result<Option<Self>, Errno> {
         let mut bytes = [0; LEN];
-        let received =
-            rustix::io::retry_on_intr(|| rustix::net::recv(socket, &mut bytes[..], rustix::net::RecvFlags::empty()));
-        match received {
-            Ok((0, _)) | Err(Errno::CONNRESET) => Ok(None),
-            Ok((LEN, _)) => Self::decode(&bytes).map(Some).ok_or(Errno::PROTO),
+        match rustix::io::retry_on_intr(|| rustix::io::read(socket, &mut bytes)) {
+            Ok(0) | Err(Errno::CONNRESET) => Ok(None),
+            Ok(LEN) => Self::decode(&bytes).map(Some).ok_or(Errno::PROTO),
             Ok(_) => Err(Errno::PROTO),
             Err(errno) => Err(errno),
         }
     }
+}
+
+/// The parent's answer to `MapMe` and `Barrier`.
+///
+/// # Errors
+/// send(2); EPIPE when the child is gone.
+pub fn send_go_on(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::net::send(socket, b"+", rustix::net::SendFlags::NOSIGNAL).map(drop)
+}
+
+/// Waits for the parent's answer; `false` when the parent is gone.
+///
+/// # Errors
+/// read(2).
+pub fn receive_go_on(socket: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let mut byte = [0; 1];
+    rustix::io::retry_on_intr(|| rustix::io::read(socket, &mut byte)).map(|count| count == 1)
 }
 
 #[cfg(test)]

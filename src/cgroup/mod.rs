@@ -9,6 +9,7 @@ mod devices;
 mod files;
 mod hierarchy;
 mod limits;
+mod lookup;
 mod parent;
 mod path;
 mod plan;

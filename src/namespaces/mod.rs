@@ -1,1 +1,11 @@
-//! (head)
+//! Namespaces: which are new, which are joined, their id mappings, names, clocks and sysctls.
+//!
+//! plan (pure) -> parent (opens the joined ones, writes id mappings) -> child (enters, names, sysctls).
+
+pub mod child;
+pub mod parent;
+pub mod plan;
+pub mod sysctl;
+
+pub use parent::Prepared;
+pub use plan::{Kind, Plan, plan};

@@ -37,6 +37,8 @@ pub struct Plan {
     pub notify: Option<Notify>,
     /// The filter would allow every call on this machine: nothing is installed.
     pub empty: bool,
+    /// The filter lets capset(2) through, so that the last capability can be dropped after it.
+    pub permits_capset: bool,
 }
 
 /// The agent that decides about calls with SCMP_ACT_NOTIFY.
@@ -70,7 +72,8 @@ pub fn plan(seccomp: &LinuxSeccomp) -> Result<Plan> {
     let notify = notify(seccomp, &decisions)?;
     let flags = flags(seccomp, notify.is_some())?;
     let program = compile(&decisions)?;
-    Ok(Plan { program, flags, empty: notify.is_none() && decisions.allow_everything(), notify })
+    let empty = notify.is_none() && decisions.allow_everything();
+    Ok(Plan { program, flags, empty, permits_capset: decisions.permits("capset"), notify })
 }
 
 /// SPEC_ALLOW unless the profile has a list of flags, as runc does it.

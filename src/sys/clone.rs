@@ -1,1 +1,168 @@
-//! (to come)
+//! clone(2) like vfork for the intermediate process, clone3(2) like fork for init.
+//!
+//! Kernel: CLONE_INTO_CGROUP 5.7, clone3 5.3.
+
+use std::cell::UnsafeCell;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::io::Errno;
+
+/// Bytes of stack for the intermediate process and, as a copy, for init.
+const STACK: usize = 256 * 1024;
+
+#[repr(align(16))]
+struct Stack(UnsafeCell<[u8; STACK]>);
+
+// SAFETY: only `in_intermediate` uses the stack, its caller sleeps meanwhile, and tare has one thread.
+unsafe impl Sync for Stack {}
+
+static STACK_MEMORY: Stack = Stack(UnsafeCell::new([0; STACK]));
+
+struct Call<F, R> {
+    body: Option<F>,
+    result: *mut Option<R>,
+}
+
+extern "C" fn enter<F: FnOnce() -> R, R>(argument: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: `in_intermediate` passes a live `Call<F, R>` and sleeps until this process has ended.
+    let call = unsafe { &mut *argument.cast::<Call<F, R>>() };
+    if let Some(body) = call.body.take() {
+        let result = body();
+        // SAFETY: `result` points into memory that both processes see and nobody else uses meanwhile.
+        unsafe { *call.result = Some(result) };
+    }
+    0
+}
+
+/// Runs `body` in a short-lived child process while the caller sleeps, and returns what it returned.
+///
+/// The child shares the caller's descriptors; it shares the memory too unless `own_memory` (a process that
+/// shares memory with another cannot join a time namespace: setns(2) EUSERS). Filesystem attributes, namespaces
+/// and limits are the child's own. `None`: the child died before `body` returned.
+///
+/// # Errors
+/// As clone(2): EAGAIN, ENOMEM.
+pub fn in_intermediate<R: Copy, F: FnOnce() -> R>(own_memory: bool, body: F) -> Result<Option<R>, Errno> {
+    let mut local: Option<R> = None;
+    let shared = if own_memory { Some(SharedPage::new()?) } else { None };
+    let result: *mut Option<R> = match &shared {
+        Some(page) => page.0.cast(),
+        None => &raw mut local,
+    };
+    let mut call = Call { body: Some(body), result };
+    let memory = if own_memory { 0 } else { libc::CLONE_VM };
+    let flags = memory | libc::CLONE_VFORK | libc::CLONE_FILES | libc::SIGCHLD;
+    // SAFETY: the offset is one past the end of the array: the stack grows down from there.
+    let top = unsafe { STACK_MEMORY.0.get().cast::<u8>().add(STACK) };
+    // SAFETY: the stack is used by this child alone, CLONE_VFORK keeps the caller asleep until the child ends,
+    // so `call` and `result` outlive it.
+    let pid = unsafe { libc::clone(enter::<F, R>, top.cast(), flags, (&raw mut call).cast()) };
+    super::check(libc::c_long::from(pid))?;
+    loop {
+        // SAFETY: a null status pointer is allowed; the pid is our own child.
+        let waited = unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+        match super::check(libc::c_long::from(waited)) {
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(_) => break,
+        }
+    }
+    // SAFETY: the child has ended; `result` is valid for reads and was written by the child or is still `None`.
+    Ok(unsafe { *result })
+}
+
+/// One page that parent and child both see.
+struct SharedPage(*mut libc::c_void);
+
+const PAGE: usize = 4096;
+
+impl SharedPage {
+    fn new() -> Result<Self, Errno> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice; zero bytes are `None` only after
+        // the write below, so the page is initialised by the caller's type through `in_intermediate`.
+        let page = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, protection, flags, -1, 0) };
+        if page == libc::MAP_FAILED {
+            return Err(Errno::from_raw_os_error(nix::errno::Errno::last_raw()));
+        }
+        Ok(Self(page))
+    }
+}
+
+impl Drop for SharedPage {
+    fn drop(&mut self) {
+        // SAFETY: the page was mapped by `new` and nobody holds a pointer into it any more.
+        unsafe { libc::munmap(self.0, PAGE) };
+    }
+}
+
+#[repr(C, align(8))]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+const _: () = assert!(size_of::<CloneArgs>() == 88);
+
+/// Which side of [`clone3`] this is.
+#[derive(Debug, Clone, Copy)]
+pub enum Side {
+    /// The new process, with a copy of the memory.
+    Child,
+    /// The caller: pid of the child in the caller's pid namespace, and its pidfd.
+    Parent {
+        /// Process id.
+        pid: i32,
+        /// Descriptor number of the pidfd, close-on-exec.
+        pidfd: RawFd,
+    },
+}
+
+/// Creates init or an exec process: a copy of the caller, child of the caller's parent (CLONE_PARENT), in new
+/// `namespaces` (CLONE_NEW* bits) and, if given, in `cgroup`.
+///
+/// # Errors
+/// As clone3(2): EAGAIN (limits), EBUSY/EOPNOTSUPP (the cgroup cannot take processes), EPERM, ENOSPC (nesting).
+pub fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Errno> {
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    let mut pidfd: libc::c_int = -1;
+    let flag = |value: libc::c_int| u64::from(value.cast_unsigned());
+    let mut args = CloneArgs {
+        flags: namespaces | flag(libc::CLONE_PIDFD) | flag(libc::CLONE_PARENT),
+        pidfd: (&raw mut pidfd).addr() as u64,
+        ..CloneArgs::default()
+    };
+    if let Some(directory) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::try_from(directory.as_raw_fd()).map_err(|_| Errno::BADF)?;
+    }
+    // SAFETY: without CLONE_VM the child has a copy of all memory, as after fork; `args` and `pidfd` are live.
+    let pid = super::check(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) })?;
+    if pid == 0 {
+        return Ok(Side::Child);
+    }
+    Ok(Side::Parent { pid: i32::try_from(pid).map_err(|_| Errno::OVERFLOW)?, pidfd })
+}
+
+/// Takes the descriptor number of [`Side::Parent`] into ownership, in the process that shares the table.
+#[must_use]
+pub fn own_pidfd(pidfd: RawFd) -> OwnedFd {
+    // SAFETY: the number comes from the kernel's CLONE_PIDFD and is owned by nobody else.
+    unsafe { OwnedFd::from_raw_fd(pidfd) }
+}
+
+/// Ends the calling process without running anything.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit never returns and runs no handlers.
+    unsafe { libc::_exit(code) }
+}

@@ -24,3 +24,33 @@ pub fn keep_on_exec(first: i32, count: u32) -> Result<(), Errno> {
     }
     Ok(())
 }
+
+/// Closes a descriptor that somebody else owns in the parent; for the child, which has its own table.
+pub fn close(descriptor: std::os::fd::BorrowedFd<'_>) {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the number is open in this process's table, and the child never uses the borrowed owner again.
+    unsafe { libc::close(descriptor.as_raw_fd()) };
+}
+
+/// Closes every descriptor from `first` on but `kept`, and marks those as close-on-exec. `kept` is sorted on the way.
+///
+/// # Errors
+/// None in practice.
+pub fn close_all_but(first: i32, kept: &mut [i32]) -> Result<(), Errno> {
+    kept.sort_unstable();
+    let mut from = first;
+    for number in kept.iter().copied().filter(|number| *number >= first) {
+        close_range(from, number - 1)?;
+        from = number + 1;
+    }
+    close_range(from, i32::MAX)?;
+    close_on_exec_from(first.cast_unsigned())
+}
+
+fn close_range(from: i32, to: i32) -> Result<(), Errno> {
+    if from > to {
+        return Ok(());
+    }
+    // SAFETY: the child owns its descriptor table, and what it still uses is not in the range.
+    super::check(unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) }).map(drop)
+}

@@ -4,6 +4,7 @@
 //! the child may call every one of them. Errors are `rustix::io::Errno`.
 #![allow(unsafe_code, reason = "this folder is the place for it")]
 
+pub mod allocation;
 pub mod bpf;
 pub mod clone;
 pub mod credentials;
@@ -18,6 +19,7 @@ pub mod process_attributes;
 pub mod pty;
 pub mod scheduling;
 pub mod seccomp;
+pub mod signals;
 pub mod user_namespace;
 
 use rustix::io::Errno;

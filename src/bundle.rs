@@ -1,0 +1,214 @@
+//! An opened bundle directory, and config.json read from it once.
+//!
+//! World: parent. Promises: no path is resolved twice (everything goes through the directory's descriptor), a config
+//! that is no regular file or too large is refused before a byte is read, a wrong value is named by its JSON path.
+
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{Process, Spec};
+use rustix::fs::{CWD, Mode, OFlags, fstat, openat, readlinkat};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::error::{Context, Error, ErrorKind, Result, nearest};
+
+/// Bytes of a config.json or process.json at the most.
+pub const MAX_JSON: u64 = 16 * 1024 * 1024;
+
+/// A bundle: a directory with config.json in it.
+#[derive(Debug)]
+pub struct Bundle {
+    /// O_PATH descriptor of the directory.
+    pub directory: OwnedFd,
+    /// Its absolute path, links resolved.
+    pub path: PathBuf,
+}
+
+impl Bundle {
+    /// Opens the directory.
+    ///
+    /// # Errors
+    /// It does not exist or is no directory.
+    pub fn open(path: &Path) -> Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(CWD, path, flags, Mode::empty())
+            .context(|| format!("open bundle {}", path.display()))
+            .map_err(|e| e.hint("a bundle is a directory with config.json; name it with --bundle"))?;
+        let path = descriptor_path(&directory)?;
+        Ok(Self { directory, path })
+    }
+
+    /// Reads a configuration file of the bundle; `name` is config.json unless the user chose another.
+    ///
+    /// # Errors
+    /// As [`read_json_file`].
+    pub fn read_config(&self, name: &Path) -> Result<Vec<u8>> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = openat(&self.directory, name, flags, Mode::empty()).map_err(|e| {
+            let what = format!("open {}", self.path.join(name).display());
+            Error::new(ErrorKind::NotFound, what).errno(e).hint("make one with `tare spec`")
+        })?;
+        read_bounded(file, &self.path.join(name))
+    }
+}
+
+/// The path behind a descriptor as the kernel knows it.
+fn descriptor_path(fd: &OwnedFd) -> Result<PathBuf> {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::ffi::OsStringExt;
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let path = readlinkat(CWD, &*link, Vec::with_capacity(256)).context(|| "resolve the path of the bundle")?;
+    Ok(PathBuf::from(std::ffi::OsString::from_vec(path.into_bytes())))
+}
+
+/// Reads a JSON file that the user names: process.json, resources.
+///
+/// # Errors
+/// It is missing, no regular file, or larger than [`MAX_JSON`].
+pub fn read_json_file(path: &Path) -> Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = openat(CWD, path, flags, Mode::empty()).context(|| format!("open {}", path.display()))?;
+    read_bounded(file, path)
+}
+
+fn read_bounded(file: OwnedFd, path: &Path) -> Result<Vec<u8>> {
+    let facts = fstat(&file).context(|| format!("stat {}", path.display()))?;
+    if rustix::fs::FileType::from_raw_mode(facts.st_mode) != rustix::fs::FileType::RegularFile {
+        let what = format!("{} is not a regular file", path.display());
+        return Err(Error::new(ErrorKind::InvalidConfig, what));
+    }
+    let size = u64::try_from(facts.st_size).unwrap_or(0);
+    if size > MAX_JSON {
+        let what = format!("{} has {size} bytes, {MAX_JSON} are the most", path.display());
+        return Err(Error::new(ErrorKind::InvalidConfig, what));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
+    // One byte more than allowed tells a file that grew meanwhile.
+    std::fs::File::from(file)
+        .take(MAX_JSON + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::system(format!("read {}", path.display()), e))?;
+    if bytes.len() as u64 > MAX_JSON {
+        return Err(Error::new(ErrorKind::InvalidConfig, format!("{} is too large", path.display())));
+    }
+    Ok(bytes)
+}
+
+/// Parses config.json.
+///
+/// # Errors
+/// Not JSON, or a value that the model does not take; the JSON path is named.
+pub fn parse_spec(bytes: &[u8]) -> Result<(Spec, Vec<String>)> {
+    parse(bytes, "config.json")
+}
+
+/// Parses a process object (`exec --process`).
+///
+/// # Errors
+/// As [`parse_spec`].
+pub fn parse_process(bytes: &[u8]) -> Result<(Process, Vec<String>)> {
+    parse(bytes, "process file")
+}
+
+/// Parses `bytes`; when the model refuses them, repairs what the spec wants tolerated and tries again.
+/// Returns warnings about what was left out.
+///
+/// # Errors
+/// As [`parse_spec`].
+pub fn parse<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<(T, Vec<String>)> {
+    if let Ok(value) = serde_json::from_slice(bytes) {
+        return Ok((value, Vec::new()));
+    }
+    let mut warnings = Vec::new();
+    if let Ok(mut value) = serde_json::from_slice::<Value>(bytes) {
+        drop_unknown_capabilities(&mut value, &mut warnings);
+        if !warnings.is_empty()
+            && let Ok(repaired) = T::deserialize(&value)
+        {
+            return Ok((repaired, warnings));
+        }
+    }
+    Err(explain(serde_path_to_error::deserialize::<_, T>(&mut serde_json::Deserializer::from_slice(bytes)), what))
+}
+
+/// The spec wants unknown capability names warned about, not refused (config.md, "capabilities").
+fn drop_unknown_capabilities(value: &mut Value, warnings: &mut Vec<String>) {
+    let process = if value.get("process").is_some() { &mut value["process"] } else { value };
+    let Some(sets) = process.get_mut("capabilities").and_then(Value::as_object_mut) else { return };
+    for (set, names) in sets.iter_mut() {
+        let Some(names) = names.as_array_mut() else { continue };
+        names.retain(|name| {
+            let known = serde_json::from_value::<oci_spec::runtime::Capability>(name.clone()).is_ok();
+            if !known && name.is_string() {
+                warnings.push(format!("process.capabilities.{set}: unknown capability {name} is left out"));
+            }
+            known || !name.is_string()
+        });
+    }
+}
+
+/// Turns serde's error into one that names the JSON path and the nearest known word.
+fn explain<T>(result: std::result::Result<T, serde_path_to_error::Error<serde_json::Error>>, what: &str) -> Error {
+    let Err(error) = result else {
+        return Error::new(ErrorKind::InvalidConfig, format!("{what} has trailing characters"));
+    };
+    let path = error.path().to_string();
+    let inner = error.into_inner();
+    let text = inner.to_string();
+    let mut explained = Error::new(ErrorKind::InvalidConfig, format!("{what}: {text}"));
+    if path != "." && !path.is_empty() && !inner.is_syntax() && !inner.is_eof() {
+        explained = explained.at(path);
+    }
+    match suggestion(&text) {
+        Some(known) => explained.hint(format!("did you mean \"{known}\"?")),
+        None => explained,
+    }
+}
+
+/// From "unknown variant `pdi`, expected one of `mount`, `pid`" the nearest known word.
+fn suggestion(text: &str) -> Option<&str> {
+    let mut words = text.split('`').skip(1).step_by(2);
+    let given = words.next()?;
+    if !text.starts_with("unknown variant") {
+        return None;
+    }
+    nearest(given, words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(json: &str) -> String {
+        parse_spec(json.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn names_the_path_and_the_nearest_word() {
+        let text = error(r#"{"ociVersion":"1.2.0","linux":{"namespaces":[{"type":"mount"},{"type":"pdi"}]}}"#);
+        assert!(text.starts_with("linux.namespaces[1].type: "), "{text}");
+        assert!(text.ends_with("did you mean \"pid\"?"), "{text}");
+    }
+
+    #[test]
+    fn refuses_garbage_trailing_text_and_depth() {
+        assert!(error("{").contains("EOF"), "{}", error("{"));
+        assert!(error(r#"{"ociVersion":"1.2.0"} x"#).contains("trailing"));
+        let deep = format!("{{\"annotations\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(parse_spec(deep.as_bytes()).is_err());
+        assert!(error(r#"{"ociVersion":"1.2.0","hostname":"a","hostname":"b"}"#).contains("duplicate field"));
+    }
+
+    #[test]
+    fn unknown_capabilities_are_warned_about() {
+        let json = r#"{"ociVersion":"1.2.0","process":{"cwd":"/","args":["a"],"user":{"uid":0,"gid":0},
+            "capabilities":{"bounding":["CAP_KILL","CAP_FLY"]}}}"#;
+        let (spec, warnings) = parse_spec(json.as_bytes()).unwrap();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        let process = spec.process().as_ref().unwrap();
+        let bounding = process.capabilities().as_ref().unwrap().bounding().as_ref().unwrap();
+        assert_eq!(bounding.len(), 1);
+    }
+}

@@ -1,0 +1,74 @@
+//! World: parent. Finds cgroups: by the tag that they carry, below one that is open; and asks one why init died.
+
+use std::os::fd::AsFd;
+
+use rustix::io::Errno;
+
+use super::files;
+use super::hierarchy::Hierarchy;
+use super::parent::{Cgroup, Tag};
+use crate::error::{Context, Error, ErrorKind, Result};
+
+/// Levels of cgroups that are searched at the most; the kernel's own limit is usually unset.
+const DEPTH: usize = 32;
+
+impl Cgroup {
+    /// The cgroups with this tag anywhere in the hierarchy: for a container whose record cannot be read.
+    ///
+    /// # Errors
+    /// The hierarchy cannot be read.
+    pub fn find_tagged(hierarchy: &Hierarchy, tag: &Tag) -> Result<Vec<Self>> {
+        let mut found = Vec::new();
+        search(hierarchy, "", tag, DEPTH, &mut found)?;
+        Ok(found)
+    }
+
+    /// The sub-cgroup at `path`, which cannot lead out of this one; `None` when there is none.
+    ///
+    /// # Errors
+    /// The path leads out, or what is there cannot be opened.
+    pub fn below(&self, path: &str) -> Result<Option<Self>> {
+        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+        if parts.contains(&"..") {
+            return Err(Error::new(ErrorKind::InvalidConfig, format!("{path:?} leads out of the container's cgroup")));
+        }
+        let relative = if parts.is_empty() { ".".to_string() } else { parts.join("/") };
+        match files::open_directory(self.directory.as_fd(), &relative) {
+            Ok(directory) => Ok(Some(Self { directory, path: format!("{}/{}", self.path, parts.join("/")) })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(Error::system(format!("open {path:?} below cgroup {}", self.path), errno)),
+        }
+    }
+
+    /// Why a process of this cgroup may have died early; `None` when the cgroup had no part in it.
+    #[must_use]
+    pub fn explain_death(&self) -> Option<String> {
+        let facts = self.death_facts().ok()?;
+        if facts.oom_kills > 0 {
+            let limit = facts.memory_limit.map_or("the host's".to_string(), |limit| format!("{limit} bytes"));
+            return Some(format!("the OOM killer ended it; linux.resources.memory.limit is {limit}"));
+        }
+        let refused = facts.refused_forks > 0;
+        refused.then(|| "a fork was refused; linux.resources.pids.limit was reached".to_string())
+    }
+}
+
+fn search(hierarchy: &Hierarchy, below: &str, tag: &Tag, depth: usize, found: &mut Vec<Cgroup>) -> Result<()> {
+    let path = format!("{}{below}", hierarchy.root.display());
+    let entries = match std::fs::read_dir(&path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e).context(|| format!("read {path}")),
+    };
+    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        let below = format!("{below}/{}", entry.file_name().to_string_lossy());
+        if let Some(cgroup) = Cgroup::open(hierarchy, &below)?
+            && cgroup.tag().as_ref() == Some(tag)
+        {
+            found.push(cgroup);
+        } else if depth > 0 {
+            search(hierarchy, &below, tag, depth - 1, found)?;
+        }
+    }
+    Ok(())
+}

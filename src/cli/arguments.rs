@@ -1,0 +1,362 @@
+//! The command line as runc spells it, and what Go's flag parser accepts besides.
+//!
+//! Every command is deferred: only the one that is used is built. Long options with one dash and repeated options
+//! (the last wins) are taken, since containerd, conmon-rs and Docker's wrappers send them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+/// How a parse that yields no command ends.
+pub enum End {
+    /// Help or version: text for stdout.
+    Text(String),
+    /// Bad usage: one line for stderr.
+    Usage(String),
+}
+
+impl End {
+    /// Prints and returns the exit code.
+    pub fn show(self) -> i32 {
+        match self {
+            Self::Text(text) => i32::from(super::print(text.as_bytes()).is_err()),
+            Self::Usage(line) => {
+                super::print_error(&format!("tare: {line}\n"));
+                1
+            }
+        }
+    }
+}
+
+/// Parses; `args` begin with the program's name.
+pub fn parse(args: Vec<OsString>) -> Result<ArgMatches, End> {
+    command().try_get_matches_from(normalize(args)).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            End::Text(error.to_string())
+        }
+        _ => End::Usage(usage(&error)),
+    })
+}
+
+/// One line instead of clap's paragraph; podman and CRI-O look for "flag needs an argument".
+fn usage(error: &clap::Error) -> String {
+    let invalid = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
+    match error.kind() {
+        ErrorKind::InvalidValue if error.get(ContextKind::InvalidValue).is_none_or(|v| v.to_string().is_empty()) => {
+            format!("flag needs an argument: {}", invalid.split(' ').next().unwrap_or_default())
+        }
+        ErrorKind::InvalidSubcommand => {
+            let name = error.get(ContextKind::InvalidSubcommand).map(ToString::to_string).unwrap_or_default();
+            if LATER.contains(&name.as_str()) {
+                return format!("the command {name:?} is not supported yet");
+            }
+            format!("unknown command {name:?}; `tare --help` lists them")
+        }
+        _ => {
+            let text = error.to_string();
+            let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            let first = lines.next().unwrap_or_default().trim_start_matches("error: ").to_string();
+            let more: Vec<&str> = lines.take_while(|line| !line.starts_with("Usage:")).collect();
+            if more.is_empty() { first } else { format!("{first} {}", more.join("; ")) }
+        }
+    }
+}
+
+/// Commands of runc and crun that come later.
+const LATER: &[&str] = &["update", "events", "checkpoint", "restore", "mounts"];
+
+/// Every long option of more than one letter, for Go's `-option` spelling.
+const LONG: &[&str] = &[
+    "root",
+    "log",
+    "log-format",
+    "log-level",
+    "debug",
+    "systemd-cgroup",
+    "cgroup-manager",
+    "rootless",
+    "criu",
+    "bundle",
+    "config",
+    "console-socket",
+    "pidfd-socket",
+    "pid-file",
+    "no-pivot",
+    "no-new-keyring",
+    "preserve-fds",
+    "no-subreaper",
+    "detach",
+    "keep",
+    "all",
+    "force",
+    "format",
+    "quiet",
+    "process",
+    "tty",
+    "cwd",
+    "env",
+    "user",
+    "additional-gids",
+    "process-label",
+    "apparmor",
+    "no-new-privs",
+    "cap",
+    "cgroup",
+    "ignore-paused",
+    "help",
+    "version",
+    "regex",
+];
+
+/// Gives long options their second dash. What follows `--` or the word after exec's id is not ours.
+fn normalize(args: Vec<OsString>) -> Vec<OsString> {
+    let mut ours = true;
+    let mut exec = false;
+    let mut value_expected = false;
+    let mut normal = Vec::with_capacity(args.len());
+    for (at, arg) in args.into_iter().enumerate() {
+        let text = arg.to_string_lossy();
+        let (is_value, is_option) = (std::mem::take(&mut value_expected), text.starts_with('-') && text.len() > 1);
+        if at == 0 || !ours || is_value {
+            normal.push(arg);
+            continue;
+        }
+        let name = text.trim_start_matches('-').split('=').next().unwrap_or_default().to_string();
+        let single = is_option && !text.starts_with("--") && name.len() > 1 && LONG.contains(&name.as_str());
+        value_expected = is_option && !text.contains('=') && takes_value(&name);
+        match (&*text, is_option) {
+            ("--", _) => ours = false,
+            ("exec", false) if !exec => exec = true,
+            (_, false) if exec => ours = false,
+            _ => {}
+        }
+        normal.push(if single { OsString::from(format!("-{text}")) } else { arg });
+    }
+    normal
+}
+
+/// Whether the word behind an option is its value.
+fn takes_value(name: &str) -> bool {
+    const WITH_VALUE: &[&str] = &[
+        "root",
+        "log",
+        "log-format",
+        "log-level",
+        "cgroup-manager",
+        "rootless",
+        "criu",
+        "bundle",
+        "b",
+        "config",
+        "console-socket",
+        "pidfd-socket",
+        "pid-file",
+        "preserve-fds",
+        "format",
+        "process",
+        "p",
+        "cwd",
+        "env",
+        "e",
+        "user",
+        "u",
+        "additional-gids",
+        "g",
+        "process-label",
+        "apparmor",
+        "cap",
+        "c",
+        "cgroup",
+    ];
+    WITH_VALUE.contains(&name)
+}
+
+fn flag(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+}
+
+fn path(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).value_parser(value_parser!(PathBuf)).help(help)
+}
+
+fn text(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help)
+}
+
+fn id() -> Arg {
+    Arg::new("id").value_name("ID").required(true).help("The container's id")
+}
+
+fn sub(name: &'static str, about: &'static str, build: fn(Command) -> Command) -> Command {
+    Command::new(name).about(about).args_override_self(true).defer(build)
+}
+
+/// The whole command line; public for the generator of man pages and completions.
+#[must_use]
+pub fn command() -> Command {
+    Command::new("tare")
+        .about("A low-level OCI container runtime")
+        .version(super::commands::version())
+        .disable_version_flag(true)
+        .args_override_self(true)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .args([
+            path("root", "DIR", "Directory for the state of containers [default: /run/tare]"),
+            path("log", "FILE", "Append messages to this file"),
+            text("log-format", "FORMAT", "text or json").value_parser(["text", "json"]),
+            text("log-level", "LEVEL", "debug, info, warning or error"),
+            flag("debug", "Log debug messages"),
+            flag("systemd-cgroup", "Use systemd to manage cgroups"),
+            text("cgroup-manager", "MANAGER", "cgroupfs, systemd or disabled")
+                .value_parser(["cgroupfs", "systemd", "disabled"]),
+            text("rootless", "MODE", "true, false or auto").value_parser(["true", "false", "auto"]),
+            Arg::new("version").long("version").short('v').action(ArgAction::Version).help("Print the version"),
+        ])
+        .subcommands([
+            sub("create", "Create a container; start runs its program", |c| c.args(creation()).arg(id())),
+            sub("run", "Create and start a container", |c| {
+                c.args(creation())
+                    .args([
+                        flag("detach", "Return as soon as the program runs").short('d'),
+                        flag("keep", "Do not delete the container when the program ends"),
+                    ])
+                    .arg(id())
+            }),
+            sub("start", "Run the program of a created container", |c| c.arg(id())),
+            sub("state", "Print the state of a container as JSON", |c| c.arg(id())),
+            sub("kill", "Send a signal to a container [default: TERM]", |c| {
+                c.arg(flag("all", "Send it to every process of the container").short('a'))
+                    .arg(id())
+                    .arg(Arg::new("signal").value_name("SIGNAL").default_value("TERM").help("A name or a number"))
+            }),
+            sub("delete", "Delete a stopped container", |c| {
+                c.arg(flag("force", "Kill it first; an unknown id is no error").short('f')).arg(id())
+            }),
+            sub("exec", "Run another process in a container", exec),
+            sub("list", "List containers", |c| {
+                c.args([
+                    text("format", "FORMAT", "table or json").short('f').value_parser(["table", "json"]),
+                    flag("quiet", "Print ids only").short('q'),
+                ])
+            })
+            .alias("ls"),
+            sub("ps", "List the processes of a container", |c| {
+                c.arg(text("format", "FORMAT", "table or json").short('f').value_parser(["table", "json"]))
+                    .arg(id())
+                    .arg(
+                        Arg::new("arguments")
+                            .value_name("PS_ARGUMENT")
+                            .num_args(0..)
+                            .trailing_var_arg(true)
+                            .allow_hyphen_values(true)
+                            .help("Arguments for ps(1) [default: -ef]"),
+                    )
+            }),
+            sub("pause", "Freeze a container", |c| c.arg(id())),
+            sub("resume", "Thaw a container", |c| c.arg(id())),
+            sub("spec", "Write an example config.json", |c| {
+                c.args([
+                    path("bundle", "DIR", "The bundle directory [default: .]").short('b'),
+                    flag("rootless", "For a container without root's help"),
+                ])
+            }),
+            sub("features", "Print what tare supports as JSON", |c| c),
+        ])
+}
+
+fn creation() -> [Arg; 9] {
+    [
+        path("bundle", "DIR", "The bundle directory [default: .]").short('b'),
+        path("config", "FILE", "The configuration's name in the bundle [default: config.json]").short('f'),
+        path("console-socket", "SOCKET", "Send the terminal's master to this AF_UNIX socket"),
+        path("pidfd-socket", "SOCKET", "Send init's pidfd to this AF_UNIX socket"),
+        path("pid-file", "FILE", "Write init's pid to this file"),
+        flag("no-pivot", "Do not use pivot_root (the rootfs is on a ramdisk)"),
+        flag("no-new-keyring", "Keep the session keyring of the caller"),
+        flag("no-subreaper", "Do not reap orphans"),
+        text("preserve-fds", "N", "Pass N descriptors behind stdio to the program").value_parser(value_parser!(u32)),
+    ]
+}
+
+fn exec(command: Command) -> Command {
+    command
+        .args([
+            path("process", "FILE", "JSON file with the process object").short('p'),
+            path("console-socket", "SOCKET", "Send the terminal's master to this AF_UNIX socket"),
+            path("pidfd-socket", "SOCKET", "Send the pidfd to this AF_UNIX socket"),
+            path("pid-file", "FILE", "Write the pid to this file"),
+            flag("tty", "Give it a terminal").short('t'),
+            text("cwd", "DIR", "Working directory"),
+            text("env", "NAME=VALUE", "Environment variable, repeatable").short('e').action(ArgAction::Append),
+            text("user", "UID[:GID]", "User").short('u'),
+            text("additional-gids", "GID", "Additional group, repeatable")
+                .short('g')
+                .action(ArgAction::Append)
+                .value_parser(value_parser!(u32)),
+            flag("detach", "Return as soon as the program runs").short('d'),
+            text("process-label", "LABEL", "SELinux label"),
+            text("apparmor", "PROFILE", "AppArmor profile"),
+            flag("no-new-privs", "Set no_new_privs"),
+            text("cap", "NAME", "Add a capability, repeatable").short('c').action(ArgAction::Append),
+            text("preserve-fds", "N", "Pass N descriptors behind stdio").value_parser(value_parser!(u32)),
+            text("cgroup", "PATH", "Sub-cgroup of the container"),
+            flag("ignore-paused", "Allow exec in a paused container"),
+            flag("no-new-keyring", "Keep the session keyring of the caller"),
+        ])
+        .arg(
+            Arg::new("words")
+                .value_names(["ID", "COMMAND"])
+                .num_args(1..)
+                .required(true)
+                .trailing_var_arg(true)
+                .allow_hyphen_values(true)
+                .value_parser(value_parser!(OsString))
+                .help("The container's id, then the command"),
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn one_dash_and_repeated_options_as_engines_send_them() {
+        let line = "tare --root=/a --systemd-cgroup --root /b --systemd-cgroup create -bundle /x --pid-file /p id";
+        let matches = parse(words(line)).ok().unwrap();
+        assert_eq!(matches.get_one::<PathBuf>("root").unwrap(), &PathBuf::from("/b"));
+        let (_, create) = matches.subcommand().unwrap();
+        assert_eq!(create.get_one::<PathBuf>("bundle").unwrap(), &PathBuf::from("/x"));
+    }
+
+    #[test]
+    fn the_command_of_exec_keeps_its_options() {
+        let matches = parse(words("tare exec -d --pid-file=/p -e A=1 -e B=2 id ls -format --all -- x")).ok().unwrap();
+        let (_, exec) = matches.subcommand().unwrap();
+        let got: Vec<_> = exec.get_many::<OsString>("words").unwrap().map(|w| w.to_str().unwrap()).collect();
+        assert_eq!(got, ["id", "ls", "-format", "--all", "--", "x"]);
+        assert_eq!(exec.get_many::<String>("env").unwrap().count(), 2);
+    }
+
+    #[test]
+    fn usage_errors_are_one_line() {
+        for (line, part) in [
+            ("tare create --bundle", "flag needs an argument: --bundle"),
+            ("tare update x", "not supported yet"),
+            ("tare craete x", "unknown command"),
+            ("tare create", "required"),
+            ("tare --log-format xml list", "xml"),
+        ] {
+            match parse(words(line)) {
+                Err(End::Usage(text)) => assert!(text.contains(part) && !text.contains('\n'), "{line}: {text}"),
+                _ => panic!("{line} was accepted"),
+            }
+        }
+    }
+}

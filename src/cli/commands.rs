@@ -1,0 +1,181 @@
+//! Each command: options in, one library call, output.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+
+use super::log::Log;
+use crate::container::create::Options;
+use crate::container::run::Stay;
+use crate::container::{self, exec, exec_process, kill};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The options before the command.
+#[derive(Debug)]
+pub struct Global {
+    /// --root.
+    pub root: PathBuf,
+    /// --log.
+    pub log: Option<PathBuf>,
+    /// --log-format json.
+    pub log_json: bool,
+    /// --log-level.
+    pub log_level: Option<String>,
+    /// --debug.
+    pub debug: bool,
+    systemd: bool,
+    manager: Option<String>,
+    rootless: bool,
+}
+
+impl Global {
+    /// Reads them.
+    pub fn new(matches: &ArgMatches) -> Self {
+        Self {
+            root: matches.get_one::<PathBuf>("root").cloned().unwrap_or_else(default_root),
+            log: matches.get_one::<PathBuf>("log").filter(|path| !path.as_os_str().is_empty()).cloned(),
+            log_json: matches.get_one::<String>("log-format").is_some_and(|format| format == "json"),
+            log_level: matches.get_one::<String>("log-level").cloned(),
+            debug: matches.get_flag("debug"),
+            systemd: matches.get_flag("systemd-cgroup"),
+            manager: matches.get_one::<String>("cgroup-manager").cloned(),
+            rootless: matches.get_one::<String>("rootless").is_some_and(|mode| mode == "true"),
+        }
+    }
+
+    /// Whether a cgroup is made, after what is not done yet has been refused.
+    fn cgroup(&self) -> Result<bool> {
+        let later = |what: &str| Err(Error::new(ErrorKind::Unsupported, format!("{what} is not supported yet")));
+        if self.systemd || self.manager.as_deref() == Some("systemd") {
+            return later("the systemd cgroup driver (--systemd-cgroup, --cgroup-manager systemd)")
+                .map_err(|e| e.hint("configure the engine for its cgroupfs driver"));
+        }
+        if self.rootless || !rustix::process::geteuid().is_root() {
+            return later("running without root (--rootless)");
+        }
+        Ok(self.manager.as_deref() != Some("disabled"))
+    }
+}
+
+fn default_root() -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(runtime) if !rustix::process::geteuid().is_root() => PathBuf::from(runtime).join("tare"),
+        _ => PathBuf::from("/run/tare"),
+    }
+}
+
+/// The text behind "tare version", with the lines that engines parse.
+#[must_use]
+pub fn version() -> &'static str {
+    concat!("version ", env!("CARGO_PKG_VERSION"), "\ncommit: ", env!("TARE_COMMIT"), "\nspec: 1.3.0")
+}
+
+/// Runs the command; its exit code.
+pub fn dispatch(matches: &ArgMatches, global: &Global, log: &Log) -> Result<i32> {
+    let Some((name, command)) = matches.subcommand() else { return Ok(1) };
+    let id = || command.get_one::<String>("id").map_or("", String::as_str);
+    let root = &global.root;
+    let warn = &mut |error: Error| log.warning(&error);
+    log.debug(&format!("tare {name}, state root {}", root.display()));
+    match name {
+        "create" => {
+            container::create::create(root, id(), &creation(command, global)?, warn)?;
+        }
+        "run" => {
+            let stay = Stay {
+                detach: command.get_flag("detach"),
+                keep: command.get_flag("keep"),
+                no_subreaper: command.get_flag("no-subreaper"),
+            };
+            return container::run::run(root, id(), &creation(command, global)?, stay, warn);
+        }
+        "start" => container::start::start(root, id(), warn)?,
+        "state" => {
+            let state = container::state::state(root, id())?;
+            let mut text = serde_json::to_string_pretty(&state)
+                .map_err(|e| Error::new(ErrorKind::Internal, "encode the state").detail(e.to_string()))?;
+            text.push('\n');
+            super::print(text.as_bytes())?;
+        }
+        "kill" => {
+            let signal = kill::parse_signal(command.get_one::<String>("signal").map_or("TERM", String::as_str))?;
+            kill::kill(root, id(), signal, command.get_flag("all"))?;
+        }
+        "delete" => container::delete::delete(root, id(), command.get_flag("force"), warn)?,
+        "exec" => {
+            global.cgroup()?;
+            let (id, options) = execution(command)?;
+            return exec::exec(root, &id, &options, warn);
+        }
+        "list" => {
+            let json = command.get_one::<String>("format").is_some_and(|format| format == "json");
+            super::table::list(root, json, command.get_flag("quiet"), warn)?;
+        }
+        "ps" => {
+            let json = command.get_one::<String>("format").is_some_and(|format| format == "json");
+            let arguments = command.get_many::<String>("arguments").into_iter().flatten().map(String::as_str).collect();
+            super::table::ps(root, id(), json, arguments)?;
+        }
+        "pause" => container::freeze::pause(root, id())?,
+        "resume" => container::freeze::resume(root, id())?,
+        "spec" => super::spec::write(command.get_one::<PathBuf>("bundle"), command.get_flag("rootless"))?,
+        "features" => super::features::print()?,
+        other => return Err(Error::new(ErrorKind::Internal, format!("command {other:?} has no code"))),
+    }
+    Ok(0)
+}
+
+fn creation(command: &ArgMatches, global: &Global) -> Result<Options> {
+    let path = |name: &str| command.get_one::<PathBuf>(name).cloned();
+    Ok(Options {
+        bundle: path("bundle").unwrap_or_else(|| PathBuf::from(".")),
+        config: path("config").unwrap_or_else(|| PathBuf::from("config.json")),
+        console_socket: path("console-socket").filter(|path| !path.as_os_str().is_empty()),
+        pidfd_socket: path("pidfd-socket"),
+        pid_file: path("pid-file").filter(|path| !path.as_os_str().is_empty()),
+        no_pivot: command.get_flag("no-pivot"),
+        new_keyring: !command.get_flag("no-new-keyring"),
+        preserve_fds: command.get_one::<u32>("preserve-fds").copied().unwrap_or(0),
+        cgroup: global.cgroup()?,
+    })
+}
+
+fn execution(command: &ArgMatches) -> Result<(String, exec::Options)> {
+    let path = |name: &str| command.get_one::<PathBuf>(name).filter(|path| !path.as_os_str().is_empty()).cloned();
+    let text = |name: &str| command.get_one::<String>(name).cloned();
+    let texts = |name: &str| command.get_many::<String>(name).into_iter().flatten().cloned().collect();
+    let mut words = command.get_many::<OsString>("words").into_iter().flatten().map(word);
+    let id = words.next().unwrap_or_else(|| Ok(String::new()))?;
+    let changes = exec_process::Changes {
+        args: words.collect::<Result<_>>()?,
+        cwd: text("cwd"),
+        env: texts("env"),
+        tty: command.get_flag("tty"),
+        user: text("user"),
+        additional_gids: command.get_many::<u32>("additional-gids").into_iter().flatten().copied().collect(),
+        process_label: text("process-label"),
+        apparmor: text("apparmor"),
+        no_new_privs: command.get_flag("no-new-privs"),
+        capabilities: texts("cap"),
+    };
+    let options = exec::Options {
+        process: path("process"),
+        changes,
+        detach: command.get_flag("detach"),
+        pid_file: path("pid-file"),
+        console_socket: path("console-socket"),
+        pidfd_socket: path("pidfd-socket"),
+        preserve_fds: command.get_one::<u32>("preserve-fds").copied().unwrap_or(0),
+        cgroup: text("cgroup"),
+        ignore_paused: command.get_flag("ignore-paused"),
+        new_keyring: !command.get_flag("no-new-keyring"),
+    };
+    Ok((id, options))
+}
+
+/// The model of a process holds text.
+fn word(word: &OsString) -> Result<String> {
+    let text = word.to_str().map(str::to_string);
+    text.ok_or_else(|| Error::new(ErrorKind::InvalidConfig, format!("argument {word:?} is not UTF-8")))
+}

@@ -1,0 +1,107 @@
+//! Messages as engines read them: one line per message, `level`, `msg` and `time` in JSON, the error last.
+//!
+//! The log is opened for appending at the first message and never truncated: engines keep one file per container. An
+//! error goes to stderr as well, in one write (conmon reads stderr once); warnings only to where they are wanted.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use super::commands::Global;
+use crate::error::Error;
+
+/// Where messages go.
+pub struct Log {
+    file: Option<PathBuf>,
+    json: bool,
+    level: Level,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Error,
+    Warning,
+    Info,
+    Debug,
+}
+
+impl Log {
+    /// As the global options say.
+    pub fn new(global: &Global) -> Self {
+        let level = match global.log_level.as_deref() {
+            _ if global.debug => Level::Debug,
+            Some("debug" | "trace") => Level::Debug,
+            Some("info") => Level::Info,
+            Some("error" | "fatal" | "panic") => Level::Error,
+            _ => Level::Warning,
+        };
+        Self { file: global.log.clone(), json: global.log_json, level }
+    }
+
+    /// The failure of the command.
+    pub fn error(&self, error: &Error) {
+        let message = error.to_string();
+        let line = if self.json { json("error", &message, Some(error)) } else { text("error", &message) };
+        let on_stderr = if self.json && self.file.is_none() { line.clone() } else { format!("tare: {message}\n") };
+        if let Err(e) = self.append(&line) {
+            super::print_error(&format!("{on_stderr}tare: write the log: {e}\n"));
+            return;
+        }
+        super::print_error(&on_stderr);
+    }
+
+    /// Something that did not stop the command. With a JSON log it is written only when debug is on: podman takes the
+    /// whole file for one object, the error.
+    pub fn warning(&self, error: &Error) {
+        if self.level < Level::Warning || (self.json && self.file.is_some() && self.level < Level::Debug) {
+            return;
+        }
+        let message = error.to_string();
+        let line = if self.json { json("warning", &message, None) } else { text("warning", &message) };
+        if self.file.is_none() || self.append(&line).is_err() {
+            let shown = if self.json { line } else { format!("tare: warning: {message}\n") };
+            super::print_error(&shown);
+        }
+    }
+
+    /// What tare does, for `--debug`.
+    pub fn debug(&self, message: &str) {
+        if self.level < Level::Debug {
+            return;
+        }
+        let line = if self.json { json("debug", message, None) } else { text("debug", message) };
+        if self.file.is_none() || self.append(&line).is_err() {
+            super::print_error(&line);
+        }
+    }
+
+    fn append(&self, line: &str) -> std::io::Result<()> {
+        let Some(path) = &self.file else { return Ok(()) };
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path)?;
+        file.write_all(line.as_bytes())
+    }
+}
+
+/// One object; `code` and `kind` and `at` are tare's additions, which engines ignore.
+fn json(level: &str, message: &str, error: Option<&Error>) -> String {
+    let mut object = serde_json::json!({
+        "level": level,
+        "msg": message,
+        "time": crate::container::time::now(),
+    });
+    if let Some(error) = error {
+        object["kind"] = error.kind().name().into();
+        if let Some(code) = error.raw_os_error() {
+            object["code"] = code.into();
+        }
+        if let Some(at) = error.path() {
+            object["at"] = at.into();
+        }
+    }
+    format!("{object}\n")
+}
+
+/// A line as logrus writes text, which scripts of runc know.
+fn text(level: &str, message: &str) -> String {
+    format!("time={:?} level={level} msg={message:?}\n", crate::container::time::now())
+}

@@ -1,0 +1,55 @@
+//! The command line: one file per concern, each command is one call into the library.
+//!
+//! Promises: nothing on stdout or stderr on success but what was asked for; one line on stderr on failure, in the log
+//! too when there is one; exit codes as runc's (1, exec 255, run and exec in the foreground the program's).
+
+mod arguments;
+mod commands;
+mod features;
+mod log;
+mod spec;
+mod table;
+
+use std::ffi::OsString;
+
+use crate::error::Error;
+
+/// Runs the command line and returns the exit code; `args` begin with the program's name.
+#[must_use]
+pub fn run(args: Vec<OsString>) -> i32 {
+    let matches = match arguments::parse(args) {
+        Ok(matches) => matches,
+        Err(end) => return end.show(),
+    };
+    let global = commands::Global::new(&matches);
+    let log = log::Log::new(&global);
+    match commands::dispatch(&matches, &global, &log) {
+        Ok(code) => code,
+        Err(error) => {
+            log.error(&error);
+            failure_code(matches.subcommand_name())
+        }
+    }
+}
+
+/// Scripts of runc tell a failed exec (255) from a failed program.
+fn failure_code(command: Option<&str>) -> i32 {
+    if command == Some("exec") { 255 } else { 1 }
+}
+
+/// Writes to stdout; a reader that went away is an error like any other.
+fn print(bytes: &[u8]) -> crate::error::Result<()> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match rustix::io::retry_on_intr(|| rustix::io::write(rustix::stdio::stdout(), rest)) {
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(e) => return Err(Error::system("write to stdout", e)),
+        }
+    }
+    Ok(())
+}
+
+/// Writes to stderr in one piece (conmon reads once); there is nobody to tell when that fails.
+fn print_error(text: &str) {
+    let _lost = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
+}

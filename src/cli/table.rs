@@ -1,0 +1,98 @@
+//! list and ps: tables for people, JSON for engines, in runc's layout.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::container::create::Warn;
+use crate::container::processes::processes;
+use crate::container::state;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Prints all containers.
+///
+/// # Errors
+/// The state root cannot be read.
+pub fn list(root: &Path, json: bool, quiet: bool, warn: Warn<'_>) -> Result<()> {
+    let states = state::list(root, warn)?;
+    if quiet {
+        let ids: String = states.iter().map(|state| format!("{}\n", state.id)).collect();
+        return super::print(ids.as_bytes());
+    }
+    if json {
+        let mut text = serde_json::to_string(&states)
+            .map_err(|e| Error::new(ErrorKind::Internal, "encode the list").detail(e.to_string()))?;
+        text.push('\n');
+        return super::print(text.as_bytes());
+    }
+    let head = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_string);
+    let rows = states.iter().map(|state| {
+        let bundle = state.bundle.display().to_string();
+        [
+            state.id.clone(),
+            state.pid.to_string(),
+            state.status.into(),
+            bundle,
+            state.created.clone(),
+            state.owner.clone(),
+        ]
+    });
+    super::print(columns(std::iter::once(head).chain(rows).collect()).as_bytes())
+}
+
+/// Columns as wide as their widest cell plus three, at least 12.
+fn columns<const N: usize>(rows: Vec<[String; N]>) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count() + 3).max().unwrap_or(0).max(12);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let line = |row: &[String; N]| {
+        let cells: String = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        format!("{}\n", cells.trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Prints the processes of a container; the table is that of ps(1), with the container's lines only.
+///
+/// # Errors
+/// The container does not exist; there is no ps(1) for the table.
+pub fn ps(root: &Path, id: &str, json: bool, arguments: Vec<&str>) -> Result<()> {
+    let pids = processes(root, id)?;
+    if json {
+        let text: Vec<String> = pids.iter().map(ToString::to_string).collect();
+        return super::print(format!("[{}]\n", text.join(",")).as_bytes());
+    }
+    let arguments = if arguments.is_empty() { vec!["-ef"] } else { arguments };
+    let output = Command::new("ps").args(&arguments).output().map_err(|e| {
+        Error::system("run ps", e).hint("install procps, or use --format json, which needs no other program")
+    })?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(Error::new(ErrorKind::System, format!("ps {} failed", arguments.join(" "))).detail(text));
+    }
+    super::print(filter(&String::from_utf8_lossy(&output.stdout), &pids)?.as_bytes())
+}
+
+/// The head line and the lines whose PID column is one of `pids`.
+fn filter(table: &str, pids: &[i32]) -> Result<String> {
+    let mut lines = table.lines();
+    let head = lines.next().unwrap_or_default();
+    let column = head.split_whitespace().position(|name| name == "PID").ok_or_else(|| {
+        Error::new(ErrorKind::InvalidConfig, "the table of ps has no PID column").hint("choose other arguments for ps")
+    })?;
+    let ours = |line: &&str| {
+        let pid = line.split_whitespace().nth(column).and_then(|pid| pid.parse().ok());
+        pid.is_some_and(|pid: i32| pids.contains(&pid))
+    };
+    Ok(std::iter::once(head).chain(lines.filter(ours)).map(|line| format!("{line}\n")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_containers_processes() {
+        let table = "UID  PID PPID CMD\nroot 1 0 init\nroot 42 1 sleep 1\nroot 420 1 x 42\n";
+        assert_eq!(filter(table, &[42]).unwrap(), "UID  PID PPID CMD\nroot 42 1 sleep 1\n");
+        assert!(filter("A B\n", &[1]).is_err());
+    }
+}

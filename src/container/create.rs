@@ -1,0 +1,296 @@
+//! World: parent. create's straight line: read, plan, record, open, spawn, talk, record.
+//!
+//! The record is on disk before anything that it names exists; whatever fails afterwards is undone here, and whatever
+//! kills tare in between is undone by `delete --force` from the record alone.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Spec;
+use rustix::fs::{Mode, OFlags, openat};
+
+use super::delete;
+use super::handover::Channels;
+use super::record::{Phase, Record, VERSION};
+use super::state::State;
+use super::status::{self, Status};
+use super::store::{Directory, Store};
+use crate::bundle::{self, Bundle};
+use crate::cgroup::Cgroup;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::hooks::{self, Place};
+use crate::host::Host;
+use crate::init::{Gate, Init, Kind, Task};
+use crate::plan::{self, Plan};
+use crate::spawn::{self, Child, End, Request};
+use crate::{namespaces, process, rootfs};
+
+/// What the user asks of create and run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// --bundle.
+    pub bundle: PathBuf,
+    /// The config's name in the bundle.
+    pub config: PathBuf,
+    /// --console-socket.
+    pub console_socket: Option<PathBuf>,
+    /// --pidfd-socket.
+    pub pidfd_socket: Option<PathBuf>,
+    /// --pid-file.
+    pub pid_file: Option<PathBuf>,
+    /// --no-pivot.
+    pub no_pivot: bool,
+    /// Not --no-new-keyring.
+    pub new_keyring: bool,
+    /// --preserve-fds.
+    pub preserve_fds: u32,
+    /// Not --cgroup-manager disabled.
+    pub cgroup: bool,
+}
+
+/// Where warnings go: problems that need not stop us.
+pub type Warn<'a> = &'a mut dyn FnMut(Error);
+
+/// How the container is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// create: init waits on the gate.
+    AtGate,
+    /// run --detach: the program runs.
+    Detached,
+    /// run: the program runs, and tare stays with it.
+    Foreground,
+}
+
+/// A container in the making: what exists already, so that it can be undone.
+pub(super) struct Making {
+    pub(super) store: Store,
+    pub(super) directory: Directory,
+    pub(super) record: Record,
+    pub(super) plan: Plan,
+    pub(super) cgroup: Option<Cgroup>,
+    pub(super) child: Option<Child>,
+    /// The pty's master, when tare relays it.
+    pub(super) master: Option<OwnedFd>,
+    /// Hooks have begun to run, so poststop is owed.
+    pub(super) hooked: bool,
+}
+
+/// Creates a container; init waits on the start gate afterwards.
+///
+/// # Errors
+/// Nothing is left behind then.
+pub fn create(root: &Path, id: &str, options: &Options, warn: Warn<'_>) -> Result<()> {
+    make(root, id, options, Begin::AtGate, warn).map(drop)
+}
+
+/// Everything up to the point where init is ready (at the gate) or runs its program.
+pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn: Warn<'_>) -> Result<Making> {
+    super::store::check_id(id)?;
+    let host = Host::default();
+    let bundle = Bundle::open(&options.bundle)?;
+    let config = bundle.read_config(&options.config)?;
+    let (spec, warnings) = bundle::parse_spec(&config)?;
+    let request = plan::Request {
+        id,
+        bundle: &bundle.path,
+        console_socket: options.console_socket.as_deref(),
+        detach: begin != Begin::Foreground,
+        no_pivot: options.no_pivot,
+        new_keyring: options.new_keyring,
+        preserve_fds: options.preserve_fds,
+        cgroup: options.cgroup,
+    };
+    let plan = plan::plan(&spec, &request, &host)?;
+    for warning in warnings.iter().chain(plan.warnings()) {
+        warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
+    }
+    let store = Store::make(root)?;
+    let directory = store.create(id)?;
+    let record = first_record(id, &spec, &bundle, &plan);
+    let (cgroup, child, master) = (None, None, None);
+    let mut making = match record {
+        Ok(record) => Making { store, directory, record, plan, cgroup, child, master, hooked: false },
+        Err(error) => {
+            store.remove(&directory)?;
+            return Err(error);
+        }
+    };
+    match populate(&mut making, &config, options, begin, &host) {
+        Ok(()) => Ok(making),
+        Err(error) => {
+            undo(&mut making, warn);
+            Err(error)
+        }
+    }
+}
+
+fn first_record(id: &str, spec: &Spec, bundle: &Bundle, plan: &Plan) -> Result<Record> {
+    Ok(Record {
+        version: VERSION,
+        phase: Phase::Creating,
+        id: id.to_string(),
+        oci_version: spec.version().clone(),
+        bundle: bundle.path.clone(),
+        rootfs: plan.rootfs_path.clone(),
+        created: super::time::now(),
+        owner: rustix::process::geteuid().as_raw(),
+        boot_id: status::boot_id()?,
+        pid: 0,
+        start_time: 0,
+        namespaces: plan.namespaces.all(),
+        cgroup: plan.cgroup.as_ref().map(crate::cgroup::Plan::path),
+        hooks: !plan.hooks.is_empty(),
+        annotations: spec.annotations().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect(),
+    })
+}
+
+/// From the record to a child that is ready.
+fn populate(making: &mut Making, config: &[u8], options: &Options, begin: Begin, host: &Host) -> Result<()> {
+    making.record.write(&making.directory)?;
+    making.directory.replace("config.json", config)?;
+    if let Some(plan) = &making.plan.cgroup {
+        let tag = delete::tag(&making.directory);
+        making.cgroup = Some(Cgroup::create(plan, host.hierarchy()?, &tag)?);
+    }
+    let gate = if begin == Begin::AtGate { Some(make_gate(&making.directory)?) } else { None };
+    let joined = namespaces::parent::open_all(&making.plan.namespaces)?;
+    let opened = rootfs::parent::open(&making.plan.rootfs, joined.user_namespace())?;
+    complete_environment(&mut making.plan)?;
+    let mut channels = Channels::open(making.plan.program.as_mut())?;
+    let procfs = open_procfs(making.plan.program.as_ref())?;
+    let sockets = spawn::sockets()?;
+    let task = Task {
+        kind: Kind::Init(Init { plan: &making.plan, namespaces: &joined, rootfs: &opened, gate: gate.as_ref() }),
+        program: making.plan.program.as_ref(),
+        cgroup: making.cgroup.as_ref().map(Cgroup::directory),
+        socket: sockets.child.as_fd(),
+        parent_socket: sockets.parent.as_fd(),
+        handover: channels.child_ends(),
+        procfs: procfs.as_ref().map(AsFd::as_fd),
+    };
+    let signals = spawn::block_signals()?;
+    let spawned = spawn::spawn(&task, joined.joins_time());
+    if begin != Begin::Foreground {
+        spawn::restore_signals(&signals)?;
+    }
+    drop(sockets.child);
+    let made = spawned?.map_err(|fault| making.plan.explain(&fault))?;
+    let child = Child::new(made, sockets.parent);
+    making.record.pid = child.pid;
+    making.record.start_time = status::process_facts(child.pid)?.map_or(0, |(_, start_time)| start_time);
+    making.child = Some(child);
+    talk(making, begin, &mut channels)?;
+    making.master = channels.master()?;
+    making.record.phase = Phase::Created;
+    making.record.write(&making.directory)?;
+    publish(making, options)
+}
+
+/// HOME from the rootfs when the config has none, as programs expect it.
+fn complete_environment(plan: &mut Plan) -> Result<()> {
+    let Some(program) = plan.program.as_mut().filter(|program| program.process.lacks_home()) else { return Ok(()) };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(&plan.rootfs_path, flags, Mode::empty())
+        .context(|| format!("open the rootfs {}", plan.rootfs_path.display()))?;
+    let home = process::user::home(root.as_fd(), program.process.uid);
+    program.process.set_env("HOME", &home)
+}
+
+/// The host's procfs, for the OOM score and security labels; the child closes it before the gate.
+pub(super) fn open_procfs(program: Option<&plan::Program>) -> Result<Option<OwnedFd>> {
+    if !program.is_some_and(|program| program.process.needs_proc()) {
+        return Ok(None);
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open("/proc", flags, Mode::empty()).map(Some).context(|| "open /proc")
+}
+
+/// The two FIFOs. They are opened for reading and writing, which never blocks; init keeps both until exec.
+fn make_gate(directory: &Directory) -> Result<Gate> {
+    let open = |name: &str| {
+        directory.make_fifo(name)?;
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(directory.as_fd(), name, flags, Mode::empty()).context(|| format!("open the FIFO {name}"))
+    };
+    Ok(Gate { go: open("go")?, result: open("result")? })
+}
+
+/// Serves init until it is ready.
+fn talk(making: &mut Making, begin: Begin, channels: &mut Channels) -> Result<()> {
+    let Some(child) = making.child.take() else { return Ok(()) };
+    let mut hooked = false;
+    let end = child.converse(begin != Begin::AtGate, |request| match request {
+        Request::Mappings => match &making.plan.namespaces.mappings {
+            Some(mappings) => namespaces::parent::write_mappings(child.pid, mappings),
+            None => Ok(()),
+        },
+        Request::Hooks(point) => {
+            hooked = true;
+            run_hooks(making, &child, point)
+        }
+        Request::Ready => match &making.plan.program {
+            Some(program) => channels.deliver_listener(program, &making.record, None),
+            None => Ok(()),
+        },
+    });
+    making.hooked = hooked;
+    let child = making.child.insert(child);
+    match end? {
+        End::Good => Ok(()),
+        End::Failed(fault) => Err(making.plan.explain(&fault)),
+        End::Died => Err(explain_death(spawn::died(child.kill_and_reap()), making.cgroup.as_ref())),
+    }
+}
+
+/// The hooks of a barrier: before pivot_root, or (run) just before the program.
+fn run_hooks(making: &Making, child: &Child, point: u8) -> Result<()> {
+    let hooks = &making.plan.hooks;
+    let inside = Place::Container { pidfd: child.pidfd.as_fd(), namespaces: making.record.namespaces };
+    if point == crate::init::BEFORE_PIVOT {
+        let state = State::new(&making.record, Status::Creating).json()?;
+        hooks::run(&hooks.prestart, &state, Place::Runtime)?;
+        hooks::run(&hooks.create_runtime, &state, Place::Runtime)?;
+        return hooks::run(&hooks.create_container, &state, inside);
+    }
+    let state = State::new(&making.record, Status::Created).json()?;
+    hooks::run(&hooks.start_container, &state, inside)
+}
+
+/// Adds what the cgroup knows about an early death: the OOM killer, the pids limit.
+pub(super) fn explain_death(error: Error, cgroup: Option<&Cgroup>) -> Error {
+    match cgroup.and_then(Cgroup::explain_death) {
+        Some(why) => error.detail(why),
+        None => error,
+    }
+}
+
+/// What the engine waits for: the pidfd on its socket, the pid in its file.
+fn publish(making: &Making, options: &Options) -> Result<()> {
+    let Some(child) = &making.child else { return Ok(()) };
+    if let Some(socket) = &options.pidfd_socket {
+        super::sockets::send_pidfd(socket, child.pidfd.as_fd(), "standard")?;
+    }
+    match &options.pid_file {
+        Some(path) => super::pid_file::write(path, child.pid),
+        None => Ok(()),
+    }
+}
+
+/// Takes back everything that exists of a container whose creation failed.
+fn undo(making: &mut Making, warn: Warn<'_>) {
+    if let Some(child) = making.child.take() {
+        child.kill_and_reap();
+    }
+    if let Some(cgroup) = &making.cgroup
+        && let Err(error) = delete::remove_cgroup(cgroup)
+    {
+        warn(error);
+    }
+    if making.hooked {
+        delete::poststop(&making.plan.hooks, &making.record, warn);
+    }
+    if let Err(error) = making.store.remove(&making.directory) {
+        warn(error);
+    }
+}

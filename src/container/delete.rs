@@ -1,0 +1,136 @@
+//! World: parent. Deletes a container: kills what is left, removes the cgroup, runs poststop, forgets.
+//!
+//! Needs only the record: no bundle, no rootfs. State goes last, so that an interrupted delete can be repeated.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::FlockOperation;
+use rustix::process::{Signal, pidfd_send_signal};
+
+use super::Container;
+use super::create::Warn;
+use super::record::Record;
+use super::state::State;
+use super::status::{self, Status, status};
+use super::store::{self, Directory, Store};
+use crate::cgroup::{self, Cgroup, Tag};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::hooks::{self, Place};
+
+/// How long killed processes may take to vanish, and another command to release the container.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Deletes a container; with `force` whatever it is doing, and an unknown id is a success.
+///
+/// # Errors
+/// It runs (without `force`); something could not be removed: the record stays then.
+pub fn delete(root: &Path, id: &str, force: bool, warn: Warn<'_>) -> Result<()> {
+    store::check_id(id)?;
+    let absent = || if force { Ok(()) } else { Err(store::absent(id)) };
+    let Some(store) = Store::open(root)? else { return absent() };
+    let Some(directory) = store.find(id)? else { return absent() };
+    lock(&directory)?;
+    let record = match Record::read(&directory) {
+        Ok(Some(record)) => record,
+        // Interrupted before the first record: nothing else exists yet.
+        Ok(None) if force => return store.remove(&directory),
+        Ok(None) => {
+            let what = format!("container \"{id}\" was never finished");
+            return Err(Error::new(ErrorKind::WrongStatus, what).hint("use --force"));
+        }
+        Err(error) if force => return delete_damaged(&store, &directory, error, warn),
+        Err(error) => return Err(error),
+    };
+    let container = Container { directory, record };
+    let (status, _) = status(&container.directory, &container.record)?;
+    if !force && !matches!(status, Status::Stopped | Status::Created) {
+        let what = format!("cannot delete container \"{id}\" that is not stopped: {}", status.word());
+        return Err(Error::new(ErrorKind::WrongStatus, what).hint("stop it first, or use --force"));
+    }
+    destroy(&store, &container, warn)
+}
+
+/// Waits a while for another command, which may be a create that is being killed.
+fn lock(directory: &Directory) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match directory.lock(FlockOperation::NonBlockingLockExclusive) {
+            Err(error) if error.kind() == ErrorKind::WrongStatus && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Kills, removes and forgets.
+pub(super) fn destroy(store: &Store, container: &Container, warn: Warn<'_>) -> Result<()> {
+    let Container { directory, record } = container;
+    kill_init(container)?;
+    if let Some(cgroup) = status::cgroup(record)? {
+        remove_cgroup(&cgroup)?;
+    }
+    if record.hooks {
+        match super::saved_hooks(directory) {
+            Ok(plan) => poststop(&plan, record, warn),
+            Err(error) => warn(error.context("poststop hooks")),
+        }
+    }
+    store.remove(directory)
+}
+
+fn kill_init(container: &Container) -> Result<()> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let (_, Some(pidfd)) = status(&container.directory, &container.record)? else { return Ok(()) };
+    // Death between the look and the signal is what we want.
+    let _dead = pidfd_send_signal(&pidfd, Signal::KILL);
+    let timeout = Timespec { tv_sec: i64::try_from(PATIENCE.as_secs()).unwrap_or(i64::MAX), tv_nsec: 0 };
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    let ended = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&timeout))).context(|| "wait for init to die")?;
+    if ended == 0 {
+        let what = format!("init of \"{}\" (pid {}) does not die", container.record.id, container.record.pid);
+        return Err(Error::new(ErrorKind::System, what).hint("it may hang in the kernel; see /proc/PID/stack"));
+    }
+    Ok(())
+}
+
+/// Removes a cgroup with whatever is left in it.
+pub(super) fn remove_cgroup(cgroup: &Cgroup) -> Result<()> {
+    if cgroup.populated()? {
+        cgroup.kill_all()?;
+        cgroup.wait_empty(PATIENCE)?;
+    }
+    cgroup.remove()
+}
+
+/// What the cgroup of a container is tagged with.
+pub(super) fn tag(directory: &Directory) -> Tag {
+    Tag {
+        owner: rustix::process::geteuid().as_raw(),
+        id: directory.id.clone(),
+        state_directory: directory.path.display().to_string(),
+    }
+}
+
+/// Runs the poststop hooks; a failure is a warning and the others go on (runtime.md, "Lifecycle").
+pub(super) fn poststop(hooks: &hooks::Plan, record: &Record, warn: Warn<'_>) {
+    let state = match State::new(record, Status::Stopped).json() {
+        Ok(state) => state,
+        Err(error) => return warn(error),
+    };
+    for hook in &hooks.poststop {
+        if let Err(error) = hooks::run(std::slice::from_ref(hook), &state, Place::Runtime) {
+            warn(error);
+        }
+    }
+}
+
+/// A record that cannot be read: the cgroup is found by the tag that it carries.
+fn delete_damaged(store: &Store, directory: &Directory, error: Error, warn: Warn<'_>) -> Result<()> {
+    warn(error.context("delete by the tag of the cgroup"));
+    for cgroup in Cgroup::find_tagged(&cgroup::mount()?, &tag(directory))? {
+        remove_cgroup(&cgroup)?;
+    }
+    store.remove(directory)
+}

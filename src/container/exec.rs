@@ -1,0 +1,239 @@
+//! World: parent. exec: another process in an existing container, with the container's own confinement.
+//!
+//! The config is the copy that create kept, so that a bundle changed meanwhile changes nothing. A shared lock keeps
+//! delete away until the process is born in the cgroup, where it can be killed.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{Process, Spec};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use super::Container;
+use super::create::{Warn, explain_death, open_procfs};
+use super::handover::Channels;
+use super::status::{Status, cgroup, status};
+use crate::bundle;
+use crate::cgroup::Cgroup;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::host::Host;
+use crate::init::{Exec, Kind, Task};
+use crate::plan::{self, Program};
+use crate::process::user;
+use crate::spawn::{self, Child, End, Request};
+use crate::terminal::foreground;
+
+/// What the user asks of exec.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// --process: a file with the whole process object.
+    pub process: Option<PathBuf>,
+    /// The command line, when there is no such file.
+    pub changes: super::exec_process::Changes,
+    /// --detach.
+    pub detach: bool,
+    /// --pid-file.
+    pub pid_file: Option<PathBuf>,
+    /// --console-socket.
+    pub console_socket: Option<PathBuf>,
+    /// --pidfd-socket.
+    pub pidfd_socket: Option<PathBuf>,
+    /// --preserve-fds.
+    pub preserve_fds: u32,
+    /// --cgroup: a path below the container's cgroup.
+    pub cgroup: Option<String>,
+    /// --ignore-paused.
+    pub ignore_paused: bool,
+    /// --no-subreaper does not exist for exec; the keyring of the container is joined by name.
+    pub new_keyring: bool,
+}
+
+/// Runs a process in a container; its exit code, or 128 + signal; 0 when detached.
+///
+/// # Errors
+/// The container does not run; the process cannot be made; nothing of it is left then.
+pub fn exec(root: &Path, id: &str, options: &Options, warn: Warn<'_>) -> Result<i32> {
+    let container = super::find(root, id)?;
+    container.directory.lock(FlockOperation::LockShared)?;
+    let init = running_init(&container, options.ignore_paused)?;
+    let (spec, _) = saved_config(&container)?;
+    let (process, warnings) = process(&spec, options)?;
+    for warning in &warnings {
+        warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
+    }
+    let mut program = program(&container, &spec, &process, options)?;
+    for warning in &program.process.warnings {
+        warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
+    }
+    let cgroup = exec_cgroup(&container, options.cgroup.as_deref())?;
+    let mut channels = Channels::open(Some(&mut program))?;
+    let child = spawn_in(&container, &init, &program, cgroup.as_ref(), &channels, options.detach)?;
+    match follow(&container, &program, &child, cgroup.as_ref(), &mut channels, options) {
+        Ok(master) if options.detach => {
+            drop(master);
+            Ok(0)
+        }
+        Ok(master) => {
+            drop(container);
+            foreground::wait(child.pidfd.as_fd(), child.id()?, master)
+        }
+        Err(error) => {
+            child.kill_and_reap();
+            Err(error)
+        }
+    }
+}
+
+/// init's pidfd, if the container takes processes now.
+fn running_init(container: &Container, ignore_paused: bool) -> Result<OwnedFd> {
+    let id = &container.record.id;
+    let refuse = |what: String| Err(Error::new(ErrorKind::WrongStatus, what));
+    match status(&container.directory, &container.record)? {
+        (Status::Running | Status::Created, Some(pidfd)) => Ok(pidfd),
+        (Status::Paused, Some(pidfd)) if ignore_paused => Ok(pidfd),
+        (Status::Paused, _) => refuse(format!("cannot exec in a paused container: \"{id}\"; resume it first")),
+        (Status::Creating, _) => refuse(format!("cannot exec in container \"{id}\": it is being created")),
+        _ => refuse(format!("cannot exec in a stopped container: container not running: \"{id}\"")),
+    }
+}
+
+/// The config that create kept.
+///
+/// # Errors
+/// It is missing or damaged.
+pub(super) fn saved_config(container: &Container) -> Result<(Spec, Vec<String>)> {
+    let bytes = container.directory.read("config.json")?.ok_or_else(|| {
+        Error::new(ErrorKind::System, format!("the saved config of \"{}\" is missing", container.record.id))
+    })?;
+    bundle::parse_spec(&bytes)
+}
+
+/// The program of init, for the words of a failed exec.
+pub(super) fn saved_program(container: &Container) -> Result<Program> {
+    let (spec, _) = saved_config(container)?;
+    let process = spec.process().clone().ok_or_else(|| Error::new(ErrorKind::InvalidConfig, NO_PROCESS))?;
+    let mut process = process;
+    // Who gets the terminal was decided by create.
+    process.set_terminal(Some(false));
+    let request = plan::ExecRequest {
+        id: &container.record.id,
+        namespaces: container.record.namespaces,
+        at: "process",
+        console_socket: None,
+        detach: true,
+        new_keyring: false,
+        preserve_fds: 0,
+    };
+    plan::plan_exec(&spec, &process, &request, &Host::default())
+}
+
+const NO_PROCESS: &str = "config.json has no process, so there is nothing to start";
+
+fn process(spec: &Spec, options: &Options) -> Result<(Process, Vec<String>)> {
+    match &options.process {
+        Some(path) => bundle::parse_process(&bundle::read_json_file(path)?),
+        None => options.changes.apply(spec.process().as_ref()).map(|process| (process, Vec::new())),
+    }
+}
+
+fn program(container: &Container, spec: &Spec, process: &Process, options: &Options) -> Result<Program> {
+    let host = Host::default();
+    let request = plan::ExecRequest {
+        id: &container.record.id,
+        namespaces: container.record.namespaces,
+        at: if options.process.is_some() { "" } else { "process" },
+        console_socket: options.console_socket.as_deref(),
+        detach: options.detach,
+        new_keyring: options.new_keyring,
+        preserve_fds: options.preserve_fds,
+    };
+    let mut program = plan::plan_exec(spec, process, &request, &host)?;
+    if program.process.lacks_home() {
+        let path = format!("/proc/{}/root", container.record.pid);
+        let root = rustix::fs::open(&*path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .context(|| format!("open {path}"))?;
+        let home = user::home(root.as_fd(), program.process.uid);
+        program.process.set_env("HOME", &home)?;
+    }
+    Ok(program)
+}
+
+/// The cgroup that the process is born in: where init is now, or the sub-cgroup that was asked for.
+fn exec_cgroup(container: &Container, below: Option<&str>) -> Result<Option<Cgroup>> {
+    let Some(cgroup) = cgroup(&container.record)? else {
+        return match below {
+            None => Ok(None),
+            Some(_) => Err(Error::new(ErrorKind::Unsupported, "--cgroup: the container has no cgroup")),
+        };
+    };
+    match below {
+        None => Ok(Some(cgroup)),
+        Some(below) => match cgroup.below(below)? {
+            Some(cgroup) => Ok(Some(cgroup)),
+            None => {
+                Err(Error::new(ErrorKind::NotFound, format!("--cgroup: the container has no sub-cgroup {below:?}")))
+            }
+        },
+    }
+}
+
+fn spawn_in(
+    container: &Container,
+    init: &OwnedFd,
+    program: &Program,
+    cgroup: Option<&Cgroup>,
+    channels: &Channels,
+    detach: bool,
+) -> Result<Child> {
+    let procfs = open_procfs(Some(program))?;
+    let sockets = spawn::sockets()?;
+    let namespaces = container.record.namespaces;
+    let task = Task {
+        kind: Kind::Exec(Exec { init: init.as_fd(), namespaces }),
+        program: Some(program),
+        cgroup: cgroup.map(Cgroup::directory),
+        socket: sockets.child.as_fd(),
+        parent_socket: sockets.parent.as_fd(),
+        handover: channels.child_ends(),
+        procfs: procfs.as_ref().map(AsFd::as_fd),
+    };
+    let signals = spawn::block_signals()?;
+    let joins_time = namespaces & crate::namespaces::plan::bit(crate::namespaces::Kind::Time) != 0;
+    let spawned = spawn::spawn(&task, joins_time);
+    if detach {
+        spawn::restore_signals(&signals)?;
+    }
+    drop(sockets.child);
+    match spawned? {
+        Ok(made) => Ok(Child::new(made, sockets.parent)),
+        Err(fault) => Err(program.explain(&fault)),
+    }
+}
+
+/// Waits until the program runs, then tells the engine; the pty's master when tare relays it.
+fn follow(
+    container: &Container,
+    program: &Program,
+    child: &Child,
+    cgroup: Option<&Cgroup>,
+    channels: &mut Channels,
+    options: &Options,
+) -> Result<Option<OwnedFd>> {
+    let end = child.converse(true, |request| match request {
+        Request::Ready => channels.deliver_listener(program, &container.record, Some(child.pid)),
+        _ => Ok(()),
+    })?;
+    match end {
+        End::Good => {}
+        End::Failed(fault) => return Err(program.explain(&fault)),
+        End::Died => return Err(explain_death(spawn::died(child.kill_and_reap()), cgroup)),
+    }
+    let master = channels.master()?;
+    if let Some(socket) = &options.pidfd_socket {
+        super::sockets::send_pidfd(socket, child.pidfd.as_fd(), "setns")?;
+    }
+    if let Some(path) = &options.pid_file {
+        super::pid_file::write(path, child.pid)?;
+    }
+    Ok(master)
+}

@@ -1,0 +1,46 @@
+//! World: parent. pause and resume: the cgroup's freezer.
+
+use super::status::{Status, cgroup, status};
+use super::{Container, find};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Freezes a container.
+///
+/// # Errors
+/// It neither runs nor waits to be started; it has no cgroup.
+pub fn pause(root: &std::path::Path, id: &str) -> Result<()> {
+    let container = find(root, id)?;
+    match status(&container.directory, &container.record)?.0 {
+        Status::Running | Status::Created => set(&container, true),
+        other => Err(wrong(id, "paused", other)),
+    }
+}
+
+/// Thaws a container.
+///
+/// # Errors
+/// It is not paused.
+pub fn resume(root: &std::path::Path, id: &str) -> Result<()> {
+    let container = find(root, id)?;
+    match status(&container.directory, &container.record)?.0 {
+        Status::Paused => set(&container, false),
+        other => Err(wrong(id, "resumed", other)),
+    }
+}
+
+fn set(container: &Container, frozen: bool) -> Result<()> {
+    let cgroup = cgroup(&container.record)?.ok_or_else(|| {
+        let what = format!("container \"{}\" has no cgroup to freeze", container.record.id);
+        Error::new(ErrorKind::Unsupported, what)
+    })?;
+    cgroup.freeze(frozen)
+}
+
+fn wrong(id: &str, verb: &str, status: Status) -> Error {
+    let what = if status == Status::Stopped {
+        format!("container \"{id}\" cannot be {verb}: container not running")
+    } else {
+        format!("container \"{id}\" cannot be {verb}: it is {}", status.word())
+    };
+    Error::new(ErrorKind::WrongStatus, what)
+}

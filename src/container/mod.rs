@@ -1,0 +1,56 @@
+//! Containers: the commands on them, one file each, and what is remembered of them.
+//!
+//! World: parent. `store` and `record` hold what is on disk, `status` asks the kernel, the rest are the operations of
+//! runtime-spec (runtime.md, "Operations") and the ones engines add.
+
+pub mod create;
+pub mod delete;
+pub mod exec;
+pub mod exec_process;
+pub mod freeze;
+mod handover;
+pub mod kill;
+mod pid_file;
+pub mod processes;
+pub mod record;
+pub mod run;
+mod sockets;
+pub mod start;
+pub mod state;
+pub mod status;
+pub mod store;
+pub mod time;
+
+use crate::error::{Error, ErrorKind, Result};
+use record::Record;
+use store::{Directory, Store};
+
+/// An existing container: its directory and its record.
+#[derive(Debug)]
+pub struct Container {
+    /// The state directory.
+    pub directory: Directory,
+    /// The record.
+    pub record: Record,
+}
+
+/// Finds a container.
+///
+/// # Errors
+/// "does not exist"; a damaged record; one that is still being made.
+pub fn find(root: &std::path::Path, id: &str) -> Result<Container> {
+    store::check_id(id)?;
+    let directory = Store::open(root)?.map_or(Ok(None), |store| store.find(id))?.ok_or_else(|| store::absent(id))?;
+    let record = Record::read(&directory)?.ok_or_else(|| {
+        Error::new(ErrorKind::WrongStatus, format!("container \"{id}\" has no record yet"))
+            .hint(format!("its creation is under way or was interrupted; `tare delete --force {id}` removes it"))
+    })?;
+    Ok(Container { directory, record })
+}
+
+/// The hooks of the config that create kept.
+fn saved_hooks(directory: &Directory) -> Result<crate::hooks::Plan> {
+    let what = || Error::new(ErrorKind::System, format!("the saved config of \"{}\" is missing", directory.id));
+    let bytes = directory.read("config.json")?.ok_or_else(what)?;
+    crate::hooks::plan(&crate::bundle::parse_spec(&bytes)?.0)
+}

@@ -1,0 +1,153 @@
+//! What tare remembers of a container: written before the container exists, replaced by rename.
+//!
+//! World: parent. The file is one line with a checksum and one line of JSON. A damaged record is an error of its own,
+//! never "no container". Status is not in it: that is derived from the kernel each time (`status.rs`).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::store::Directory;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How far `create` came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Being made: everything named in the record may or may not exist.
+    Creating,
+    /// Made: init waits on the gate, runs or is dead.
+    Created,
+}
+
+/// The record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The layout of this struct.
+    pub version: u32,
+    /// How far `create` came.
+    pub phase: Phase,
+    /// The id.
+    pub id: String,
+    /// The spec's version in config.json.
+    pub oci_version: String,
+    /// Absolute path of the bundle.
+    pub bundle: PathBuf,
+    /// Absolute path of the rootfs.
+    pub rootfs: PathBuf,
+    /// When it was created, RFC 3339.
+    pub created: String,
+    /// The uid that created it.
+    pub owner: u32,
+    /// The boot in which the pid below means something.
+    pub boot_id: String,
+    /// Init's process id in the creator's pid namespace, 0 before there is one.
+    pub pid: i32,
+    /// Init's start time in clock ticks since boot (proc_pid_stat(5), field 22).
+    pub start_time: u64,
+    /// CLONE_NEW* bits of the namespaces that are the container's own.
+    pub namespaces: u64,
+    /// The cgroup, as a path below the root of the v2 hierarchy; `None` with cgroups disabled.
+    pub cgroup: Option<String>,
+    /// Whether config.json has hooks that start or delete must run.
+    pub hooks: bool,
+    /// annotations of config.json.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// The layout that this version writes.
+pub const VERSION: u32 = 1;
+
+/// The file's name.
+const FILE: &str = "record";
+
+impl Record {
+    /// Writes the record in place of the one before.
+    ///
+    /// # Errors
+    /// As [`Directory::replace`].
+    pub fn write(&self, directory: &Directory) -> Result<()> {
+        let json = serde_json::to_vec(self)
+            .map_err(|e| Error::new(ErrorKind::Internal, "encode the record").detail(e.to_string()))?;
+        let mut bytes = format!("{:016x}\n", checksum(&json)).into_bytes();
+        bytes.extend_from_slice(&json);
+        bytes.push(b'\n');
+        directory.replace(FILE, &bytes)
+    }
+
+    /// Reads the record; `None` when there is none yet.
+    ///
+    /// # Errors
+    /// It is damaged, or of another version.
+    pub fn read(directory: &Directory) -> Result<Option<Self>> {
+        let Some(bytes) = directory.read(FILE)? else { return Ok(None) };
+        let damaged = |why: &str| {
+            let what = format!("the record {} is damaged: {why}", directory.path.join(FILE).display());
+            Error::new(ErrorKind::System, what)
+                .hint(format!("`tare delete --force {}` removes the container", directory.id))
+        };
+        let text = bytes.strip_suffix(b"\n").ok_or_else(|| damaged("it ends too early"))?;
+        let (sum, json) = text.split_at_checked(17).ok_or_else(|| damaged("it ends too early"))?;
+        if sum != format!("{:016x}\n", checksum(json)).as_bytes() {
+            return Err(damaged("the checksum does not match"));
+        }
+        let record: Self = serde_json::from_slice(json).map_err(|e| damaged(&e.to_string()))?;
+        if record.version != VERSION || record.id != directory.id {
+            return Err(damaged("it is of another version or container"));
+        }
+        Ok(Some(record))
+    }
+}
+
+/// FNV-1a, 64 bit: finds torn and garbled files; it is no defence against forgery, the directory's mode is.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::store::Store;
+    use super::*;
+
+    pub(crate) fn example() -> Record {
+        Record {
+            version: VERSION,
+            phase: Phase::Created,
+            id: "a".into(),
+            oci_version: "1.2.0".into(),
+            bundle: "/b".into(),
+            rootfs: "/b/rootfs".into(),
+            created: "2026-01-01T00:00:00Z".into(),
+            owner: 0,
+            boot_id: "x".into(),
+            pid: 1,
+            start_time: 2,
+            namespaces: 0,
+            cgroup: None,
+            hooks: false,
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_damaged_record_is_never_absent() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::make(&root.path().join("state")).unwrap();
+        let directory = store.create("a").unwrap();
+        assert!(Record::read(&directory).unwrap().is_none());
+        let record = example();
+        record.write(&directory).unwrap();
+        assert_eq!(Record::read(&directory).unwrap().unwrap(), record);
+        let good = directory.read(FILE).unwrap().unwrap();
+        for at in 0..good.len() {
+            directory.replace(FILE, &good[..at]).unwrap();
+            assert!(Record::read(&directory).is_err(), "cut at {at}");
+            let mut flipped = good.clone();
+            flipped[at] ^= 1;
+            directory.replace(FILE, &flipped).unwrap();
+            assert!(Record::read(&directory).is_err(), "flipped at {at}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! World: parent. Opens the start gate and reports whether the program was executed.
+//!
+//! The gate is the FIFO `go` that init reads from; init writes the reason of a failed exec to the FIFO `result`,
+//! which is close-on-exec: end-of-file means the program runs.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{FlockOperation, Mode, OFlags, openat};
+
+use super::create::Warn;
+use super::record::Phase;
+use super::state::State;
+use super::status::{Status, gate, status};
+use super::store::Store;
+use super::{Container, find};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::hooks;
+use crate::wire::Packet;
+
+/// Starts the program of a created container.
+///
+/// # Errors
+/// The container is not created (it runs, it is stopped); a startContainer hook fails; the program cannot be executed.
+pub fn start(root: &std::path::Path, id: &str, warn: Warn<'_>) -> Result<()> {
+    let container = find(root, id)?;
+    container.directory.lock(FlockOperation::LockExclusive)?;
+    let (status, pidfd) = status(&container.directory, &container.record)?;
+    let (Status::Created, Some(pidfd)) = (status, pidfd) else { return Err(refusal(id, status)) };
+    if container.record.phase == Phase::Creating {
+        return Err(refusal(id, Status::Creating));
+    }
+    let plan = if container.record.hooks { Some(super::saved_hooks(&container.directory)?) } else { None };
+    if let Some(plan) = &plan {
+        let state = State::new(&container.record, Status::Created).json()?;
+        let place = hooks::Place::Container { pidfd: pidfd.as_fd(), namespaces: container.record.namespaces };
+        if let Err(error) = hooks::run(&plan.start_container, &state, place) {
+            // runtime.md, lifecycle: a failing startContainer hook stops and destroys the container.
+            let store = Store::make(root)?;
+            super::delete::destroy(&store, &container, warn)?;
+            return Err(error);
+        }
+    }
+    open_gate(&container)?;
+    if let Some(plan) = &plan {
+        let state = State::new(&container.record, Status::Running).json()?;
+        if let Err(error) = hooks::run(&plan.poststart, &state, hooks::Place::Runtime) {
+            warn(error.context("poststart hook"));
+        }
+    }
+    Ok(())
+}
+
+fn refusal(id: &str, status: Status) -> Error {
+    let what = match status {
+        Status::Stopped => format!("cannot start container \"{id}\": it has stopped"),
+        other => format!("cannot start container \"{id}\": it is {}, not created", other.word()),
+    };
+    Error::new(ErrorKind::WrongStatus, what)
+}
+
+fn open_gate(container: &Container) -> Result<()> {
+    let result = open_result(container)?;
+    let Some(go) = gate(&container.directory)? else {
+        return Err(refusal(&container.record.id, Status::Stopped));
+    };
+    rustix::io::write(&go, b"+").context(|| "open the start gate")?;
+    drop(go);
+    wait_result(container, &result)
+}
+
+fn open_result(container: &Container) -> Result<OwnedFd> {
+    // Non-blocking: the open must not wait for a writer; the reads below are preceded by a poll.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(container.directory.as_fd(), "result", flags, Mode::empty()).context(|| "open the result of the start gate")
+}
+
+fn wait_result(container: &Container, result: &OwnedFd) -> Result<()> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    loop {
+        let mut fds = [PollFd::new(result, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(e) => return Err(Error::system("wait for the program to start", e)),
+        }
+        match Packet::receive(result.as_fd()) {
+            Ok(None) => return Ok(()),
+            Ok(Some(Packet::Failed(fault))) => {
+                return Err(super::exec::saved_program(container)?.explain(&fault));
+            }
+            Ok(Some(_)) => return Err(Error::new(ErrorKind::Internal, "unexpected packet at the start gate")),
+            Err(rustix::io::Errno::AGAIN) => {}
+            Err(e) => return Err(Error::system("read the result of the start gate", e)),
+        }
+    }
+}

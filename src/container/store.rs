@@ -1,0 +1,294 @@
+//! The state root: one directory per container, which is also the lock on its id.
+//!
+//! World: parent. Promises: mkdirat of the directory takes the id; directories are 0700 and files 0600 whatever the
+//! umask; the root belongs to the caller and nobody else can write to it; files are replaced by rename alone.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat, renameat, unlinkat};
+use rustix::io::Errno;
+
+use crate::error::{Context, Error, ErrorKind, Result};
+
+/// Bytes of an id at the most: a file name, and room for the names made from it.
+const ID_MAX: usize = 200;
+
+/// Checks a container id: `[A-Za-z0-9_+-][A-Za-z0-9_+.-]*`.
+///
+/// # Errors
+/// Says which rule is broken.
+pub fn check_id(id: &str) -> Result<()> {
+    let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '-');
+    let refuse = |what: String| {
+        let hint = "an id has letters, digits, '_', '+', '-' and, not at the beginning, '.'";
+        Err(Error::new(ErrorKind::InvalidConfig, format!("invalid container id {id:?}: {what}")).hint(hint))
+    };
+    if id.is_empty() {
+        return refuse("empty".into());
+    }
+    if id.len() > ID_MAX {
+        return refuse(format!("{} bytes, {ID_MAX} are the most", id.len()));
+    }
+    match id.chars().enumerate().find(|(at, c)| !word(*c) && (*c != '.' || *at == 0)) {
+        Some((_, c)) => refuse(format!("{c:?} is not allowed there")),
+        None => Ok(()),
+    }
+}
+
+/// The state root.
+#[derive(Debug)]
+pub struct Store {
+    /// Its path as the user gave it.
+    pub path: PathBuf,
+    directory: OwnedFd,
+}
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+impl Store {
+    /// Opens the state root, making it (and what leads to it) when it is missing.
+    ///
+    /// # Errors
+    /// It cannot be made, or others could write to it.
+    pub fn make(path: &Path) -> Result<Self> {
+        if let Some(store) = Self::open(path)? {
+            return Ok(store);
+        }
+        std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700)
+            .create(path)
+            .map_err(|e| Error::system(format!("make the state root {}", path.display()), e))
+            .map_err(|e| e.hint("choose another directory with --root"))?;
+        Self::open(path)?
+            .ok_or_else(|| Error::new(ErrorKind::System, format!("state root {} vanished", path.display())))
+    }
+
+    /// Opens the state root if it exists.
+    ///
+    /// # Errors
+    /// It is no directory, or others could write to it.
+    pub fn open(path: &Path) -> Result<Option<Self>> {
+        if path == Path::new("/") {
+            return Err(Error::new(ErrorKind::InvalidConfig, "the state root must not be /"));
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = match openat(CWD, path, flags, Mode::empty()) {
+            Ok(directory) => directory,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(e) => return Err(Error::system(format!("open the state root {}", path.display()), e)),
+        };
+        let facts = fstat(&directory).context(|| format!("stat the state root {}", path.display()))?;
+        let own = rustix::process::geteuid().as_raw();
+        if facts.st_uid != own || facts.st_mode & 0o022 != 0 {
+            let what = format!(
+                "the state root {} belongs to uid {} with mode {:o}: others could change what tare trusts",
+                path.display(),
+                facts.st_uid,
+                facts.st_mode & 0o7777
+            );
+            let hint = format!("it must belong to uid {own} and be writable by nobody else");
+            return Err(Error::new(ErrorKind::Denied, what).hint(hint));
+        }
+        Ok(Some(Self { path: path.to_path_buf(), directory }))
+    }
+
+    /// Takes `id`: makes its directory and locks it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] when the id is taken.
+    pub fn create(&self, id: &str) -> Result<Directory> {
+        check_id(id)?;
+        match mkdirat(&self.directory, id, Mode::RWXU) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => {
+                let what = format!("container with given ID already exists: \"{id}\"");
+                let hint = format!("`tare delete --force {id}` removes it");
+                return Err(Error::new(ErrorKind::Exists, what).hint(hint));
+            }
+            Err(e) => return Err(Error::system(format!("make {}/{id}", self.path.display()), e)),
+        }
+        let directory = self.find(id)?.ok_or_else(|| absent(id))?;
+        directory.lock(FlockOperation::NonBlockingLockExclusive)?;
+        Ok(directory)
+    }
+
+    /// The directory of a container, if there is one.
+    ///
+    /// # Errors
+    /// A bad id, or a directory that cannot be opened: unreadable is not absent.
+    pub fn find(&self, id: &str) -> Result<Option<Directory>> {
+        check_id(id)?;
+        match openat(&self.directory, id, DIRECTORY, Mode::empty()) {
+            Ok(fd) => Ok(Some(Directory { id: id.to_string(), path: self.path.join(id), fd })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(Error::system(format!("open {}/{id}", self.path.display()), e)),
+        }
+    }
+
+    /// The ids of all containers, sorted.
+    ///
+    /// # Errors
+    /// The root cannot be read.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        let entries = Dir::read_from(&self.directory).context(|| format!("read {}", self.path.display()))?;
+        let mut ids = Vec::new();
+        for entry in entries {
+            let entry = entry.context(|| format!("read {}", self.path.display()))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if check_id(&name).is_ok() {
+                ids.push(name);
+            }
+        }
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// Removes the directory of a container with the files that tare makes in it.
+    ///
+    /// # Errors
+    /// Something in it is not tare's, or the filesystem refuses.
+    pub fn remove(&self, directory: &Directory) -> Result<()> {
+        for name in FILES {
+            match unlinkat(&directory.fd, *name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(e) => return Err(Error::system(format!("remove {}", directory.path.join(name).display()), e)),
+            }
+        }
+        match unlinkat(&self.directory, &*directory.id, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(Error::system(format!("remove {}", directory.path.display()), e)),
+        }
+    }
+}
+
+/// Every file that tare makes in a container's directory; the record goes last, so that a half-done removal can go on.
+const FILES: &[&str] = &["go", "result", "config.json", "config.json.new", "record.new", "record"];
+
+/// The error for an id that nobody has; engines match "does not exist".
+#[must_use]
+pub fn absent(id: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("container \"{id}\" does not exist"))
+}
+
+/// The directory of one container.
+#[derive(Debug)]
+pub struct Directory {
+    /// The container's id.
+    pub id: String,
+    /// For messages.
+    pub path: PathBuf,
+    fd: OwnedFd,
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Directory {
+    /// Takes the lock; it is released with the descriptor, also by death.
+    ///
+    /// # Errors
+    /// Another command holds it (with a non-blocking operation).
+    pub fn lock(&self, operation: FlockOperation) -> Result<()> {
+        match rustix::io::retry_on_intr(|| flock(&self.fd, operation)) {
+            Ok(()) => Ok(()),
+            Err(Errno::WOULDBLOCK) => {
+                let what = format!("container \"{}\" is in use by another command", self.id);
+                Err(Error::new(ErrorKind::WrongStatus, what))
+            }
+            Err(e) => Err(Error::system(format!("lock {}", self.path.display()), e)),
+        }
+    }
+
+    /// Replaces the file `name` by rename, so that nobody ever reads half of it.
+    ///
+    /// # Errors
+    /// Full disk, read-only state root; the old file is still there then.
+    pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let temporary = format!("{name}.new");
+        let what = || format!("write {}", self.path.join(name).display());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&self.fd, &*temporary, flags, Mode::RUSR | Mode::WUSR).context(what)?;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let written = rustix::io::retry_on_intr(|| rustix::io::write(&file, rest)).context(what)?;
+            rest = rest.get(written..).unwrap_or_default();
+        }
+        drop(file);
+        renameat(&self.fd, &*temporary, &self.fd, name).context(what)
+    }
+
+    /// Reads the file `name`; `None` when it is missing.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let what = || format!("read {}", self.path.join(name).display());
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(e) => return Err(Error::system(what(), e)),
+        };
+        let mut bytes = Vec::with_capacity(2048);
+        loop {
+            bytes.reserve(2048);
+            let spare = rustix::buffer::spare_capacity(&mut bytes);
+            match rustix::io::read(&file, spare) {
+                Ok(0) => return Ok(Some(bytes)),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(e) => return Err(Error::system(what(), e)),
+            }
+        }
+    }
+
+    /// Makes a FIFO of mode 0600.
+    ///
+    /// # Errors
+    /// As mkfifo(3).
+    pub fn make_fifo(&self, name: &str) -> Result<()> {
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mknodat(&self.fd, name, rustix::fs::FileType::Fifo, mode, 0)
+            .context(|| format!("make {}", self.path.join(name).display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids() {
+        for id in ["a", "0a", "a.b", "_x", "+x-", "A1_+-."] {
+            assert!(check_id(id).is_ok(), "{id}");
+        }
+        for id in ["", ".", "..", ".a", "a/b", "a b", "a\n", "ä", "a\0b", "../x", &"x".repeat(300)] {
+            assert!(check_id(id).is_err(), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn a_taken_id_is_refused_and_removal_frees_it() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::make(&root.path().join("state")).unwrap();
+        let first = store.create("a").unwrap();
+        let error = store.create("a").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Exists);
+        assert!(error.to_string().contains("already exists"), "{error}");
+        first.replace("record", b"x").unwrap();
+        assert_eq!(first.read("record").unwrap().unwrap(), b"x");
+        assert_eq!(store.ids().unwrap(), ["a"]);
+        store.remove(&first).unwrap();
+        store.create("a").unwrap();
+    }
+
+    #[test]
+    fn a_root_that_others_can_write_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(Store::make(root.path()).unwrap_err().kind(), ErrorKind::Denied);
+    }
+}

@@ -1,0 +1,141 @@
+//! World: child. Enters namespaces, sets names and sysctls.
+//!
+//! `join`, `join_container` and `new_time` run in the intermediate process, the rest in init.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::sched::{CloneFlags, setns, unshare};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
+
+use super::parent::Prepared;
+use super::plan::Plan;
+use crate::wire::{At, Done, Fault, Step};
+
+/// The CLONE_NEW* bits as nix has them; all of them fit into an int.
+fn flags(bits: u64) -> CloneFlags {
+    CloneFlags::from_bits_retain(i32::try_from(bits).unwrap_or(0))
+}
+
+/// Joins the foreign namespaces.
+///
+/// # Errors
+/// A fault of [`Step::JoinNamespace`] with the index in linux.namespaces.
+pub fn join(prepared: &Prepared) -> Done {
+    for joined in &prepared.join {
+        setns(joined.fd.as_fd(), flags(joined.kind)).at_index(Step::JoinNamespace, joined.index)?;
+    }
+    Ok(())
+}
+
+/// Joins the namespaces `bits` of the process behind `pidfd` in one call. Kernel: 5.8.
+///
+/// # Errors
+/// A fault of [`Step::JoinNamespace`].
+pub fn join_container(pidfd: BorrowedFd<'_>, bits: u64) -> Done {
+    setns(pidfd, flags(bits)).at(Step::JoinNamespace)
+}
+
+/// Makes a time namespace for the children of the calling process and sets its clocks, before anyone is in it.
+///
+/// # Errors
+/// A fault of [`Step::TimeNamespace`].
+pub fn new_time(plan: &Plan) -> Done {
+    const TIME: u64 = super::Kind::Time as u64;
+    if plan.new & TIME == 0 {
+        return Ok(());
+    }
+    unshare(flags(TIME)).at(Step::TimeNamespace)?;
+    if plan.time_offsets.is_empty() {
+        return Ok(());
+    }
+    let file = openat(CWD, c"/proc/self/timens_offsets", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+        .at(Step::TimeNamespace)?;
+    write_whole(file.as_fd(), &plan.time_offsets).at(Step::TimeNamespace)
+}
+
+/// Makes the cgroup namespace. It must be made by init itself: clone3 would root it in the cgroup of the caller.
+///
+/// # Errors
+/// A fault of [`Step::CgroupNamespace`].
+pub fn new_cgroup(plan: &Plan) -> Done {
+    const CGROUP: u64 = super::Kind::Cgroup as u64;
+    if plan.new & CGROUP == 0 {
+        return Ok(());
+    }
+    unshare(flags(CGROUP)).at(Step::CgroupNamespace)
+}
+
+/// Sets hostname and domainname.
+///
+/// # Errors
+/// A fault of [`Step::Hostname`] or [`Step::Domainname`].
+pub fn names(plan: &Plan) -> Done {
+    if let Some(name) = &plan.hostname {
+        rustix::system::sethostname(name.as_bytes()).at(Step::Hostname)?;
+    }
+    if let Some(name) = &plan.domainname {
+        rustix::system::setdomainname(name.as_bytes()).at(Step::Domainname)?;
+    }
+    Ok(())
+}
+
+/// Writes the sysctls; `root` is the container's root.
+///
+/// # Errors
+/// A fault of [`Step::PrivateProc`], or of [`Step::Sysctl`] with the index in the plan.
+pub fn sysctls(plan: &Plan, root: BorrowedFd<'_>) -> Done {
+    let procfs = procfs(root).at(Step::PrivateProc)?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
+    for (index, sysctl) in plan.sysctls.iter().enumerate() {
+        let file = openat2(&procfs, &sysctl.path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve)
+            .at_index(Step::Sysctl, index)?;
+        write_whole(file.as_fd(), &sysctl.value).at_index(Step::Sysctl, index)?;
+    }
+    Ok(())
+}
+
+/// PROC_SUPER_MAGIC of linux/magic.h.
+const PROCFS: u32 = 0x9fa0;
+/// PROC_ROOT_INO of linux/proc_fs.h: the root of every procfs and of nothing else in it.
+const PROCFS_ROOT: u64 = 1;
+
+/// The container's own procfs when /proc really is one (a fake would take the values), else a private one.
+fn procfs(root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    if let Ok(proc) = openat2(root, c"proc", flags, Mode::empty(), resolve) {
+        let real = u32::try_from(rustix::fs::fstatfs(&proc)?.f_type) == Ok(PROCFS);
+        if real && rustix::fs::fstat(&proc)?.st_ino == PROCFS_ROOT {
+            return Ok(proc);
+        }
+    }
+    let context = fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(&context)?;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+}
+
+/// procfs files take a value in one write or not at all.
+fn write_whole(file: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), Errno> {
+    match rustix::io::write(file, bytes)? {
+        written if written == bytes.len() => Ok(()),
+        _ => Err(Errno::IO),
+    }
+}
+
+/// Waits until the parent has written the id mappings, then becomes root of the new user namespace.
+///
+/// # Errors
+/// A fault of [`Step::IdMappings`] when the parent is gone, of [`Step::BecomeRoot`].
+pub fn become_root(socket: BorrowedFd<'_>) -> Done {
+    crate::wire::Packet::MapMe.send(socket).at(Step::IdMappings)?;
+    if !crate::wire::receive_go_on(socket).at(Step::IdMappings)? {
+        return Err(Fault::new(Step::IdMappings, 0, Errno::PIPE));
+    }
+    let (user, group) = (Uid::ROOT, Gid::ROOT);
+    set_thread_res_gid(group, group, group).at(Step::BecomeRoot)?;
+    set_thread_res_uid(user, user, user).at(Step::BecomeRoot)
+}

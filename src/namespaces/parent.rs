@@ -1,0 +1,86 @@
+//! World: parent. Opens the namespaces that are joined, writes the id mappings of a new one.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, fstat, open, stat};
+
+use super::plan::{Kind, Mappings, Plan, bit, word};
+use crate::error::{Context, Error, ErrorKind, Result};
+
+/// The opened namespaces.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    /// In the order in which they are joined.
+    pub join: Vec<Joined>,
+}
+
+impl Prepared {
+    /// The user namespace that is joined, if there is one.
+    #[must_use]
+    pub fn user_namespace(&self) -> Option<BorrowedFd<'_>> {
+        self.join.iter().find(|joined| joined.kind == bit(Kind::User)).map(|joined| joined.fd.as_fd())
+    }
+
+    /// Whether a time namespace is joined, which a process that shares memory cannot do.
+    #[must_use]
+    pub fn joins_time(&self) -> bool {
+        self.join.iter().any(|joined| joined.kind == bit(Kind::Time))
+    }
+}
+
+/// One namespace to join.
+#[derive(Debug)]
+pub struct Joined {
+    /// The open nsfs file.
+    pub fd: OwnedFd,
+    /// CLONE_NEW* bit, checked by setns(2).
+    pub kind: u64,
+    /// Its place in linux.namespaces.
+    pub index: usize,
+}
+
+/// Opens every joined namespace; the user namespace comes last, since joining it gives up the rights over the others.
+///
+/// # Errors
+/// A path that cannot be opened; the field is `linux.namespaces[i].path`.
+pub fn open_all(plan: &Plan) -> Result<Prepared> {
+    let mut prepared = Prepared::default();
+    for join in &plan.join {
+        let at = format!("linux.namespaces[{}].path", join.index);
+        let fd = open(&join.path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty()).map_err(|e| {
+            let what = format!("open {} namespace {}", word(join.kind), join.path.display());
+            Error::new(ErrorKind::InvalidConfig, what).at(&*at).errno(e)
+        })?;
+        let facts = fstat(&fd).context(|| format!("stat {}", join.path.display()))?;
+        // setns(2) into the user namespace one is already in is EINVAL, and nothing is to be done.
+        if join.kind == Kind::User {
+            let own = stat("/proc/self/ns/user").context(|| "stat /proc/self/ns/user")?;
+            if (own.st_dev, own.st_ino) == (facts.st_dev, facts.st_ino) {
+                continue;
+            }
+        }
+        prepared.join.push(Joined { fd, kind: bit(join.kind), index: join.index });
+    }
+    prepared.join.sort_by_key(|joined| joined.kind == bit(Kind::User));
+    Ok(prepared)
+}
+
+/// Writes gid_map and uid_map of process `pid`, whose user namespace is new.
+///
+/// # Errors
+/// The kernel's refusal, with the field of the config.
+pub fn write_mappings(pid: i32, mappings: &Mappings) -> Result<()> {
+    for (file, text, at) in
+        [("gid_map", &mappings.gid, "linux.gidMappings"), ("uid_map", &mappings.uid, "linux.uidMappings")]
+    {
+        let path = format!("/proc/{pid}/{file}");
+        OpenOptions::new().write(true).open(&path).and_then(|mut map| map.write_all(text.as_bytes())).map_err(|e| {
+            Error::system(format!("write {path}"), e).at(at).hint(
+                "overlapping ranges and ids that the caller does not own are refused by the kernel, see user_namespaces(7)",
+            )
+        })?;
+    }
+    Ok(())
+}

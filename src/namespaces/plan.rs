@@ -1,0 +1,230 @@
+//! World: plan. linux.namespaces, mappings, time offsets, hostname and domainname become flags and texts.
+//!
+//! Source: runtime-spec config-linux.md, "Namespaces" to "Offset for Time Namespace".
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, Spec};
+
+use super::sysctl::{self, Sysctl};
+use crate::error::{Error, Result};
+
+/// The kind of a namespace.
+pub type Kind = LinuxNamespaceType;
+
+/// What will be done about namespaces.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// CLONE_NEW* bits of the namespaces that are made.
+    pub new: u64,
+    /// The namespaces that are joined, in the order of the config.
+    pub join: Vec<Join>,
+    /// The id mappings of a new user namespace.
+    pub mappings: Option<Mappings>,
+    /// The text for /proc/self/timens_offsets of a new time namespace.
+    pub time_offsets: Vec<u8>,
+    /// hostname.
+    pub hostname: Option<CString>,
+    /// domainname.
+    pub domainname: Option<CString>,
+    /// linux.sysctl, checked and sorted.
+    pub sysctls: Vec<Sysctl>,
+}
+
+/// A namespace that is joined by path.
+#[derive(Debug)]
+pub struct Join {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its path, absolute.
+    pub path: PathBuf,
+    /// Its place in linux.namespaces.
+    pub index: usize,
+}
+
+/// The texts for uid_map and gid_map. Source: user_namespaces(7).
+#[derive(Debug)]
+pub struct Mappings {
+    /// Lines of "inside outside count".
+    pub uid: String,
+    /// The same for groups.
+    pub gid: String,
+}
+
+/// The CLONE_NEW* bit of a kind.
+#[must_use]
+pub fn bit(kind: Kind) -> u64 {
+    kind as u64
+}
+
+impl Plan {
+    /// Whether the container has a namespace of this kind of its own, new or joined.
+    #[must_use]
+    pub fn has(&self, kind: Kind) -> bool {
+        self.is_new(kind) || self.join.iter().any(|join| join.kind == kind)
+    }
+
+    /// Whether a namespace of this kind is made.
+    #[must_use]
+    pub fn is_new(&self, kind: Kind) -> bool {
+        self.new & bit(kind) != 0
+    }
+
+    /// The bits for clone3: time and cgroup namespaces are made by other means, see `child`.
+    #[must_use]
+    pub fn new_with_clone(&self) -> u64 {
+        self.new & !(bit(Kind::Time) | bit(Kind::Cgroup))
+    }
+
+    /// CLONE_NEW* bits of all namespaces, new and joined.
+    #[must_use]
+    pub fn all(&self) -> u64 {
+        self.join.iter().fold(self.new, |bits, join| bits | bit(join.kind))
+    }
+}
+
+/// Plans the namespaces of `spec`.
+///
+/// # Errors
+/// Duplicates, relative paths, mappings without a user namespace or the other way round, offsets without a time
+/// namespace, a hostname without a UTS namespace, sysctls that are not the container's own.
+pub fn plan(spec: &Spec) -> Result<Plan> {
+    let mut plan = Plan::default();
+    let linux = spec.linux().as_ref();
+    for (index, namespace) in linux.and_then(|linux| linux.namespaces().as_ref()).into_iter().flatten().enumerate() {
+        add(&mut plan, index, namespace.typ(), namespace.path().as_deref())?;
+    }
+    if let Some(linux) = linux {
+        plan.mappings = mappings(linux, &plan)?;
+        plan.time_offsets = time_offsets(linux, &plan)?;
+        plan.sysctls = sysctl::plan(linux.sysctl().as_ref(), &plan)?;
+    }
+    plan.hostname = name(spec.hostname().as_deref(), "hostname", &plan)?;
+    plan.domainname = name(spec.domainname().as_deref(), "domainname", &plan)?;
+    Ok(plan)
+}
+
+fn add(plan: &mut Plan, index: usize, kind: Kind, path: Option<&Path>) -> Result<()> {
+    let at = format!("linux.namespaces[{index}]");
+    if plan.has(kind) {
+        return Err(Error::invalid(at, format!("namespace type {} is listed twice", word(kind))));
+    }
+    match path {
+        Some(path) if !path.as_os_str().is_empty() => {
+            if !path.is_absolute() {
+                let what = format!("namespace path {} is not absolute", path.display());
+                return Err(Error::invalid(format!("{at}.path"), what));
+            }
+            plan.join.push(Join { kind, path: path.to_path_buf(), index });
+        }
+        _ => plan.new |= bit(kind),
+    }
+    Ok(())
+}
+
+/// The word of the spec for a kind.
+#[must_use]
+pub fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Mount => "mount",
+        Kind::Cgroup => "cgroup",
+        Kind::Uts => "uts",
+        Kind::Ipc => "ipc",
+        Kind::User => "user",
+        Kind::Pid => "pid",
+        Kind::Network => "network",
+        Kind::Time => "time",
+    }
+}
+
+fn mappings(linux: &Linux, plan: &Plan) -> Result<Option<Mappings>> {
+    let uid = linux.uid_mappings().as_deref().unwrap_or_default();
+    let gid = linux.gid_mappings().as_deref().unwrap_or_default();
+    if !plan.has(Kind::User) {
+        for (list, at) in [(uid, "linux.uidMappings"), (gid, "linux.gidMappings")] {
+            if !list.is_empty() {
+                let hint = "add {\"type\": \"user\"} to linux.namespaces or remove the mappings";
+                return Err(Error::invalid(at, "id mappings are given, but no user namespace").hint(hint));
+            }
+        }
+        return Ok(None);
+    }
+    if !plan.is_new(Kind::User) {
+        // A joined user namespace has its mappings already; engines repeat them in the config.
+        return Ok(None);
+    }
+    for (list, at) in [(uid, "linux.uidMappings"), (gid, "linux.gidMappings")] {
+        if list.is_empty() {
+            let what = "a new user namespace is asked for, but no id mappings found";
+            return Err(Error::invalid(at, what).hint("map at least id 0 of the container"));
+        }
+    }
+    Ok(Some(Mappings { uid: map_text(uid, "linux.uidMappings")?, gid: map_text(gid, "linux.gidMappings")? }))
+}
+
+/// Lines that the kernel takes at the most. Source: user_namespaces(7), Linux 4.15.
+const MAP_LINES: usize = 340;
+
+fn map_text(list: &[LinuxIdMapping], at: &str) -> Result<String> {
+    use std::fmt::Write;
+    if list.len() > MAP_LINES {
+        return Err(Error::invalid(at, format!("{} mappings, the kernel takes {MAP_LINES}", list.len())));
+    }
+    let mut text = String::new();
+    for (index, map) in list.iter().enumerate() {
+        let fits = |first: u32| first.checked_add(map.size()).is_some();
+        if map.size() == 0 || !fits(map.container_id()) || !fits(map.host_id()) {
+            let what = format!(
+                "mapping of {} ids from {} to {} is empty or leaves the range of ids",
+                map.size(),
+                map.container_id(),
+                map.host_id()
+            );
+            return Err(Error::invalid(format!("{at}[{index}]"), what));
+        }
+        let _ = writeln!(text, "{} {} {}", map.container_id(), map.host_id(), map.size());
+    }
+    Ok(text)
+}
+
+fn time_offsets(linux: &Linux, plan: &Plan) -> Result<Vec<u8>> {
+    use std::io::Write;
+    let mut text = Vec::new();
+    let Some(offsets) = linux.time_offsets().as_ref().filter(|offsets| !offsets.is_empty()) else {
+        return Ok(text);
+    };
+    if !plan.is_new(Kind::Time) {
+        let what = "time offsets are given, but no new time namespace";
+        return Err(Error::invalid("linux.timeOffsets", what).hint("add {\"type\": \"time\"} to linux.namespaces"));
+    }
+    let mut clocks: Vec<_> = offsets.iter().collect();
+    clocks.sort_by_key(|(clock, _)| clock.as_str());
+    for (clock, offset) in clocks {
+        let at = format!("linux.timeOffsets.{clock}");
+        if !matches!(clock.as_str(), "monotonic" | "boottime") {
+            return Err(Error::invalid(at, "unknown clock").hint("the kernel knows monotonic and boottime"));
+        }
+        let nanoseconds = offset.nanosecs().unwrap_or(0);
+        if nanoseconds >= 1_000_000_000 {
+            return Err(Error::invalid(format!("{at}.nanosecs"), "a second or more"));
+        }
+        let _ = writeln!(text, "{clock} {} {nanoseconds}", offset.secs().unwrap_or(0));
+    }
+    Ok(text)
+}
+
+/// Bytes of a hostname or domainname at the most. Source: sethostname(2).
+const NAME_MAX: usize = 64;
+
+fn name(name: Option<&str>, at: &str, plan: &Plan) -> Result<Option<CString>> {
+    let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
+    if !plan.has(Kind::Uts) {
+        let what = format!("{at} is set, but the container has no UTS namespace of its own");
+        return Err(Error::invalid(at, what).hint("add {\"type\": \"uts\"} to linux.namespaces"));
+    }
+    if name.len() > NAME_MAX {
+        return Err(Error::invalid(at, format!("{} bytes, the kernel takes {NAME_MAX}", name.len())));
+    }
+    CString::new(name).map(Some).map_err(|_| Error::invalid(at, "contains a NUL byte"))
+}

@@ -1,0 +1,267 @@
+//! World: plan. Calls every room's plan in config order; what comes out has nothing left to interpret.
+//!
+//! No kernel calls: facts about the host come in as `Host`, so that plans are tested without root.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{LinuxNamespaceType as Kind, Process, Spec};
+
+use crate::cgroup;
+use crate::error::{Error, ErrorKind, Result};
+use crate::hooks;
+use crate::host::Host;
+use crate::namespaces;
+use crate::process;
+use crate::rootfs;
+use crate::seccomp;
+use crate::terminal;
+use crate::wire::{Fault, Step};
+
+/// What the caller asks besides config.json.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// The bundle, absolute.
+    pub bundle: &'a Path,
+    /// --console-socket.
+    pub console_socket: Option<&'a Path>,
+    /// Whether the runtime goes away before the container does.
+    pub detach: bool,
+    /// --no-pivot.
+    pub no_pivot: bool,
+    /// Not --no-new-keyring.
+    pub new_keyring: bool,
+    /// --preserve-fds plus the descriptors of socket activation.
+    pub preserve_fds: u32,
+    /// Whether to track the container in a cgroup at all.
+    pub cgroup: bool,
+}
+
+/// What will be done for create or run.
+#[derive(Debug)]
+pub struct Plan {
+    /// Namespaces, names, sysctls.
+    pub namespaces: namespaces::Plan,
+    /// Mounts, devices, paths.
+    pub rootfs: rootfs::Plan,
+    /// The cgroup and its limits; `None` with cgroups disabled.
+    pub cgroup: Option<cgroup::Plan>,
+    /// The program and its attributes; `None` when config.json has no process (it can never be started then).
+    pub program: Option<Program>,
+    /// Hooks.
+    pub hooks: hooks::Plan,
+    /// Absolute path of the rootfs.
+    pub rootfs_path: PathBuf,
+}
+
+/// The program that a process becomes, for init and exec alike.
+#[derive(Debug)]
+pub struct Program {
+    /// Arguments, environment, user, capabilities, limits.
+    pub process: process::Plan,
+    /// The filter.
+    pub seccomp: Option<seccomp::Plan>,
+    /// It runs in another user namespace than tare.
+    pub user_namespace: bool,
+    /// The terminal.
+    pub terminal: Option<terminal::Plan>,
+    /// Descriptors behind stdio that the program inherits.
+    pub preserve_fds: u32,
+}
+
+/// Plans create or run.
+///
+/// # Errors
+/// The first value that cannot be done, with its JSON path.
+pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
+    check_version(spec)?;
+    refuse_what_is_not_done(spec)?;
+    let namespaces = namespaces::plan(spec)?;
+    let in_user_namespace = host.in_user_namespace()?;
+    let cgroup = if request.cgroup { Some(plan_cgroup(spec, request.id, in_user_namespace)?) } else { None };
+    let cgroup_path = match &cgroup {
+        Some(plan) => Some(PathBuf::from(format!("{}{}", host.hierarchy()?.root.display(), plan.path()))),
+        None => None,
+    };
+    let root = spec.root().as_ref().ok_or_else(|| Error::invalid("root", "config.json has no root"))?;
+    let rootfs_path = request.bundle.join(root.path());
+    let facts = rootfs::Facts {
+        bundle: request.bundle,
+        user_namespace: namespaces.has(Kind::User) || in_user_namespace,
+        mount_namespace: namespaces.has(Kind::Mount),
+        network_namespace: namespaces.has(Kind::Network),
+        cgroup_namespace: namespaces.has(Kind::Cgroup),
+        cgroup_path: cgroup_path.as_deref(),
+        console: spec.process().as_ref().is_some_and(|process| process.terminal() == Some(true)),
+        no_pivot: request.no_pivot,
+        selinux: host.selinux(),
+    };
+    let rootfs = rootfs::plan(spec, &facts)?;
+    let program = match spec.process() {
+        Some(process) => {
+            let facts = process_facts("process", request.id, namespaces.has(Kind::User), request.new_keyring, host)?;
+            let terminal = terminal::plan(process, request.console_socket, request.detach)?;
+            Some(program(spec, process, &facts, terminal, request.preserve_fds)?)
+        }
+        None => None,
+    };
+    let hooks = hooks::plan(spec)?;
+    Ok(Plan { namespaces, rootfs, cgroup, program, hooks, rootfs_path })
+}
+
+fn plan_cgroup(spec: &Spec, id: &str, user_namespace: bool) -> Result<cgroup::Plan> {
+    cgroup::plan(spec, id, &cgroup::Facts { user_namespace, own_path: &cgroup::own_path })
+}
+
+/// What exec asks.
+#[derive(Debug, Clone)]
+pub struct ExecRequest<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// CLONE_NEW* bits of the container's namespaces.
+    pub namespaces: u64,
+    /// JSON path of the process: empty for a process file.
+    pub at: &'a str,
+    /// --console-socket.
+    pub console_socket: Option<&'a Path>,
+    /// Whether the runtime goes away before the process does.
+    pub detach: bool,
+    /// Not --no-new-keyring.
+    pub new_keyring: bool,
+    /// --preserve-fds.
+    pub preserve_fds: u32,
+}
+
+/// Plans another process in a container whose config is `spec`.
+///
+/// # Errors
+/// The first value that cannot be done, with its JSON path.
+pub fn plan_exec(spec: &Spec, process: &Process, request: &ExecRequest<'_>, host: &Host) -> Result<Program> {
+    let user_namespace = request.namespaces & namespaces::plan::bit(Kind::User) != 0;
+    let mut facts = process_facts(request.at, request.id, user_namespace, request.new_keyring, host)?;
+    facts.init = false;
+    let terminal = terminal::plan(process, request.console_socket, request.detach)?;
+    program(spec, process, &facts, terminal, request.preserve_fds)
+}
+
+fn process_facts<'a>(
+    at: &'a str,
+    id: &'a str,
+    user_namespace: bool,
+    new_keyring: bool,
+    host: &Host,
+) -> Result<process::Facts<'a>> {
+    Ok(process::Facts {
+        id,
+        at,
+        user_namespace: user_namespace || host.in_user_namespace()?,
+        set_groups: true,
+        init: true,
+        last_capability: host.last_capability()?,
+        new_keyring,
+        apparmor: host.apparmor(),
+        selinux: host.selinux(),
+    })
+}
+
+fn program(
+    spec: &Spec,
+    process: &Process,
+    facts: &process::Facts<'_>,
+    terminal: Option<terminal::Plan>,
+    preserve_fds: u32,
+) -> Result<Program> {
+    let linux = spec.linux().as_ref();
+    let seccomp = linux.and_then(|linux| linux.seccomp().as_ref()).map(seccomp::plan).transpose()?;
+    let user_namespace = facts.user_namespace;
+    Ok(Program { process: process::plan(process, linux, facts)?, seccomp, user_namespace, terminal, preserve_fds })
+}
+
+/// The spec wants configs of another major version refused (config.md, "Specification version").
+fn check_version(spec: &Spec) -> Result<()> {
+    let version = spec.version();
+    let numbers = version.split(['-', '+']).next().unwrap_or_default();
+    let parts: Vec<_> = numbers.split('.').map(str::parse::<u32>).collect();
+    match parts.as_slice() {
+        [Ok(1), Ok(_), Ok(_)] => Ok(()),
+        [Ok(_), Ok(_), Ok(_)] => {
+            Err(Error::unsupported("ociVersion", format!("version {version:?} of the spec is not 1.x")))
+        }
+        _ => Err(Error::invalid("ociVersion", format!("{version:?} is no version")).hint("it looks like \"1.2.0\"")),
+    }
+}
+
+/// Properties whose room is not built yet: an error, never silence.
+fn refuse_what_is_not_done(spec: &Spec) -> Result<()> {
+    let refuse = |at: &str| Err(Error::unsupported(at, "not supported yet"));
+    let linux = spec.linux().as_ref();
+    if linux.is_some_and(|linux| linux.intel_rdt().is_some()) {
+        return refuse("linux.intelRdt");
+    }
+    if linux.and_then(|linux| linux.net_devices().as_ref()).is_some_and(|devices| !devices.is_empty()) {
+        return refuse("linux.netDevices");
+    }
+    if spec.vm().is_some() {
+        return Err(Error::unsupported("vm", "tare runs no virtual machines"));
+    }
+    Ok(())
+}
+
+impl Plan {
+    /// What the user should know, but need not stop us.
+    pub fn warnings(&self) -> impl Iterator<Item = &String> {
+        self.program.iter().flat_map(|program| &program.process.warnings)
+    }
+
+    /// Turns a failed step of the child into the error that the user sees.
+    #[must_use]
+    pub fn explain(&self, fault: &Fault) -> Error {
+        if let Some(place) = self.rootfs.place(fault.step, fault.index, fault.errno) {
+            let mut error = Error::new(ErrorKind::System, place.what);
+            if let Some(at) = place.at {
+                error = error.at(at);
+            }
+            if let Some(hint) = place.hint {
+                error = error.hint(hint);
+            }
+            return with_kernel_words(error, fault);
+        }
+        if let Some(error) = self.program.as_ref().and_then(|program| program.process.describe(fault)) {
+            return error;
+        }
+        with_kernel_words(self.describe_namespaces(fault), fault)
+    }
+
+    fn describe_namespaces(&self, fault: &Fault) -> Error {
+        let error = Error::new(ErrorKind::System, fault.step.name());
+        let index = usize::try_from(fault.index).unwrap_or(usize::MAX);
+        match fault.step {
+            Step::JoinNamespace => error.at(format!("linux.namespaces[{index}].path")),
+            Step::TimeNamespace => error.at("linux.timeOffsets"),
+            Step::Hostname => error.at("hostname"),
+            Step::Domainname => error.at("domainname"),
+            Step::BecomeRoot => error.at("linux.uidMappings").hint("id 0 of the container must be mapped"),
+            Step::Seccomp | Step::SeccompNotify => error.at("linux.seccomp"),
+            Step::Sysctl => match self.namespaces.sysctls.get(index) {
+                Some(sysctl) => error.at(format!("linux.sysctl[{:?}]", sysctl.key)),
+                None => error,
+            },
+            _ => error,
+        }
+    }
+}
+
+impl Program {
+    /// Turns a failed step of an exec process into the error that the user sees.
+    #[must_use]
+    pub fn explain(&self, fault: &Fault) -> Error {
+        let plain = || with_kernel_words(Error::new(ErrorKind::System, fault.step.name()), fault);
+        self.process.describe(fault).unwrap_or_else(plain)
+    }
+}
+
+fn with_kernel_words(error: Error, fault: &Fault) -> Error {
+    let text = fault.text.get(..usize::from(fault.text_len)).unwrap_or_default();
+    error.errno(fault.errno).detail(String::from_utf8_lossy(text).into_owned())
+}
