@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 
 use tare::error::errno_text;
 
+use rootfs_stage::user::Caller;
 use rootfs_stage::{Bundle, Outcome, find_mount};
 
 #[test]
@@ -184,4 +185,241 @@ fn the_host_sees_nothing() {
     let Outcome::Ran = bundle.on_a_shared_host(&Bundle::config(mounts, r#"{"rootfsPropagation": "rshared"}"#)) else {
         panic!("failed")
     };
+}
+
+#[test]
+fn nothing_leaks_from_a_slave_either() {
+    let Some(bundle) = Bundle::new() else { return };
+    let mounts = r#"[{"destination": "/a", "type": "tmpfs"}]"#;
+    let Outcome::Ran = bundle.on_a_shared_host(&Bundle::config(mounts, "{}")) else { panic!("failed") };
+}
+
+#[test]
+fn the_root_has_the_propagation_it_asked_for() {
+    let Some(bundle) = Bundle::new() else { return };
+    let tags = || {
+        let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        let line = table.lines().find(|line| line.split(' ').nth(4) == Some("/")).unwrap().to_string();
+        line.split(' ').skip(6).take_while(|field| *field != "-").map(str::to_string).collect::<Vec<_>>()
+    };
+    let mounts = r#"[{"destination": "/proc", "type": "proc"}]"#;
+    for (word, tag) in [("shared", "shared:"), ("rshared", "shared:"), ("unbindable", "unbindable")] {
+        let linux = format!(r#"{{"rootfsPropagation": "{word}", "readonlyPaths": ["/etc"]}}"#);
+        bundle.run(&Bundle::config(mounts, &linux), || assert!(tags()[0].starts_with(tag), "{word}: {:?}", tags()));
+    }
+    bundle.run(&Bundle::config(mounts, r#"{"rootfsPropagation": "private"}"#), || assert!(tags().is_empty()));
+}
+
+#[test]
+fn a_mount_can_cover_the_root() {
+    let Some(bundle) = Bundle::new() else { return };
+    let mounts = r#"[
+        {"destination": "/", "type": "tmpfs", "options": ["mode=755", "ro"]},
+        {"destination": "/proc", "type": "proc"},
+        {"destination": "/b", "type": "bind", "source": "rootfs/bin", "options": ["bind", "ro"]}
+    ]"#;
+    bundle.run(&Bundle::config(mounts, "{}"), || {
+        assert!(fs::exists("/b/busybox").unwrap() && !fs::exists("/bin").unwrap());
+        assert!(find_mount(&fs::read_to_string("/proc/thread-self/mountinfo").unwrap(), "/").starts_with("ro,"));
+        assert_eq!(fs::write("/x", "").unwrap_err().raw_os_error(), Some(libc::EROFS));
+    });
+}
+
+#[test]
+fn binds_have_the_attributes_they_asked_for() {
+    let Some(bundle) = Bundle::new() else { return };
+    bundle.file("files/f", "f");
+    symlink("f", bundle.path("files/link")).unwrap();
+    let mounts = r#"[
+        {"destination": "/proc", "type": "proc"},
+        {"destination": "/t", "type": "tmpfs", "options": ["nosuid", "nodev"]},
+        {"destination": "/plain", "source": "files", "options": ["bind"]},
+        {"destination": "/all", "source": "files", "options": ["rbind", "rro", "rnosuid", "nodev", "rnoatime", "nosymfollow"]},
+        {"destination": "/t", "options": ["remount", "bind", "noexec", "suid"]},
+        {"destination": "/t", "options": ["remount", "size=8k"]},
+        {"destination": "/link", "source": "files/link", "options": ["bind", "copy-symlink"]},
+        {"destination": "/new/file", "source": "files/f", "options": ["bind", "strictatime", "nodiratime"]}
+    ]"#;
+    bundle.run(&Bundle::config(mounts, "{}"), || {
+        let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        let attributes = |path: &str| find_mount(&table, path).split(' ').next().unwrap().to_string();
+        assert_eq!(attributes("/plain"), "rw,relatime");
+        assert_eq!(attributes("/all"), "ro,nosuid,nodev,noatime,nosymfollow");
+        assert_eq!(attributes("/t"), "rw,nodev,noexec,relatime");
+        assert_eq!(attributes("/new/file"), "rw,nodiratime");
+        assert_eq!(fs::write("/t/x", [0; 16384]).unwrap_err().raw_os_error(), Some(libc::ENOSPC));
+        assert_eq!(fs::read_link("/link").unwrap().to_str(), Some("f"));
+        assert!(fs::metadata("/new/file").unwrap().is_file());
+    });
+}
+
+#[test]
+fn masks_cover_links_themselves_and_nothing_else() {
+    let Some(bundle) = Bundle::new() else { return };
+    bundle.file("rootfs/etc/secret", "secret");
+    bundle.file("rootfs/etc/other", "other");
+    fs::create_dir_all(bundle.path("rootfs/a/b")).unwrap();
+    symlink("/etc/other", bundle.path("rootfs/etc/link")).unwrap();
+    symlink("/etc", bundle.path("rootfs/conf")).unwrap();
+    let linux = r#"{"maskedPaths": ["/conf/secret", "/etc/link", "/a/b", "/absent", "/etc/other/x"],
+        "readonlyPaths": ["/conf/link"]}"#;
+    bundle.run(&Bundle::config("[]", linux), || {
+        assert_eq!(fs::read_to_string("/etc/secret").unwrap(), "");
+        assert_eq!(fs::read_to_string("/etc/link").unwrap(), "");
+        assert_eq!(fs::read_to_string("/etc/other").unwrap(), "other");
+        assert_eq!(fs::write("/etc/other", "x").unwrap_err().raw_os_error(), Some(libc::EROFS));
+        assert_eq!(fs::write("/a/b/x", "").unwrap_err().raw_os_error(), Some(libc::EROFS));
+        assert!(!fs::exists("/absent").unwrap());
+    });
+}
+
+#[test]
+fn ids_are_mapped() {
+    let Some(bundle) = Bundle::new() else { return };
+    bundle.file("files/f", "f");
+    let mounts = r#"[{"destination": "/m", "source": "files", "options": ["bind", "idmap"],
+        "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 10}],
+        "gidMappings": [{"containerID": 0, "hostID": 2000, "size": 10}]}]"#;
+    bundle.run(&Bundle::config(mounts, "{}"), || {
+        let owner = fs::metadata("/m/f").unwrap();
+        assert_eq!((owner.uid(), owner.gid()), (1000, 2000));
+    });
+}
+
+#[test]
+fn devices_of_the_config_are_made_once() {
+    let Some(bundle) = Bundle::new() else { return };
+    let linux = r#"{"devices": [
+        {"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 384, "uid": 5, "gid": 6},
+        {"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2},
+        {"path": "/dev/net/tun", "type": "c", "major": 10, "minor": 200},
+        {"path": "/run/pipe", "type": "p", "fileMode": 438}
+    ]}"#;
+    let config = Bundle::config("[]", linux);
+    let look = || {
+        let null = fs::metadata("/dev/null").unwrap();
+        assert_eq!((null.uid(), null.gid(), null.mode() & 0o7777), (5, 6, 0o600));
+        assert_eq!(fs::metadata("/dev/net/tun").unwrap().rdev(), libc::makedev(10, 200));
+        assert!(fs::metadata("/run/pipe").unwrap().file_type().is_fifo());
+        assert_eq!(fs::read_link("/dev/ptmx").unwrap().to_str(), Some("pts/ptmx"));
+    };
+    bundle.run(&config, look);
+    // Without a mount on /dev the nodes stay in the rootfs; the same nodes are welcome the next time.
+    bundle.run(&config, look);
+    fs::remove_file(bundle.path("rootfs/dev/zero")).unwrap();
+    bundle.file("rootfs/dev/zero", "");
+    assert_eq!(bundle.fails(&config), "create the device /dev/zero (c 1:5): file exists");
+}
+
+#[test]
+fn links_into_procfs_do_not_lead_around_the_list() {
+    let Some(bundle) = Bundle::new() else { return };
+    symlink("/proc/sys", bundle.path("rootfs/data")).unwrap();
+    bundle.file("files/f", "f");
+    let mounts = r#"[{"destination": "/proc", "type": "proc"},
+        {"destination": "/data", "source": "files", "options": ["bind"]}]"#;
+    let error = bundle.fails(&Bundle::config(mounts, "{}"));
+    assert!(error.starts_with("mounts[1].destination: resolve the mount destination /data: "), "{error}");
+    assert!(error.ends_with("; a symbolic link leads into procfs"), "{error}");
+    let mounts = r#"[{"destination": "/proc", "source": "files", "options": ["bind"]}]"#;
+    let error = bundle.fails(&Bundle::config(mounts, "{}"));
+    assert!(error.ends_with("only the root of a procfs can be bound on /proc"), "{error}");
+}
+
+#[test]
+fn a_storm_of_renames_never_leads_outside() {
+    let Some(bundle) = Bundle::new() else { return };
+    let outside = bundle.path("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::create_dir_all(bundle.path("rootfs/shared/dir")).unwrap();
+    symlink(&outside, bundle.path("rootfs/shared/link")).unwrap();
+    let (dir, link) = (bundle.path("rootfs/shared/dir"), bundle.path("rootfs/shared/link"));
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let mounts = r#"[{"destination": "/shared/dir/a/b", "type": "tmpfs"}]"#;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let exchange = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
+                let here = rustix::fs::CWD;
+                nix::fcntl::renameat2(here, &dir, here, &link, exchange).unwrap();
+            }
+        });
+        for _ in 0..120 {
+            // Either way is right, as long as nothing appears outside.
+            let _ = bundle.attempt(&Bundle::config(mounts, "{}"));
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+}
+
+#[test]
+fn other_ways_to_the_new_root() {
+    let Some(bundle) = Bundle::new() else { return };
+    let mounts = r#"[{"destination": "/proc", "type": "proc"}]"#;
+    bundle.run_with(
+        &Bundle::config(mounts, "{}"),
+        |facts| facts.no_pivot = true,
+        || {
+            assert!(fs::exists("/bin/busybox").unwrap());
+            let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+            assert_eq!(table.lines().filter(|line| line.contains(" - proc ")).count(), 1, "{table}");
+            assert!(!table.contains(" - sysfs "), "{table}");
+        },
+    );
+    bundle.run_with(
+        &Bundle::config("[]", "{}"),
+        |facts| facts.mount_namespace = false,
+        || {
+            assert!(fs::exists("/bin/busybox").unwrap() && fs::exists("/dev/null").unwrap());
+        },
+    );
+}
+
+#[test]
+fn the_terminal_is_on_dev_console() {
+    let Some(bundle) = Bundle::new() else { return };
+    let mounts = r#"[
+        {"destination": "/dev", "type": "tmpfs"},
+        {"destination": "/dev/pts", "type": "devpts", "options": ["newinstance", "ptmxmode=0666"]}
+    ]"#;
+    bundle.run_with(
+        &Bundle::config(mounts, "{}"),
+        |facts| facts.console = true,
+        || {
+            // Major 136: slaves of Unix98 ptys.
+            assert_eq!(libc::major(fs::metadata("/dev/console").unwrap().rdev()), 136);
+        },
+    );
+    // An image cannot lead it elsewhere.
+    symlink("/etc/console", bundle.path("rootfs/dev/console")).unwrap();
+    let mounts = r#"[{"destination": "/dev/pts", "type": "devpts", "options": ["newinstance"]}]"#;
+    let error = bundle.fails_with(&Bundle::config(mounts, "{}"), |facts| facts.console = true);
+    assert!(error.starts_with("process.terminal: bind the terminal on /dev/console: "), "{error}");
+    assert!(!fs::exists(bundle.path("rootfs/etc/console")).unwrap());
+}
+
+#[test]
+fn user_namespaces_have_the_same_tree() {
+    let Some(bundle) = Bundle::new() else { return };
+    bundle.file("files/resolv.conf", "nameserver 192.0.2.1\n");
+    bundle.file("files/hostname", "box\n");
+    let config = include_str!("data/docker-config.json");
+    for caller in [Caller::Root, Caller::Rootless] {
+        bundle.run_in_user_namespace(config, caller, || {
+            let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+            assert_eq!(find_mount(&table, "/proc"), "rw,nosuid,nodev,noexec,relatime proc proc");
+            assert_eq!(find_mount(&table, "/sys"), "ro,nosuid,nodev,noexec,relatime sysfs sysfs");
+            assert_eq!(find_mount(&table, "/sys/fs/cgroup"), "ro,nosuid,nodev,noexec,relatime cgroup2 cgroup");
+            assert!(find_mount(&table, "/data").starts_with("ro,"));
+            for (name, major, minor) in [("null", 1, 3), ("urandom", 1, 9), ("tty", 5, 0)] {
+                let node = fs::symlink_metadata(format!("/dev/{name}")).unwrap();
+                assert_eq!(node.rdev(), libc::makedev(major, minor), "{name}");
+            }
+            fs::write("/dev/null", "x").unwrap();
+            assert_eq!(fs::read_dir("/sys/firmware").unwrap().count(), 0);
+            assert!(fs::read("/proc/interrupts").unwrap().is_empty());
+            assert_eq!(fs::write("/proc/sys/kernel/hostname", "x").unwrap_err().raw_os_error(), Some(libc::EROFS));
+        });
+    }
 }

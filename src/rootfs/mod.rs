@@ -27,7 +27,8 @@ pub struct Facts<'a> {
     pub mount_namespace: bool,
     /// The container has a network namespace of its own, new or joined.
     pub network_namespace: bool,
-    /// The container has a cgroup namespace of its own, new or joined, whose root is its cgroup.
+    /// The container has a cgroup namespace of its own, new or joined, whose root is its cgroup; never the initial one,
+    /// where a mount of cgroup2 without options would change those of the host.
     pub cgroup_namespace: bool,
     /// The container's cgroup as a directory of the host, if it has one.
     pub cgroup_path: Option<&'a Path>,

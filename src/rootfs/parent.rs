@@ -66,7 +66,8 @@ pub fn open(plan: &Plan, user_namespace: Option<BorrowedFd<'_>>) -> Result<Prepa
     let clones = root.is_some();
     prepared.root.set(root);
     for (number, mount) in plan.mounts.iter().enumerate() {
-        let place = |error: Error| error.at(format!("mounts[{number}].source")).context(mount.phrase());
+        let field = if mount.label == "bind" { ".source" } else { "" };
+        let place = |error: Error| error.at(format!("mounts[{number}]{field}")).context(mount.phrase());
         prepared.sources.push(match &mount.kind {
             Kind::Bind(bind) => open_source(bind, clones, user_namespace).map_err(place)?,
             _ => None,

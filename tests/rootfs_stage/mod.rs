@@ -2,13 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
-use std::cell::RefCell;
+pub mod user;
+
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, unshare};
 use oci_spec::runtime::Spec;
+use rustix::fs::{Mode, OFlags};
 use tare::error::{Error, Result};
 use tare::rootfs::{self, Facts, Plan, child, parent};
 use tare::wire::{Done, Fault};
@@ -61,22 +63,37 @@ impl Bundle {
 
     /// Builds the tree and looks at it from inside.
     pub fn run(&self, config: &str, look: impl FnOnce() + Send) {
-        if let Outcome::Failed(error) = self.try_run(config, look) {
+        self.run_with(config, |_| {}, look);
+    }
+
+    /// The same with other facts than those of a root container with all namespaces.
+    pub fn run_with(&self, config: &str, facts: impl FnOnce(&mut Facts) + Send, look: impl FnOnce() + Send) {
+        if let Outcome::Failed(error) = self.try_run(config, facts, look) {
             panic!("{error}");
         }
     }
 
+    /// Whatever comes of it.
+    pub fn attempt(&self, config: &str) -> Outcome {
+        self.try_run(config, |_| {}, || {})
+    }
+
     /// The error line.
     pub fn fails(&self, config: &str) -> String {
-        match self.try_run(config, || {}) {
+        self.fails_with(config, |_| {})
+    }
+
+    /// The error line with other facts.
+    pub fn fails_with(&self, config: &str, facts: impl FnOnce(&mut Facts) + Send) -> String {
+        match self.try_run(config, facts, || {}) {
             Outcome::Ran => panic!("it ran"),
             Outcome::Failed(error) => error,
         }
     }
 
-    fn try_run(&self, config: &str, look: impl FnOnce() + Send) -> Outcome {
+    fn try_run(&self, config: &str, facts: impl FnOnce(&mut Facts) + Send, look: impl FnOnce() + Send) -> Outcome {
         let result = std::thread::scope(|scope| {
-            let body = || build(self.directory.path(), config, || {}).map(|()| look());
+            let body = || build(self.directory.path(), config, facts).map(|()| look());
             scope.spawn(body).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         match result {
@@ -96,7 +113,7 @@ impl Bundle {
                 nix::mount::mount(none, "/", none, shared, none).unwrap();
                 let path = format!("/proc/self/task/{}/mountinfo", nix::unistd::gettid());
                 let before = table(&path);
-                let inner = scope.spawn(|| build(self.directory.path(), config, || {}));
+                let inner = scope.spawn(|| build(self.directory.path(), config, |_| {}));
                 let result = inner.join().unwrap();
                 assert_eq!(before, table(&path));
                 result
@@ -112,9 +129,18 @@ fn skip(why: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
-fn build(bundle: &Path, config: &str, before_pivot: impl FnOnce()) -> Result<()> {
+fn build(bundle: &Path, config: &str, change: impl FnOnce(&mut Facts)) -> Result<()> {
+    let (plan, prepared) = prepare(bundle, config, change)?;
+    let namespaces = CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWCGROUP;
+    let filesystem = if plan.mount_namespace { CloneFlags::CLONE_NEWNS } else { CloneFlags::CLONE_FS };
+    unshare(namespaces | filesystem).unwrap();
+    nix::sys::stat::umask(nix::sys::stat::Mode::empty());
+    carry_out(&plan, &prepared).map_err(|fault| render(&plan, &fault))
+}
+
+fn prepare(bundle: &Path, config: &str, change: impl FnOnce(&mut Facts)) -> Result<(Plan, rootfs::Prepared)> {
     let spec: Spec = serde_json::from_str(config).unwrap();
-    let facts = Facts {
+    let mut facts = Facts {
         bundle,
         user_namespace: false,
         mount_namespace: true,
@@ -125,27 +151,40 @@ fn build(bundle: &Path, config: &str, before_pivot: impl FnOnce()) -> Result<()>
         no_pivot: false,
         selinux: false,
     };
+    change(&mut facts);
     let plan = rootfs::plan(&spec, &facts)?;
     let prepared = parent::open(&plan, None)?;
-    unshare(
-        CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWCGROUP,
-    )
-    .unwrap();
-    nix::sys::stat::umask(nix::sys::stat::Mode::empty());
-    let steps = RefCell::new(Some(before_pivot));
-    carry_out(&plan, &prepared, || (steps.take().unwrap())()).map_err(|fault| render(&plan, &fault))
+    Ok((plan, prepared))
 }
 
-fn carry_out(plan: &Plan, prepared: &rootfs::Prepared, before_pivot: impl FnOnce()) -> Done {
+fn carry_out(plan: &Plan, prepared: &rootfs::Prepared) -> Done {
     child::propagation(plan)?;
     let root = child::attach_root(plan, prepared)?;
     let covered = child::mounts(plan, prepared, root.as_fd())?;
     let root = covered.as_ref().unwrap_or(&root).as_fd();
     child::devices(plan, prepared, root)?;
-    before_pivot();
+    let terminal = plan.console.then(|| terminal(root));
+    if let Some((_, slave)) = &terminal {
+        child::console(plan, root, slave.as_fd())?;
+    }
     child::pivot(plan, prepared, root)?;
     child::finish(plan, prepared, root)
 }
+
+/// A pty of the container's devpts.
+#[allow(unsafe_code, reason = "no crate here wraps these two requests")]
+fn terminal(root: BorrowedFd<'_>) -> (OwnedFd, OwnedFd) {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let master = rustix::fs::openat(root, "dev/pts/ptmx", flags, Mode::empty()).unwrap();
+    // SAFETY: both requests are about the descriptor alone; the second returns a new one.
+    let slave = unsafe {
+        assert_eq!(libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const UNLOCK), 0);
+        OwnedFd::from_raw_fd(libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, libc::O_RDWR | libc::O_NOCTTY))
+    };
+    (master, slave)
+}
+
+static UNLOCK: libc::c_int = 0;
 
 fn render(plan: &Plan, fault: &Fault) -> Error {
     let place = plan.place(fault.step, fault.index, fault.errno).unwrap();

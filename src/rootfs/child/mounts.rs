@@ -6,13 +6,12 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::FileType;
-use rustix::io::Errno;
 
 use super::target::{self, Make, Target};
 use super::{copy_up, filesystem, source};
 use crate::rootfs::options::Wanted;
 use crate::rootfs::parent::{Prepared, Source};
-use crate::rootfs::plan::{Bind, Filesystem, Kind, Mount, OldCall, Plan, Remount};
+use crate::rootfs::plan::{Filesystem, Kind, Mount, OldCall, Plan, Remount};
 use crate::sys::mount::mount_here;
 use crate::wire::{At, Done, Step};
 
@@ -25,52 +24,65 @@ pub fn mounts(plan: &Plan, prepared: &Prepared, root: BorrowedFd<'_>) -> Done<Op
     let mut covered: Option<OwnedFd> = None;
     for (number, mount) in plan.mounts.iter().enumerate() {
         let root = covered.as_ref().map_or(root, AsFd::as_fd);
-        let slash = mount.target.to_bytes() == b"/";
-        let attached = one(plan, prepared, root, mount, number)?;
-        if let Some(attached) = attached {
-            if slash {
-                covered = Some(attached);
-            } else if let Some(late) = prepared.late.get(number).filter(|_| mount.late_readonly) {
-                late.set(Some(attached));
-            }
+        let Some(attached) = one(plan, prepared, root, mount, number)? else { continue };
+        if mount.target.to_bytes() == b"/" {
+            covered = Some(rustix::io::fcntl_dupfd_cloexec(attached.as_fd(), 3).at_index(Step::Mount, number)?);
+        }
+        if let (Held::Mine(attached), true, Some(late)) = (attached, mount.late_readonly, prepared.late.get(number)) {
+            late.set(Some(attached));
         }
     }
     Ok(covered)
 }
 
-/// The mount, if the caller has a use for it.
-fn one(plan: &Plan, prepared: &Prepared, root: BorrowedFd<'_>, mount: &Mount, number: usize) -> Done<Option<OwnedFd>> {
+/// An attached mount, and whose descriptor it is.
+enum Held<'a> {
+    Mine(OwnedFd),
+    Parents(BorrowedFd<'a>),
+}
+
+impl AsFd for Held<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Mine(mount) => mount.as_fd(),
+            Self::Parents(mount) => *mount,
+        }
+    }
+}
+
+/// `None` where nothing new was mounted.
+fn one<'a>(
+    plan: &Plan,
+    prepared: &'a Prepared,
+    root: BorrowedFd<'_>,
+    mount: &Mount,
+    number: usize,
+) -> Done<Option<Held<'a>>> {
     let attached = match &mount.kind {
         Kind::Remount(change) => {
             remount(root, mount, change, number)?;
             return Ok(None);
         }
-        Kind::Filesystem(filesystem) => match &filesystem.old_call {
+        Kind::Filesystem(filesystem) => Held::Mine(match &filesystem.old_call {
             None => new_filesystem(root, mount, filesystem, number)?,
             Some(call) => by_mount_2(root, mount, filesystem, call, number)?,
-        },
-        Kind::Bind(bind) => match bound(prepared, bind, number)? {
-            Bound::Link(text) => {
-                copy_up::link(root, mount, text).at_index(Step::MountTarget, number)?;
-                return Ok(None);
-            }
-            Bound::Mine(tree) => {
-                attach_source(root, mount, tree.as_fd(), number)?;
-                tree
-            }
-            Bound::Parents(tree) => {
-                attach_source(root, mount, tree, number)?;
-                if plan.shared_mounts {
-                    propagate(tree, mount, number)?;
+        }),
+        Kind::Bind(bind) => {
+            let tree = match prepared.sources.get(number).and_then(Option::as_ref) {
+                Some(Source::Tree(tree)) => Held::Parents(tree.as_fd()),
+                Some(Source::Link(text)) => {
+                    copy_up::link(root, mount, text).at_index(Step::MountTarget, number)?;
+                    return Ok(None);
                 }
-                // The descriptor is the parent's and stays with `Prepared`, unless it has to outlive it.
-                let keep = mount.target.to_bytes() == b"/";
-                return keep
-                    .then(|| rustix::io::fcntl_dupfd_cloexec(tree, 3))
-                    .transpose()
-                    .at_index(Step::Mount, number);
+                None => Held::Mine(source::open(bind, None).at_index(Step::Mount, number)?),
+            };
+            attach_source(root, mount, tree.as_fd(), number)?;
+            // The tree has its propagation already, but below a shared mount it has just become shared again.
+            if plan.shared_mounts {
+                propagate(tree.as_fd(), mount, number)?;
             }
-        },
+            return Ok(Some(tree));
+        }
     };
     propagate(attached.as_fd(), mount, number)?;
     Ok(Some(attached))
@@ -86,7 +98,7 @@ fn propagate(attached: BorrowedFd<'_>, mount: &Mount, number: usize) -> Done {
 
 fn new_filesystem(root: BorrowedFd<'_>, mount: &Mount, new: &Filesystem, number: usize) -> Done<OwnedFd> {
     let Target { file: target, made } =
-        target::open(root, &mount.target, mount.rule, Make::Directory).at_index(Step::MountTarget, number)?;
+        target::open(root, &mount.target, mount.rule, || Ok(Make::Directory)).at_index(Step::MountTarget, number)?;
     let mode = if new.inherit_mode && !made {
         Some(rustix::fs::fstat(&target).at_index(Step::MountTarget, number)?.st_mode & 0o7777)
     } else {
@@ -104,11 +116,11 @@ fn new_filesystem(root: BorrowedFd<'_>, mount: &Mount, new: &Filesystem, number:
 /// mount(2) on the working directory, which is the place by descriptor. Then the mount is found by its name.
 fn by_mount_2(root: BorrowedFd<'_>, mount: &Mount, new: &Filesystem, call: &OldCall, number: usize) -> Done<OwnedFd> {
     let target =
-        target::open(root, &mount.target, mount.rule, Make::Directory).at_index(Step::MountTarget, number)?.file;
+        target::open(root, &mount.target, mount.rule, || Ok(Make::Directory)).at_index(Step::MountTarget, number)?.file;
     rustix::process::fchdir(&target).at_index(Step::MountTarget, number)?;
     mount_here(&call.source, &new.name, call.flags, &call.data).at_index(Step::Mount, number)?;
     let attached =
-        target::open(root, &mount.target, mount.rule, Make::Nothing).at_index(Step::MountTarget, number)?.file;
+        target::open(root, &mount.target, mount.rule, || Ok(Make::Nothing)).at_index(Step::MountTarget, number)?.file;
     super::change(attached.as_fd(), new.attributes, 0, false).at_index(Step::MountAttributes, number)?;
     if new.copy_up {
         copy_up::tree(target.as_fd(), attached.as_fd()).at_index(Step::CopyUp, number)?;
@@ -116,32 +128,13 @@ fn by_mount_2(root: BorrowedFd<'_>, mount: &Mount, new: &Filesystem, call: &OldC
     Ok(attached)
 }
 
-/// A source, and whose descriptor it is.
-enum Bound<'a> {
-    Mine(OwnedFd),
-    Parents(BorrowedFd<'a>),
-    Link(&'a std::ffi::CStr),
-}
-
-fn bound<'a>(prepared: &'a Prepared, bind: &Bind, number: usize) -> Done<Bound<'a>> {
-    match prepared.sources.get(number).and_then(Option::as_ref) {
-        Some(Source::Tree(tree)) => Ok(Bound::Parents(tree.as_fd())),
-        Some(Source::Link(text)) => Ok(Bound::Link(text)),
-        None => source::open(bind, None).at_index(Step::Mount, number).map(Bound::Mine),
-    }
-}
-
 fn attach_source(root: BorrowedFd<'_>, mount: &Mount, tree: BorrowedFd<'_>, number: usize) -> Done {
-    let open = |make| target::open(root, &mount.target, mount.rule, make);
-    let target = match open(Make::Nothing) {
-        // Only now the kind of the source matters.
-        Err(Errno::NOENT) => {
-            let status = rustix::fs::fstat(tree).at_index(Step::Mount, number)?;
-            let directory = FileType::from_raw_mode(status.st_mode) == FileType::Directory;
-            open(if directory { Make::Directory } else { Make::File })
-        }
-        result => result,
+    // Only where nothing is the kind of the source matters.
+    let make = || {
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(tree)?.st_mode);
+        Ok(if kind == FileType::Directory { Make::Directory } else { Make::File })
     };
+    let target = target::open(root, &mount.target, mount.rule, make);
     let target = target.at_index(Step::MountTarget, number)?.file;
     super::attach(tree, target.as_fd()).at_index(Step::Mount, number)?;
     super::leave(target, number);
@@ -149,7 +142,8 @@ fn attach_source(root: BorrowedFd<'_>, mount: &Mount, tree: BorrowedFd<'_>, numb
 }
 
 fn remount(root: BorrowedFd<'_>, mount: &Mount, change: &Remount, number: usize) -> Done {
-    let target = target::open(root, &mount.target, mount.rule, Make::Nothing).at_index(Step::MountTarget, number)?.file;
+    let target =
+        target::open(root, &mount.target, mount.rule, || Ok(Make::Nothing)).at_index(Step::MountTarget, number)?.file;
     if change.superblock {
         filesystem::reconfigure(target.as_fd(), &change.parameters, number)?;
     }

@@ -36,8 +36,13 @@ pub struct Target {
     pub made: bool,
 }
 
-/// Opens (O_PATH) the target, making it if it is missing.
-pub fn open(root: BorrowedFd<'_>, path: &CStr, rule: Rule, make: Make) -> Result<Target, Errno> {
+/// Opens (O_PATH) the target; if it is missing, what `make` says is made.
+pub fn open(
+    root: BorrowedFd<'_>,
+    path: &CStr,
+    rule: Rule,
+    make: impl FnOnce() -> Result<Make, Errno>,
+) -> Result<Target, Errno> {
     let there = |file| Target { file, made: false };
     let last = if rule == Rule::NoFollowLast { OFlags::NOFOLLOW } else { OFlags::empty() };
     // Most paths have no link in them, and then the path that was checked by name is the place.
@@ -51,12 +56,52 @@ pub fn open(root: BorrowedFd<'_>, path: &CStr, rule: Rule, make: Make) -> Result
         Err(Errno::NOENT) => {}
         Err(errno) => return Err(errno),
     }
+    let make = make()?;
     if make == Make::Nothing {
         return Err(Errno::NOENT);
+    }
+    if let Some(file) = make_last(root, path, make)? {
+        return Ok(Target { file, made: true });
     }
     let (file, linked) = Walk::new(path.to_bytes(), rule)?.go(root, make)?;
     let file = if linked { refuse_procfs(file)? } else { file };
     Ok(Target { file, made: true })
+}
+
+/// The usual case, where only the last name is missing and no link is in the way; else `None`.
+fn make_last(root: BorrowedFd<'_>, path: &CStr, make: Make) -> Result<Option<OwnedFd>, Errno> {
+    let (directory, name) = split(path)?;
+    let opened;
+    let here = if directory.len == 1 {
+        root
+    } else {
+        match resolve(root, directory.as_c_str()?, OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS) {
+            Ok(directory) => opened = directory,
+            Err(_) => return Ok(None),
+        }
+        opened.as_fd()
+    };
+    let made = match make {
+        Make::File => make_file(here, name),
+        _ => rustix::fs::mkdirat(here, name, MODE).and_then(|()| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(here, name, flags, Mode::empty())
+        }),
+    };
+    match made {
+        Ok(file) => Ok(Some(file)),
+        // A link that leads to nothing, or somebody was faster.
+        Err(Errno::EXIST) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// As runc makes them.
+const MODE: Mode = Mode::from_raw_mode(0o755);
+
+fn make_file(directory: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+    rustix::fs::openat(directory, name, flags, MODE)
 }
 
 /// openat2 below the root, with the bounded retry that it asks for.
@@ -250,13 +295,9 @@ fn open_or_make(directory: BorrowedFd<'_>, name: &CStr, make: Make) -> Result<Ow
         Err(Errno::NOENT) => {}
         result => return result,
     }
-    let mode = Mode::from_raw_mode(0o755);
     let made = match make {
-        Make::Directory => rustix::fs::mkdirat(directory, name, mode),
-        Make::File => {
-            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
-            rustix::fs::openat(directory, name, flags, mode).map(drop)
-        }
+        Make::Directory => rustix::fs::mkdirat(directory, name, MODE),
+        Make::File => make_file(directory, name).map(drop),
         Make::Nothing => Err(Errno::NOENT),
     };
     match made {
@@ -267,11 +308,17 @@ fn open_or_make(directory: BorrowedFd<'_>, name: &CStr, make: Make) -> Result<Ow
 
 /// The directory of a path (made if missing) and the last name in it. The path is clean and not "/".
 pub fn parent<'a>(root: BorrowedFd<'_>, path: &'a CStr) -> Result<(OwnedFd, &'a CStr), Errno> {
+    let (directory, name) = split(path)?;
+    let target = open(root, directory.as_c_str()?, Rule::Follow, || Ok(Make::Directory))?;
+    Ok((target.file, name))
+}
+
+/// A clean absolute path as directory and last name.
+fn split(path: &CStr) -> Result<(Text, &CStr), Errno> {
     let bytes = path.to_bytes_with_nul();
     let slash = bytes.iter().rposition(|byte| *byte == b'/').ok_or(Errno::INVAL)?;
     let name = bytes.get(slash + 1..).and_then(|name| CStr::from_bytes_with_nul(name).ok()).ok_or(Errno::INVAL)?;
     let mut directory = Text::new();
     directory.push(bytes.get(..slash.max(1)).ok_or(Errno::INVAL)?)?;
-    let target = open(root, directory.as_c_str()?, Rule::Follow, Make::Directory)?;
-    Ok((target.file, name))
+    Ok((directory, name))
 }

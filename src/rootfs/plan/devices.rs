@@ -86,6 +86,8 @@ pub(super) fn plan(list: Option<&[LinuxDevice]>, mounts: &[Mount], facts: &Facts
         nodes.push(node(device, number, own, facts)?);
     }
     if own {
+        // In a container /dev/ptmx is the link to its own devpts; a node of that name would be the host's.
+        nodes.retain(|node| node.in_dev.as_deref() != Some(c"ptmx"));
         for (name, major, minor) in DEFAULT {
             if !nodes.iter().any(|node| node.in_dev.as_ref().is_some_and(|known| known.as_bytes() == name.as_bytes())) {
                 nodes.push(default(name, major, minor, facts)?);

@@ -174,7 +174,9 @@ impl<'a> Request<'a> {
             true => Rule::NoFollowLast,
             false => Rule::Follow,
         };
-        Ok(self.mount("bind", rule, kind, false))
+        // What the config calls a cgroup or sysfs has no source there to be blamed.
+        let label = if self.options.bind.is_some() { "bind" } else { self.kind };
+        Ok(self.mount(label, rule, kind, false))
     }
 
     /// One call where possible. Without a word the tree gets what the rootfs has; "shared" alone keeps the tie.
@@ -309,6 +311,13 @@ impl<'a> Request<'a> {
         let long = parameters.iter().find(long);
         if long.is_none() && !self.options.inode_version {
             return Ok(None);
+        }
+        // Such a mount is found again by its name, and "/" is the name of what it covers.
+        if self.target.as_bytes() == b"/" {
+            return Err(Error::unsupported(
+                &self.at,
+                "\"iversion\" or a value of more than 255 bytes for a mount on /",
+            ));
         }
         let mut call = OldCall { source: CString::default(), flags: 0, data: CString::default() };
         let mut data: Vec<u8> = Vec::new();
