@@ -10,6 +10,7 @@ pub mod exec_process;
 pub mod freeze;
 mod handover;
 pub mod kill;
+pub mod listen_fds;
 mod pid_file;
 pub mod processes;
 pub mod record;

@@ -47,8 +47,6 @@ enum Meaning {
     SourceNofollow,
     DestinationNofollow,
     CopySymlink,
-    /// A word that podman and buildah act on themselves and leave in the list.
-    Engine,
     /// Known from another runtime, cannot be done.
     Refused(&'static str),
 }
@@ -88,12 +86,9 @@ const SUPERBLOCK_ONLY: &str = "it is a flag of the whole filesystem, which no re
 
 /// Sorted by word, for binary search.
 const TABLE: &[(&str, Meaning)] = &[
-    ("U", Meaning::Engine),
-    ("Z", Meaning::Engine),
     ("async", Meaning::Superblock { default: true }),
     ("atime", atime(Atime::NotNoatime)),
     ("bind", Meaning::Bind { recursive: false }),
-    ("copy", Meaning::Engine),
     ("copy-symlink", Meaning::CopySymlink),
     ("defaults", Meaning::Default),
     ("dest-nofollow", Meaning::DestinationNofollow),
@@ -108,7 +103,6 @@ const TABLE: &[(&str, Meaning)] = &[
     ("loud", Meaning::Default),
     ("mand", Meaning::Superblock { default: false }),
     ("noatime", atime(Atime::Noatime)),
-    ("nocopy", Meaning::Engine),
     ("nodev", attribute(Attributes::NODEV, true)),
     ("nodiratime", attribute(Attributes::NODIRATIME, true)),
     ("noexec", attribute(Attributes::NOEXEC, true)),
@@ -163,12 +157,11 @@ const TABLE: &[(&str, Meaning)] = &[
     ("sync", Meaning::Superblock { default: false }),
     ("tmpcopyup", Meaning::CopyUp),
     ("unbindable", propagation(libc::MS_UNBINDABLE, false)),
-    ("z", Meaning::Engine),
 ];
 
 /// Every option that tare itself understands, for `features` and for "did you mean".
 pub fn known() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().filter(|(_, meaning)| !matches!(meaning, Meaning::Refused(_) | Meaning::Engine)).map(|(word, _)| *word)
+    TABLE.iter().filter(|(_, meaning)| !matches!(meaning, Meaning::Refused(_))).map(|(word, _)| *word)
 }
 
 /// Attributes to set and to clear on a mount or on its whole tree.
@@ -288,7 +281,7 @@ pub fn parse(words: &[String], at: &str) -> Result<Options> {
 impl Options {
     fn take(&mut self, (word, meaning): (&'static str, Meaning), number: usize) -> Result<()> {
         match meaning {
-            Meaning::Default | Meaning::Engine => {}
+            Meaning::Default => {}
             Meaning::Attribute { bit, set, recursive } => self.wanted(recursive).apply(bit, set),
             Meaning::Atime { word, recursive } => self.wanted(recursive).atime(word),
             Meaning::Bind { recursive } => self.bind = Some(recursive),
@@ -432,12 +425,6 @@ mod tests {
         assert!(refused("idmap=uids=0-1-2").ends_with("use uidMappings and gidMappings of the mount"));
         assert_eq!(refused("a\0b"), "mounts[2].options[0]: mount option with a NUL byte");
         assert_eq!(suggestion("nosiud").unwrap(), "did you mean \"nosuid\"?");
-    }
-
-    #[test]
-    fn words_for_engines_mean_nothing_here() {
-        assert_eq!(words(&["U", "z", "Z", "copy", "nocopy"]), Options::default());
-        assert!(!known().any(|word| word == "z"));
     }
 
     #[test]

@@ -34,7 +34,8 @@ pub struct Console {
 /// As [`connect`].
 pub fn open(plan: &mut Plan) -> Result<Console> {
     if let Destination::ConsoleSocket(path) = &plan.destination {
-        return Ok(Console { socket: connect(path)?, receiver: None });
+        let socket = connect(path).map_err(|e| e.context("console socket"))?;
+        return Ok(Console { socket, receiver: None });
     }
     if let Some(size) = caller::size() {
         plan.size = Some(size);
@@ -66,15 +67,15 @@ impl Console {
     }
 }
 
-/// Connects to the console socket at `path`, however long that is.
+/// Connects to the socket at `path`, console socket or pidfd socket, however long the path is.
 ///
 /// # Errors
 /// ENOENT, ECONNREFUSED without a listener, EACCES, ENOTSOCK.
 pub fn connect(path: &Path) -> Result<OwnedFd> {
     connect_unix(path).map_err(|errno| {
-        let error = Error::system(format!("connect to the console socket {}", path.display()), errno);
+        let error = Error::system(format!("connect to {}", path.display()), errno);
         match errno {
-            Errno::CONNREFUSED | Errno::NOENT => error.hint("whoever gives --console-socket listens on it beforehand"),
+            Errno::CONNREFUSED | Errno::NOENT => error.hint("whoever names a socket listens on it beforehand"),
             _ => error,
         }
     })
@@ -121,8 +122,9 @@ mod tests {
     #[test]
     fn says_what_is_wrong_with_a_console_socket() {
         let root = tempfile::tempdir().unwrap();
-        let error = connect(&root.path().join("none")).unwrap_err().to_string();
-        assert!(error.starts_with("connect to the console socket /"), "{error}");
+        let destination = Destination::ConsoleSocket(root.path().join("none"));
+        let error = open(&mut Plan { destination, size: None }).unwrap_err().to_string();
+        assert!(error.starts_with("console socket: connect to /"), "{error}");
         assert!(error.contains("/none: no such file or directory; whoever"), "{error}");
         std::fs::write(root.path().join("file"), "").unwrap();
         let error = connect(&root.path().join("file")).unwrap_err().to_string();

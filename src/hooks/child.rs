@@ -1,0 +1,130 @@
+//! World: child. From the runtime's process to the hook's program.
+//!
+//! A short-lived intermediate joins the container's namespaces (setns(2) into a pid namespace only holds for children)
+//! and clones the hook process as a child of the runtime. Order: non-dumpable before anything of the container is
+//! joined (attacks.md row 13), groups before ids, descriptors last.
+
+use std::os::fd::{BorrowedFd, RawFd};
+
+use nix::sched::{CloneFlags, setns};
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use super::plan::Hook;
+use crate::sys::clone::{Side, clone3, exit_now, in_intermediate};
+use crate::sys::{descriptors, exec, process_attributes, signals};
+use crate::wire::{At, Done, Fault, Step};
+
+/// What a hook process is given.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Task<'a> {
+    pub(super) hook: &'a Hook,
+    pub(super) stdin: BorrowedFd<'a>,
+    pub(super) stdout: BorrowedFd<'a>,
+    pub(super) stderr: BorrowedFd<'a>,
+    /// Takes the [`Report`] of a start that fails after the clone; end-of-file means executed or dead.
+    pub(super) report: BorrowedFd<'a>,
+    pub(super) join: Option<Join<'a>>,
+}
+
+/// The container that a hook process joins.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Join<'a> {
+    pub(super) pidfd: BorrowedFd<'a>,
+    /// CLONE_NEW* bits.
+    pub(super) namespaces: u64,
+    /// Its root, where no mount namespace brings it along.
+    pub(super) root: Option<BorrowedFd<'a>>,
+}
+
+/// Exit code of a hook process that could not execute its program: the convention of shells.
+const NOT_EXECUTED: i32 = 127;
+
+/// Starts the hook; its pid and the number of its pidfd, both of the calling process.
+///
+/// # Errors
+/// A fault of the clone or of joining; `None` when the intermediate died.
+pub(super) fn start(task: &Task<'_>) -> Option<Done<(i32, RawFd)>> {
+    // Own memory: being non-dumpable belongs to the memory, and the runtime's own must stay as it is.
+    let started = in_intermediate(task.join.is_some(), || start_joined(task));
+    match started {
+        Ok(started) => started,
+        Err(errno) => Some(Err(Fault::new(Step::Clone, 0, errno))),
+    }
+}
+
+fn start_joined(task: &Task<'_>) -> Done<(i32, RawFd)> {
+    if let Some(join) = &task.join {
+        process_attributes::set_dumpable(false).at(Step::JoinNamespace)?;
+        if join.namespaces != 0 {
+            setns(join.pidfd, flags(join.namespaces)).at(Step::JoinNamespace)?;
+        }
+    }
+    match clone3(0, None).at(Step::Clone)? {
+        Side::Parent { pid, pidfd } => Ok((pid, pidfd)),
+        Side::Child => {
+            if let Err(fault) = become_hook(task) {
+                let _ = rustix::io::write(task.report, &Report::of(&fault).0);
+            }
+            exit_now(NOT_EXECUTED)
+        }
+    }
+}
+
+fn flags(bits: u64) -> CloneFlags {
+    CloneFlags::from_bits_retain(i32::try_from(bits).unwrap_or(0))
+}
+
+/// Returns only when a step failed.
+fn become_hook(task: &Task<'_>) -> Done {
+    // A session of its own is a process group of its own, and no way to the caller's terminal.
+    rustix::process::setsid().at(Step::Session)?;
+    if let Some(join) = &task.join {
+        enter(join)?;
+    }
+    rustix::stdio::dup2_stdin(task.stdin).at(Step::Session)?;
+    rustix::stdio::dup2_stdout(task.stdout).at(Step::Session)?;
+    rustix::stdio::dup2_stderr(task.stderr).at(Step::Session)?;
+    signals::set_default().at(Step::Session)?;
+    descriptors::close_on_exec_from(3).at(Step::CloseDescriptors)?;
+    let hook = task.hook;
+    Err(Fault::new(Step::Exec, 0, exec::execute(&hook.path, &hook.args, &hook.env)))
+}
+
+fn enter(join: &Join<'_>) -> Done {
+    const USER: u64 = libc::CLONE_NEWUSER as u64;
+    if let Some(root) = join.root {
+        rustix::process::fchdir(root).at(Step::WorkingDirectory)?;
+        rustix::process::chroot(c".").at(Step::WorkingDirectory)?;
+    }
+    if join.namespaces & USER != 0 {
+        // Denied where setgroups(2) is denied in the namespace; the groups are then nobody's.
+        match set_thread_groups(&[]) {
+            Ok(()) | Err(rustix::io::Errno::PERM) => {}
+            Err(errno) => return Err(Fault::new(Step::Groups, 0, errno)),
+        }
+        set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).at(Step::BecomeRoot)?;
+        set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).at(Step::BecomeRoot)?;
+    }
+    Ok(())
+}
+
+/// A fault on its way through the report pipe.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Report(pub(super) [u8; Report::LEN]);
+
+impl Report {
+    pub(super) const LEN: usize = 6;
+
+    fn of(fault: &Fault) -> Self {
+        let [a, b] = (fault.step as u16).to_ne_bytes();
+        let [c, d, e, f] = fault.errno.to_ne_bytes();
+        Self([a, b, c, d, e, f])
+    }
+
+    /// The step and the error number.
+    pub(super) fn read(self) -> Option<(Step, i32)> {
+        let [a, b, c, d, e, f] = self.0;
+        Some((Step::from_number(u16::from_ne_bytes([a, b]))?, i32::from_ne_bytes([c, d, e, f])))
+    }
+}
