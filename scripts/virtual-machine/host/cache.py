@@ -58,7 +58,7 @@ def is_locked(path):
         with open(path, encoding="utf-8") as file:
             # Shared, so that two who ask do not take each other for the owner.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except BlockingIOError:
         return True

@@ -39,6 +39,7 @@ def parse(words):
     copy.add_argument("source")
     copy.add_argument("target")
     selftest.add_argument("--runtime", metavar="BINARY")
+    selftest.add_argument("--driver", choices=["systemd", "cgroupfs"], default="systemd")
     given = parser.parse_args(words)
     if given.verb in ("run", "exec") and not command:
         parser.error(f"{given.verb} needs -- COMMAND")
@@ -91,7 +92,7 @@ def selftest(given):
             machine.copy(given.runtime, "/tmp/runtime")
             machine.demand("install /tmp/runtime/* /usr/local/bin/tare", 60, "install the runtime")
         machine.copy(str(HERE.parent / "selftest"), "/tmp")
-        return machine.execute(f"/tmp/selftest {runtime}")
+        return machine.execute(f"/tmp/selftest {runtime} {given.driver}")
     finally:
         machine.stop()
 
