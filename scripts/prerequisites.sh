@@ -1,0 +1,46 @@
+# shellcheck shell=bash
+# Sourced by the scripts, with `root` set to the repository: finds or installs what they need.
+
+die() {
+	echo "${0##*/}: $*" >&2
+	exit 1
+}
+
+# Puts cargo into PATH: rustup's own place is not in the PATH of every shell, and under sudo it
+# is in the home of the user who called.
+find_rust() {
+	command -v cargo >/dev/null && return
+	PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+	[ -z "${SUDO_USER:-}" ] || PATH=$PATH:$(getent passwd "$SUDO_USER" | cut -d: -f6)/.cargo/bin
+	export PATH
+	command -v cargo >/dev/null || die "cargo is missing: install Rust from https://rustup.rs"
+}
+
+# "${as_caller[@]}" COMMAND: under sudo as the user who called, whose file all that a build
+# writes should be.
+find_caller() {
+	as_caller=()
+	if [ "$(id -u)" = 0 ] && [ -n "${SUDO_USER:-}" ] && [ "$SUDO_USER" != root ]; then
+		as_caller=(sudo -H -u "$SUDO_USER" env "PATH=$PATH")
+	fi
+}
+
+# need PROGRAM:PACKAGE...: installs the Debian packages of the programs that are missing.
+# Programs of /usr/sbin count: it is not in every user's PATH.
+need() {
+	local pair missing=()
+	for pair in "$@"; do
+		PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+	done
+	[ ${#missing[@]} -gt 0 ] || return 0
+	[ "$(id -u)" = 0 ] || die "missing: ${missing[*]}; run: sudo apt-get install ${missing[*]}"
+	command -v apt-get >/dev/null || die "missing: ${missing[*]}; no apt-get here to install them with"
+	echo "${0##*/}: installing ${missing[*]}" >&2
+	# New package lists only when the present ones do not do.
+	apt_install "${missing[@]}" || { apt-get update -q </dev/null >/dev/null 2>&1; apt_install "${missing[@]}"; } ||
+		die "missing: ${missing[*]}; apt-get install fails"
+}
+
+apt_install() {
+	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@" </dev/null >/dev/null 2>&1
+}
