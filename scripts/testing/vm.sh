@@ -1,0 +1,48 @@
+# shellcheck shell=bash disable=SC2154
+# Sourced by scripts/test: the tests that need systemd and all controllers, in a virtual machine.
+
+# virtual_machine [FILTER]: one machine for all of tests/vm/* and for the programs of tests/*.rs.
+virtual_machine() {
+	local test machine=test-$$ share
+	attempt vm-image 900 scripts/vm build
+	if [ $code != 0 ]; then
+		skip vm "no virtual machine can be had: $(tail -n 1 "$log")"
+		return
+	fi
+	share=$(mktemp -d)
+	# shellcheck disable=SC2064  (the names are wanted as they are now)
+	trap "scripts/vm stop $machine >/dev/null 2>&1; rm -rf $share" EXIT
+	fill "$share"
+	check vm-start 180 scripts/vm start $machine --share "$share"
+	if [ $code = 0 ]; then
+		scripts/vm exec $machine "install /root/share/repository/target/tare /usr/local/bin/"
+		for test in "$share"/repository/tests/vm/* "$share"/repository/programs/*; do
+			in_machine $machine "${test#"$share"/}" "${1:-}"
+		done
+	fi
+	scripts/vm stop $machine >/dev/null 2>&1
+	rm -rf "$share"
+	trap - EXIT
+}
+
+# fill SHARE: what the tests need of the repository, in its places.
+fill() {
+	local to=$1/repository name program
+	mkdir -p "$to/target" "$to/scripts" "$to/tests" "$to/programs"
+	cp target/tare "$to/target/"
+	cp -r scripts/bundle scripts/prerequisites.sh scripts/testing "$to/scripts/"
+	cp -r tests/vm "$to/tests/"
+	# The machine's C library is newer than that of most hosts, so their programs run in it.
+	while read -r name program; do
+		cp "$program" "$to/programs/$name"
+	done <<<"$listed"
+}
+
+# in_machine MACHINE PATH FILTER: runs one test of the share, unless the filter leaves it out.
+in_machine() {
+	local path=/root/share/$2 name=${2##*/} world=
+	[ -x "$share/$2" ] && [[ $name == *$3* ]] || return 0
+	[[ $2 == */programs/* ]] && world=/root/share/repository/scripts/testing/world
+	suite "vm/$name" 240 scripts/vm exec "$1" --timeout 900 -- \
+		"cd /root/share/repository; TARE_BIN=/usr/local/bin/tare exec $world $path ${world:+--show-output}"
+}
