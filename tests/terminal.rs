@@ -11,7 +11,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::pty::{Winsize, openpty};
+use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::termios::{LocalModes, OutputModes, tcgetattr, tcgetwinsize, tcsetwinsize};
@@ -45,6 +45,7 @@ const CHECKS: &[(&str, fn())] = &[
     ("a_terminal_closed_for_a_while", a_terminal_closed_for_a_while),
     ("writers_that_stay_do_not_hold_us", writers_that_stay_do_not_hold_us),
     ("raw_mode_and_size_of_the_callers_terminal", raw_mode_and_size_of_the_callers_terminal),
+    ("redirected_stdio_has_the_size_of_the_controlling_terminal", redirected_stdio_has_the_size),
     ("memory_does_not_grow", memory_does_not_grow),
     ("master_goes_to_a_console_socket", master_goes_to_a_console_socket),
 ];
@@ -224,7 +225,7 @@ fn writers_that_stay_do_not_hold_us() {
 
 fn raw_mode_and_size_of_the_callers_terminal() {
     let size = Winsize { ws_row: 33, ws_col: 101, ws_xpixel: 0, ws_ypixel: 0 };
-    let callers = openpty(Some(&size), None).unwrap();
+    let callers = callers_terminal(&size);
     let stdio = || Stdio::from(callers.slave.try_clone().unwrap());
     let script = "trap 'new=1' WINCH; stty size; until [ \"$new\" ]; do sleep 0.02; done; stty size;
         read line; echo got $line; read line; exit 2";
@@ -250,6 +251,25 @@ fn raw_mode_and_size_of_the_callers_terminal() {
     assert_eq!(child.wait().unwrap().code(), Some(2));
     let modes = tcgetattr(&callers.slave).unwrap();
     assert!(modes.local_modes.contains(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG));
+}
+
+/// Its master stays here, so that whatever a failed check leaves behind is hung up.
+fn callers_terminal(size: &Winsize) -> OpenptyResult {
+    let terminal = openpty(Some(size), None).unwrap();
+    rustix::io::fcntl_setfd(&terminal.master, rustix::io::FdFlags::CLOEXEC).unwrap();
+    terminal
+}
+
+fn redirected_stdio_has_the_size() {
+    let size = Winsize { ws_row: 21, ws_col: 77, ws_xpixel: 0, ws_ypixel: 0 };
+    let callers = callers_terminal(&size);
+    let inner = runtime("tty", "stty size");
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", "--wait", "sh", "-c", "exec \"$@\" </dev/null 2>/dev/null | cat", "sh"]);
+    // Its stdin becomes the controlling terminal and is redirected then; stdout is a pipe anyway.
+    command.arg(inner.get_program()).args(inner.get_args()).stdin(Stdio::from(callers.slave));
+    let output = command.output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "21 77\n");
 }
 
 fn read_until(master: &OwnedFd, seen: &mut Vec<u8>, expected: &str) {

@@ -4,16 +4,21 @@
 //! terminal is neither read from nor changed.
 
 use rustix::fd::BorrowedFd;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::getpgrp;
 use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr};
 
-/// The size of the first of stdin, stdout, stderr that is a terminal and knows its size.
+/// The size of the first of stdin, stdout, stderr that is a terminal and knows its size; when all of them are
+/// redirected, that of the controlling terminal, as runc does.
 pub(super) fn size() -> Option<Winsize> {
-    [stdin(), stdout(), stderr()]
-        .into_iter()
-        .filter_map(|fd| tcgetwinsize(fd).ok())
-        .find(|size| size.ws_row != 0 && size.ws_col != 0)
+    let known = |size: &Winsize| size.ws_row != 0 && size.ws_col != 0;
+    let stdio = [stdin(), stdout(), stderr()].into_iter().filter_map(|fd| tcgetwinsize(fd).ok()).find(known);
+    stdio.or_else(|| {
+        let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let terminal = openat(CWD, c"/dev/tty", flags, Mode::empty()).ok()?;
+        tcgetwinsize(&terminal).ok().filter(known)
+    })
 }
 
 /// Whether reading from `terminal` is denied to this process: it belongs to its session, but to a background job.
