@@ -6,15 +6,23 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::error::{ContextKind, ErrorKind};
+use super::log::{Log, Messages};
+use super::usage;
+use crate::error::Error;
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 /// How a parse that yields no command ends.
 pub enum End {
     /// Help or version: text for stdout.
     Text(String),
-    /// Bad usage: one line for stderr.
-    Usage(String),
+    /// Bad usage: one line, and where it is logged.
+    Usage {
+        /// The line.
+        line: String,
+        /// As far as the words before the mistake tell.
+        log: Log,
+    },
 }
 
 impl End {
@@ -22,8 +30,8 @@ impl End {
     pub fn show(self) -> i32 {
         match self {
             Self::Text(text) => i32::from(super::print(text.as_bytes()).is_err()),
-            Self::Usage(line) => {
-                super::print_error(&format!("tare: {line}\n"));
+            Self::Usage { line, log } => {
+                log.error(&Error::new(crate::error::ErrorKind::InvalidConfig, line));
                 1
             }
         }
@@ -32,40 +40,14 @@ impl End {
 
 /// Parses; `args` begin with the program's name.
 pub fn parse(args: Vec<OsString>) -> Result<ArgMatches, End> {
-    command().try_get_matches_from(normalize(args)).map_err(|error| match error.kind() {
+    let args = normalize(args);
+    command().try_get_matches_from(&args).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             End::Text(error.to_string())
         }
-        _ => End::Usage(usage(&error)),
+        _ => End::Usage { line: usage::line(&error), log: Log::new(&Messages::from_words(&args)) },
     })
 }
-
-/// One line instead of clap's paragraph; podman and CRI-O look for "flag needs an argument".
-fn usage(error: &clap::Error) -> String {
-    let invalid = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
-    match error.kind() {
-        ErrorKind::InvalidValue if error.get(ContextKind::InvalidValue).is_none_or(|v| v.to_string().is_empty()) => {
-            format!("flag needs an argument: {}", invalid.split(' ').next().unwrap_or_default())
-        }
-        ErrorKind::InvalidSubcommand => {
-            let name = error.get(ContextKind::InvalidSubcommand).map(ToString::to_string).unwrap_or_default();
-            if LATER.contains(&name.as_str()) {
-                return format!("the command {name:?} is not supported yet");
-            }
-            format!("unknown command {name:?}; `tare --help` lists them")
-        }
-        _ => {
-            let text = error.to_string();
-            let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-            let first = lines.next().unwrap_or_default().trim_start_matches("error: ").to_string();
-            let more: Vec<&str> = lines.take_while(|line| !line.starts_with("Usage:")).collect();
-            if more.is_empty() { first } else { format!("{first} {}", more.join("; ")) }
-        }
-    }
-}
-
-/// Commands of runc and crun that come later.
-const LATER: &[&str] = &["update", "events", "checkpoint", "restore", "mounts"];
 
 /// Every long option of more than one letter, for Go's `-option` spelling.
 const LONG: &[&str] = &[
@@ -110,6 +92,34 @@ const LONG: &[&str] = &[
     "regex",
 ];
 
+/// Options without a value; Go's parser also takes `--debug=true`.
+const FLAGS: &[&str] = &[
+    "debug",
+    "systemd-cgroup",
+    "no-pivot",
+    "no-new-keyring",
+    "no-subreaper",
+    "detach",
+    "keep",
+    "all",
+    "force",
+    "quiet",
+    "tty",
+    "no-new-privs",
+    "ignore-paused",
+];
+
+/// `--flag=true` is `--flag`, and `--flag=false` is nothing; `None` for any other word.
+fn flag_with_value(word: &str) -> Option<Option<&str>> {
+    let (name, value) = word.trim_start_matches('-').split_once('=')?;
+    FLAGS.iter().find(|flag| **flag == name)?;
+    match value {
+        "true" | "1" => word.split('=').next().map(Some),
+        "false" | "0" => Some(None),
+        _ => None,
+    }
+}
+
 /// Gives long options their second dash. What follows `--` or the word after exec's id is not ours.
 fn normalize(args: Vec<OsString>) -> Vec<OsString> {
     let mut ours = true;
@@ -132,7 +142,12 @@ fn normalize(args: Vec<OsString>) -> Vec<OsString> {
             (_, false) if exec => ours = false,
             _ => {}
         }
-        normal.push(if single { OsString::from(format!("-{text}")) } else { arg });
+        let dash = if single { "-" } else { "" };
+        match flag_with_value(&text).filter(|_| is_option) {
+            Some(Some(flag)) => normal.push(OsString::from(format!("{dash}{flag}"))),
+            Some(None) => {}
+            None => normal.push(if single { OsString::from(format!("-{text}")) } else { arg }),
+        }
     }
     normal
 }
@@ -345,16 +360,26 @@ mod tests {
     }
 
     #[test]
+    fn flags_may_have_a_value() {
+        let matches = parse(words("tare -debug=true --systemd-cgroup=false kill --all=1 id")).ok().unwrap();
+        assert!(matches.get_flag("debug") && !matches.get_flag("systemd-cgroup"));
+        assert!(matches.subcommand().unwrap().1.get_flag("all"));
+        assert!(parse(words("tare --debug=x list")).is_err());
+    }
+
+    #[test]
     fn usage_errors_are_one_line() {
         for (line, part) in [
             ("tare create --bundle", "flag needs an argument: --bundle"),
             ("tare update x", "not supported yet"),
             ("tare craete x", "unknown command"),
-            ("tare create", "required"),
-            ("tare --log-format xml list", "xml"),
+            ("tare create", "the container's ID is missing"),
+            ("tare --log-format xml list", "--log-format: \"xml\" is not one of text, json"),
         ] {
             match parse(words(line)) {
-                Err(End::Usage(text)) => assert!(text.contains(part) && !text.contains('\n'), "{line}: {text}"),
+                Err(End::Usage { line: text, .. }) => {
+                    assert!(text.contains(part) && !text.contains('\n'), "{line}: {text}");
+                }
                 _ => panic!("{line} was accepted"),
             }
         }

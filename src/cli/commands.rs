@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::ArgMatches;
 
-use super::log::Log;
+use super::log::{Log, Messages};
 use crate::container::create::Options;
 use crate::container::run::Stay;
 use crate::container::{self, exec, exec_process, kill};
@@ -16,14 +16,8 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Global {
     /// --root.
     pub root: PathBuf,
-    /// --log.
-    pub log: Option<PathBuf>,
-    /// --log-format json.
-    pub log_json: bool,
-    /// --log-level.
-    pub log_level: Option<String>,
-    /// --debug.
-    pub debug: bool,
+    /// Where messages go.
+    pub messages: Messages,
     systemd: bool,
     manager: Option<String>,
     rootless: bool,
@@ -34,10 +28,12 @@ impl Global {
     pub fn new(matches: &ArgMatches) -> Self {
         Self {
             root: matches.get_one::<PathBuf>("root").cloned().unwrap_or_else(default_root),
-            log: matches.get_one::<PathBuf>("log").filter(|path| !path.as_os_str().is_empty()).cloned(),
-            log_json: matches.get_one::<String>("log-format").is_some_and(|format| format == "json"),
-            log_level: matches.get_one::<String>("log-level").cloned(),
-            debug: matches.get_flag("debug"),
+            messages: Messages {
+                file: matches.get_one::<PathBuf>("log").filter(|path| !path.as_os_str().is_empty()).cloned(),
+                json: matches.get_one::<String>("log-format").is_some_and(|format| format == "json"),
+                level: matches.get_one::<String>("log-level").cloned(),
+                debug: matches.get_flag("debug"),
+            },
             systemd: matches.get_flag("systemd-cgroup"),
             manager: matches.get_one::<String>("cgroup-manager").cloned(),
             rootless: matches.get_one::<String>("rootless").is_some_and(|mode| mode == "true"),

@@ -3,17 +3,47 @@
 //! The log is opened for appending at the first message and never truncated: engines keep one file per container. An
 //! error goes to stderr as well, in one write (conmon reads stderr once); warnings only to where they are wanted.
 
+use std::borrow::Cow;
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::commands::Global;
-use crate::error::Error;
+use crate::error::{Error, Result};
 
 /// Where messages go.
 pub struct Log {
     file: Option<PathBuf>,
     json: bool,
     level: Level,
+}
+
+/// The global options about messages.
+#[derive(Debug, Default)]
+pub struct Messages {
+    /// --log.
+    pub file: Option<PathBuf>,
+    /// --log-format json.
+    pub json: bool,
+    /// --log-level.
+    pub level: Option<String>,
+    /// --debug.
+    pub debug: bool,
+}
+
+impl Messages {
+    /// From a command line that could not be parsed: an engine looks for the mistake in its log.
+    pub fn from_words(args: &[OsString]) -> Self {
+        let words: Vec<_> = args.iter().map(|word| word.to_string_lossy()).collect();
+        let value = |option: &str| {
+            let with_value = |(at, word): (usize, &Cow<'_, str>)| match word.strip_prefix(option)? {
+                "" => words.get(at + 1).map(ToString::to_string),
+                rest => rest.strip_prefix('=').map(str::to_string),
+            };
+            words.iter().enumerate().filter_map(with_value).next_back()
+        };
+        let file = value("--log").filter(|path| !path.is_empty()).map(PathBuf::from);
+        Self { file, json: value("--log-format").is_some_and(|format| format == "json"), ..Self::default() }
+    }
 }
 
 /// How much is logged.
@@ -27,15 +57,15 @@ enum Level {
 
 impl Log {
     /// As the global options say.
-    pub fn new(global: &Global) -> Self {
-        let level = match global.log_level.as_deref() {
-            _ if global.debug => Level::Debug,
+    pub fn new(messages: &Messages) -> Self {
+        let level = match messages.level.as_deref() {
+            _ if messages.debug => Level::Debug,
             Some("debug" | "trace") => Level::Debug,
             Some("info") => Level::Info,
             Some("error" | "fatal" | "panic") => Level::Error,
             _ => Level::Warning,
         };
-        Self { file: global.log.clone(), json: global.log_json, level }
+        Self { file: messages.file.clone(), json: messages.json, level }
     }
 
     /// The failure of the command.
@@ -44,7 +74,7 @@ impl Log {
         let line = if self.json { json("error", &message, Some(error)) } else { text("error", &message) };
         let on_stderr = if self.json && self.file.is_none() { line.clone() } else { format!("tare: {message}\n") };
         if let Err(e) = self.append(&line) {
-            super::print_error(&format!("{on_stderr}tare: write the log: {e}\n"));
+            super::print_error(&format!("{on_stderr}tare: {e}\n"));
             return;
         }
         super::print_error(&on_stderr);
@@ -75,10 +105,11 @@ impl Log {
         }
     }
 
-    fn append(&self, line: &str) -> std::io::Result<()> {
+    fn append(&self, line: &str) -> Result<()> {
         let Some(path) = &self.file else { return Ok(()) };
-        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path)?;
-        file.write_all(line.as_bytes())
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        file.and_then(|mut file| file.write_all(line.as_bytes()))
+            .map_err(|e| Error::system(format!("write the log {}", path.display()), e))
     }
 }
 

@@ -9,6 +9,7 @@ mod features;
 mod log;
 mod spec;
 mod table;
+mod usage;
 
 use std::ffi::OsString;
 
@@ -22,7 +23,7 @@ pub fn run(args: Vec<OsString>) -> i32 {
         Err(end) => return end.show(),
     };
     let global = commands::Global::new(&matches);
-    let log = log::Log::new(&global);
+    let log = log::Log::new(&global.messages);
     match commands::dispatch(&matches, &global, &log) {
         Ok(code) => code,
         Err(error) => {

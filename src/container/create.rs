@@ -87,6 +87,7 @@ pub fn create(root: &Path, id: &str, options: &Options, warn: Warn<'_>) -> Resul
 /// Everything up to the point where init is ready (at the gate) or runs its program.
 pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn: Warn<'_>) -> Result<Making> {
     super::store::check_id(id)?;
+    super::check_preserved(options.preserve_fds)?;
     let host = Host::default();
     let bundle = Bundle::open(&options.bundle)?;
     let config = bundle.read_config(&options.config)?;

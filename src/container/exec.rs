@@ -53,6 +53,7 @@ pub struct Options {
 /// # Errors
 /// The container does not run; the process cannot be made; nothing of it is left then.
 pub fn exec(root: &Path, id: &str, options: &Options, warn: Warn<'_>) -> Result<i32> {
+    super::check_preserved(options.preserve_fds)?;
     let container = super::find(root, id)?;
     container.directory.lock(FlockOperation::LockShared)?;
     let init = running_init(&container, options.ignore_paused)?;

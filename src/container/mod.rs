@@ -49,6 +49,20 @@ pub fn find(root: &std::path::Path, id: &str) -> Result<Container> {
     Ok(Container { directory, record })
 }
 
+/// Whether the caller opened what the container is to inherit. Looked at before tare opens anything: a number that is
+/// free now would be a directory of the host by the time the container inherits it.
+fn check_preserved(count: u32) -> Result<()> {
+    let missing =
+        (0..count).map(|offset| 3_i32.saturating_add_unsigned(offset)).find(|n| !crate::sys::descriptors::is_open(*n));
+    match missing {
+        None => Ok(()),
+        Some(number) => {
+            let what = format!("--preserve-fds {count}: descriptor {number} is not open");
+            Err(Error::new(ErrorKind::InvalidConfig, what).hint("the container inherits 3, 4, ... of its caller"))
+        }
+    }
+}
+
 /// The hooks of the config that create kept.
 fn saved_hooks(directory: &Directory) -> Result<crate::hooks::Plan> {
     let what = || Error::new(ErrorKind::System, format!("the saved config of \"{}\" is missing", directory.id));

@@ -25,6 +25,13 @@ pub fn keep_on_exec(first: i32, count: u32) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Whether the number is that of an open descriptor.
+#[must_use]
+pub fn is_open(number: i32) -> bool {
+    // SAFETY: F_GETFD touches no memory.
+    super::check(libc::c_long::from(unsafe { libc::fcntl(number, libc::F_GETFD) })).is_ok()
+}
+
 /// Closes a descriptor that somebody else owns in the parent; for the child, which has its own table.
 pub fn close(descriptor: std::os::fd::BorrowedFd<'_>) {
     use std::os::fd::AsRawFd;
