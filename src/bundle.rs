@@ -3,6 +3,9 @@
 //! World: parent. Promises: no path is resolved twice (everything goes through the directory's descriptor), a config
 //! that is no regular file or too large is refused before a byte is read, a wrong value is named by its JSON path.
 
+mod repair;
+mod words;
+
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -12,7 +15,7 @@ use rustix::fs::{CWD, Mode, OFlags, fstat, openat, readlinkat};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::error::{Context, Error, ErrorKind, Result, nearest};
+use crate::error::{Context, Error, ErrorKind, Result};
 
 /// Bytes of a config.json or process.json at the most.
 pub const MAX_JSON: u64 = 16 * 1024 * 1024;
@@ -101,7 +104,9 @@ fn read_bounded(file: OwnedFd, path: &Path) -> Result<Vec<u8>> {
 /// # Errors
 /// Not JSON, or a value that the model does not take; the JSON path is named.
 pub fn parse_spec(bytes: &[u8]) -> Result<(Spec, Vec<String>)> {
-    parse(bytes, "config.json")
+    let (mut spec, warnings) = parse(bytes, "config.json")?;
+    repair::forget_empty_pids(&mut spec, bytes);
+    Ok((spec, warnings))
 }
 
 /// Parses a process object (`exec --process`).
@@ -118,63 +123,24 @@ pub fn parse_process(bytes: &[u8]) -> Result<(Process, Vec<String>)> {
 /// # Errors
 /// As [`parse_spec`].
 pub fn parse<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<(T, Vec<String>)> {
-    if let Ok(value) = serde_json::from_slice(bytes) {
-        return Ok((value, Vec::new()));
-    }
-    let mut warnings = Vec::new();
-    if let Ok(mut value) = serde_json::from_slice::<Value>(bytes) {
-        drop_unknown_capabilities(&mut value, &mut warnings);
-        if !warnings.is_empty()
-            && let Ok(repaired) = T::deserialize(&value)
-        {
-            return Ok((repaired, warnings));
-        }
-    }
-    Err(explain(serde_path_to_error::deserialize::<_, T>(&mut serde_json::Deserializer::from_slice(bytes)), what))
-}
-
-/// The spec wants unknown capability names warned about, not refused (config.md, "capabilities").
-fn drop_unknown_capabilities(value: &mut Value, warnings: &mut Vec<String>) {
-    let process = if value.get("process").is_some() { &mut value["process"] } else { value };
-    let Some(sets) = process.get_mut("capabilities").and_then(Value::as_object_mut) else { return };
-    for (set, names) in sets.iter_mut() {
-        let Some(names) = names.as_array_mut() else { continue };
-        names.retain(|name| {
-            let known = serde_json::from_value::<oci_spec::runtime::Capability>(name.clone()).is_ok();
-            if !known && name.is_string() {
-                warnings.push(format!("process.capabilities.{set}: unknown capability {name} is left out"));
-            }
-            known || !name.is_string()
-        });
-    }
-}
-
-/// Turns serde's error into one that names the JSON path and the nearest known word.
-fn explain<T>(result: std::result::Result<T, serde_path_to_error::Error<serde_json::Error>>, what: &str) -> Error {
-    let Err(error) = result else {
-        return Error::new(ErrorKind::InvalidConfig, format!("{what} has trailing characters"));
+    let syntax = match serde_json::from_slice(bytes) {
+        Ok(value) => return Ok((value, Vec::new())),
+        Err(error) => error,
     };
-    let path = error.path().to_string();
-    let inner = error.into_inner();
-    let text = inner.to_string();
-    let mut explained = Error::new(ErrorKind::InvalidConfig, format!("{what}: {text}"));
-    if path != "." && !path.is_empty() && !inner.is_syntax() && !inner.is_eof() {
-        explained = explained.at(path);
+    let refuse = |error: &serde_json::Error| Err(Error::new(ErrorKind::InvalidConfig, format!("{what}: {error}")));
+    // Everything below is for refused input only, and goes through one more instance of the model's code.
+    let mut value: Value = match serde_json::from_slice(bytes) {
+        Ok(value) => value,
+        Err(error) => return refuse(&error),
+    };
+    let mut warnings = Vec::new();
+    let repaired = repair::repair(&mut value, &mut warnings);
+    match serde_path_to_error::deserialize::<_, T>(&value) {
+        Ok(model) if repaired => Ok((model, warnings)),
+        // A duplicate key, which a `Value` does not keep.
+        Ok(_) => refuse(&syntax),
+        Err(error) => Err(words::explain(&error, &value, what)),
     }
-    match suggestion(&text) {
-        Some(known) => explained.hint(format!("did you mean \"{known}\"?")),
-        None => explained,
-    }
-}
-
-/// From "unknown variant `pdi`, expected one of `mount`, `pid`" the nearest known word.
-fn suggestion(text: &str) -> Option<&str> {
-    let mut words = text.split('`').skip(1).step_by(2);
-    let given = words.next()?;
-    if !text.starts_with("unknown variant") {
-        return None;
-    }
-    nearest(given, words)
 }
 
 #[cfg(test)]
@@ -186,29 +152,11 @@ mod tests {
     }
 
     #[test]
-    fn names_the_path_and_the_nearest_word() {
-        let text = error(r#"{"ociVersion":"1.2.0","linux":{"namespaces":[{"type":"mount"},{"type":"pdi"}]}}"#);
-        assert!(text.starts_with("linux.namespaces[1].type: "), "{text}");
-        assert!(text.ends_with("did you mean \"pid\"?"), "{text}");
-    }
-
-    #[test]
     fn refuses_garbage_trailing_text_and_depth() {
         assert!(error("{").contains("EOF"), "{}", error("{"));
         assert!(error(r#"{"ociVersion":"1.2.0"} x"#).contains("trailing"));
         let deep = format!("{{\"annotations\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(parse_spec(deep.as_bytes()).is_err());
         assert!(error(r#"{"ociVersion":"1.2.0","hostname":"a","hostname":"b"}"#).contains("duplicate field"));
-    }
-
-    #[test]
-    fn unknown_capabilities_are_warned_about() {
-        let json = r#"{"ociVersion":"1.2.0","process":{"cwd":"/","args":["a"],"user":{"uid":0,"gid":0},
-            "capabilities":{"bounding":["CAP_KILL","CAP_FLY"]}}}"#;
-        let (spec, warnings) = parse_spec(json.as_bytes()).unwrap();
-        assert_eq!(warnings.len(), 1, "{warnings:?}");
-        let process = spec.process().as_ref().unwrap();
-        let bounding = process.capabilities().as_ref().unwrap().bounding().as_ref().unwrap();
-        assert_eq!(bounding.len(), 1);
     }
 }

@@ -181,6 +181,9 @@ fn program(
 /// The spec wants configs of another major version refused (config.md, "Specification version").
 fn check_version(spec: &Spec) -> Result<()> {
     let version = spec.version();
+    if version.is_empty() {
+        return Err(Error::invalid("ociVersion", "is missing").hint("it looks like \"1.2.0\""));
+    }
     let numbers = version.split(['-', '+']).next().unwrap_or_default();
     let parts: Vec<_> = numbers.split('.').map(str::parse::<u32>).collect();
     match parts.as_slice() {
@@ -237,18 +240,34 @@ impl Plan {
         let error = Error::new(ErrorKind::System, fault.step.name());
         let index = usize::try_from(fault.index).unwrap_or(usize::MAX);
         match fault.step {
-            Step::JoinNamespace => error.at(format!("linux.namespaces[{index}].path")),
+            Step::JoinNamespace => self.describe_join(index, fault.errno),
             Step::TimeNamespace => error.at("linux.timeOffsets"),
             Step::Hostname => error.at("hostname"),
             Step::Domainname => error.at("domainname"),
             Step::BecomeRoot => error.at("linux.uidMappings").hint("id 0 of the container must be mapped"),
             Step::Seccomp | Step::SeccompNotify => error.at("linux.seccomp"),
-            Step::Sysctl => match self.namespaces.sysctls.get(index) {
-                Some(sysctl) => error.at(format!("linux.sysctl[{:?}]", sysctl.key)),
-                None => error,
-            },
+            Step::Sysctl => self.describe_sysctl(index, fault.errno),
             _ => error,
         }
+    }
+
+    fn describe_join(&self, index: usize, errno: i32) -> Error {
+        let error = Error::new(ErrorKind::System, Step::JoinNamespace.name());
+        let Some(join) = self.namespaces.join.iter().find(|join| join.index == index) else { return error };
+        let word = namespaces::plan::word(join.kind);
+        let what = format!("join the {word} namespace {}", join.path.display());
+        let error = Error::new(ErrorKind::System, what).at(format!("linux.namespaces[{index}].path"));
+        if errno == libc::EINVAL { error.hint(format!("the file is no {word} namespace")) } else { error }
+    }
+
+    fn describe_sysctl(&self, index: usize, errno: i32) -> Error {
+        let Some(sysctl) = self.namespaces.sysctls.get(index) else {
+            return Error::new(ErrorKind::System, Step::Sysctl.name());
+        };
+        let value = String::from_utf8_lossy(&sysctl.value).into_owned();
+        let error = Error::new(ErrorKind::System, format!("write {value:?}"));
+        let error = error.at(format!("linux.sysctl[{:?}]", sysctl.key));
+        if errno == libc::ENOENT { error.hint("this kernel has no such sysctl") } else { error }
     }
 }
 

@@ -188,15 +188,15 @@ fn a_limit_that_cannot_be_set_says_why_and_nothing_is_left() {
     let refused = |resources| bed.create("a/b", resources).unwrap_err().to_string();
     assert_eq!(
         refused(json!({"unified": {"nosuch.file": "1"}})),
-        "linux.resources.unified.nosuch.file: this host's cgroup v2 has no nosuch controller"
+        "linux.resources.unified[\"nosuch.file\"]: this host's cgroup v2 has no nosuch controller"
     );
     assert_eq!(
         refused(json!({"unified": {"hugetlb.3MB.max": "1"}})),
-        "linux.resources.unified.hugetlb.3MB.max: the hugetlb controller of this kernel has no file hugetlb.3MB.max"
+        "linux.resources.unified[\"hugetlb.3MB.max\"]: the hugetlb controller of this kernel has no file hugetlb.3MB.max"
     );
     assert_eq!(
         refused(json!({"unified": {"hugetlb.2MB.max": "many"}})),
-        "linux.resources.unified.hugetlb.2MB.max: write \"many\" to hugetlb.2MB.max: invalid argument"
+        "linux.resources.unified[\"hugetlb.2MB.max\"]: write \"many\" to hugetlb.2MB.max: invalid argument"
     );
     assert!(!bed.path("").exists());
 }

@@ -10,6 +10,10 @@ use crate::error::{Error, ErrorKind, errno_text};
 use crate::sys;
 use crate::wire::{Fault, Step};
 
+/// Source: setrlimit(2).
+const RLIMIT: &str =
+    "a higher hard limit needs CAP_SYS_RESOURCE on the host, and RLIMIT_NOFILE ends at /proc/sys/fs/nr_open";
+
 /// Source: prlimit(2), proc(5); both ask for it in the first user namespace.
 const NEEDS_RESOURCE: &str = "this needs CAP_SYS_RESOURCE on the host";
 
@@ -24,7 +28,7 @@ impl Plan {
             Step::Exec => self.describe_exec(fault),
             Step::WorkingDirectory => self.describe_directory(fault),
             Step::OomScoreAdj => hinted(plain("oomScoreAdj"), fault, &[libc::EACCES, libc::EPERM], NEEDS_RESOURCE),
-            Step::Rlimit => hinted(plain(&format!("rlimits[{}]", fault.index)), fault, &[libc::EPERM], NEEDS_RESOURCE),
+            Step::Rlimit => hinted(plain(&format!("rlimits[{}]", fault.index)), fault, &[libc::EPERM], RLIMIT),
             Step::Scheduler => hinted(plain("scheduler"), fault, &[libc::EPERM], "this needs CAP_SYS_NICE"),
             Step::IoPriority => hinted(plain("ioPriority"), fault, &[libc::EPERM], "this needs CAP_SYS_NICE"),
             Step::MemoryPolicy => Error::system(fault.step.name(), fault.errno).at("linux.memoryPolicy"),
@@ -223,7 +227,8 @@ mod tests {
         let limits = json!({"rlimits": [{"type": "RLIMIT_CPU", "soft": 1, "hard": 1}]});
         assert_eq!(
             shown(limits, &Fault::new(Step::Rlimit, 0, Errno::PERM)),
-            "process.rlimits[0]: set the rlimit: operation not permitted; this needs CAP_SYS_RESOURCE on the host"
+            "process.rlimits[0]: set the rlimit: operation not permitted; a higher hard limit needs \
+             CAP_SYS_RESOURCE on the host, and RLIMIT_NOFILE ends at /proc/sys/fs/nr_open"
         );
         assert_eq!(
             shown(json!({}), &Fault::new(Step::BoundingCapabilities, 5, Errno::PERM)),

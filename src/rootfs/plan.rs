@@ -321,5 +321,5 @@ fn inside(path: &Path, at: &str) -> Result<CString> {
 }
 
 fn string(bytes: &[u8], at: &str) -> Result<CString> {
-    CString::new(bytes).map_err(|_| Error::invalid(at, "text with a NUL byte"))
+    CString::new(bytes).map_err(|_| Error::invalid(at, "contains a NUL character"))
 }

@@ -49,6 +49,8 @@ pub(super) struct Section {
     calls: Vec<Decision>,
     /// The highest number that the profile names, 0 for none; private calls of arm aside.
     last: usize,
+    /// Bit n: the profile names the private call n of arm.
+    private: u16,
 }
 
 /// The decisions of a profile.
@@ -61,7 +63,7 @@ pub(super) struct Decisions<'a> {
 
 /// Decides a whole profile.
 pub(super) fn decide<'a>(profile: &'a Profile<'_>) -> Decisions<'a> {
-    let section = |abi: &Abi| Section { abi: *abi, calls: vec![Decision::Unnamed; DENSE], last: 0 };
+    let section = |abi: &Abi| Section { abi: *abi, calls: vec![Decision::Unnamed; DENSE], last: 0, private: 0 };
     let sections = profile.abis.iter().map(section).collect();
     let mut decisions = Decisions { default: profile.default, sections, chains: Vec::new() };
     for rule in &profile.rules {
@@ -114,6 +116,7 @@ impl Section {
     /// Notes that the profile names a call; its dense number.
     fn name(&mut self, number: u16) -> usize {
         if number >= 0xf000 {
+            self.private |= 1 << (number & 0xf);
             return PRIVATE + usize::from(number & 0xf);
         }
         let dense = usize::from(number);
@@ -169,8 +172,9 @@ impl Section {
         push(number, Decision::Unnamed, beyond);
         if self.abi == Abi::Arm {
             let mut number = ARM_PRIVATE;
-            for decision in self.calls.iter().skip(PRIVATE) {
-                push(number, *decision, beyond);
+            for (offset, decision) in self.calls.iter().skip(PRIVATE).enumerate() {
+                let named = self.private >> offset & 1 == 1;
+                push(number, *decision, if named { default } else { beyond });
                 number += 1;
             }
             push(number, Decision::Unnamed, beyond);

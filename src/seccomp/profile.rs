@@ -73,6 +73,9 @@ fn abis(seccomp: &LinuxSeccomp) -> Result<Vec<Abi>> {
 }
 
 fn rule(i: usize, call: &LinuxSyscall) -> Result<Rule<'_>> {
+    if call.names().is_empty() {
+        return Err(Error::invalid(format!("{AT}.syscalls[{i}].names"), "a rule needs the name of a system call"));
+    }
     if let Some(j) = call.names().iter().position(String::is_empty) {
         return Err(Error::invalid(format!("{AT}.syscalls[{i}].names[{j}]"), "the name of a system call is empty"));
     }

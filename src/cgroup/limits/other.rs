@@ -99,14 +99,14 @@ fn rdma(device: &str, limit: &LinuxRdma, at: &str, writes: &mut Vec<Write>) -> R
 
 /// Several lines are several writes, because most files take one line at a time.
 fn unified(file: &str, value: &str, at: &str, writes: &mut Vec<Write>) -> Result<()> {
-    let at = format!("{at}.{file}");
+    let at = format!("{at}[{file:?}]");
     let well_formed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if !file.chars().all(well_formed) || file.split('.').any(str::is_empty) || !file.contains('.') {
         return Err(Error::invalid(at, "is not a file of a cgroup").hint("write it as CONTROLLER.FILE"));
     }
     if file.starts_with("cgroup.") && !CORE_FILES.contains(&file) {
         return Err(Error::invalid(at, "this file is tare's own to write")
-            .hint(format!("of cgroup.*, {CORE_FILES:?} can be set")));
+            .hint(format!("of cgroup.*, {} can be set", CORE_FILES.join(", "))));
     }
     if value.trim().is_empty() {
         return Err(Error::invalid(at, "is empty: the kernel would not be asked at all"));

@@ -172,7 +172,7 @@ fn unified() {
     }
     assert_eq!(
         refused(json!({"unified": {"memory.high": ""}})),
-        "linux.resources.unified.memory.high: is empty: the kernel would not be asked at all"
+        "linux.resources.unified[\"memory.high\"]: is empty: the kernel would not be asked at all"
     );
 }
 

@@ -46,7 +46,9 @@ impl Plan {
             Step::Propagation => Place { at: None, what: step.name().to_string(), hint: None },
             Step::Rootfs => Place::new("root.path", format!("attach the rootfs {}", text(&self.root))),
             Step::MountTarget => self.target(number, errno),
-            Step::Mount | Step::MountAttributes | Step::MountPropagation | Step::CopyUp => self.mount(step, index),
+            Step::Mount | Step::MountAttributes | Step::MountPropagation | Step::CopyUp => {
+                self.mount(step, index, errno)
+            }
             Step::DevDirectory => {
                 let hint = (errno == libc::ELOOP).then(|| "/dev must not be a symbolic link".to_string());
                 Place { at: None, what: "open /dev of the container".to_string(), hint }
@@ -75,7 +77,7 @@ impl Plan {
         place
     }
 
-    fn mount(&self, step: Step, index: u32) -> Place {
+    fn mount(&self, step: Step, index: u32, errno: i32) -> Place {
         let (number, parameter) = split_index(index);
         let Some(mount) = self.mounts.get(number) else {
             return Place::new(format!("mounts[{number}]"), step.name());
@@ -86,6 +88,11 @@ impl Plan {
         };
         let separator = if verb.is_empty() { "" } else { ": " };
         let mut place = Place::new(format!("mounts[{number}]"), format!("{}{separator}{verb}", mount.phrase()));
+        if matches!(mount.kind, Kind::Bind(_)) && step == Step::Mount && errno == libc::EINVAL {
+            // Docker looks for "not a directory".
+            place.hint =
+                Some("a file cannot be mounted on a directory, nor a directory on what is not a directory".into());
+        }
         let parameters = match &mount.kind {
             Kind::Filesystem(filesystem) => &filesystem.parameters[..],
             Kind::Remount(remount) => &remount.parameters[..],

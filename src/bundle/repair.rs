@@ -1,0 +1,137 @@
+//! What the spec wants tolerated or spells otherwise than the model of config.json does. World: plan.
+//!
+//! Only a config that the model refuses is repaired, so that the usual one is read once.
+
+use oci_spec::runtime::{Capability, Spec};
+use serde_json::{Value, json};
+
+/// The spec's words and the model's. Source: runtime-spec config.md, "scheduler".
+const FLAGS: [(&str, &str); 2] =
+    [("SCHED_FLAG_RESET_ON_FORK", "SCHED_RESET_ON_FORK"), ("SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_D_L_OVERRUN")];
+
+/// Repairs `value`, a config or a process object; whether anything was changed. What is left out is said in `warnings`.
+pub(super) fn repair(value: &mut Value, warnings: &mut Vec<String>) -> bool {
+    let before = warnings.len();
+    let nulls = drop_nulls(value);
+    let limits = hugepage_limits(value);
+    let process = if value.get("process").is_some() { &mut value["process"] } else { value };
+    let flags = scheduler_flags(process);
+    drop_unknown_capabilities(process, warnings);
+    nulls || limits || flags || warnings.len() > before
+}
+
+/// Engines in Go write `null` for what is absent, and read it so.
+fn drop_nulls(value: &mut Value) -> bool {
+    match value {
+        Value::Object(object) => {
+            let before = object.len();
+            object.retain(|_, member| !member.is_null());
+            let dropped = object.len() < before;
+            object.values_mut().map(drop_nulls).filter(|changed| *changed).count() > 0 || dropped
+        }
+        Value::Array(list) => list.iter_mut().map(drop_nulls).filter(|changed| *changed).count() > 0,
+        _ => false,
+    }
+}
+
+/// The spec wants unknown capability names warned about, not refused (config.md, "capabilities").
+fn drop_unknown_capabilities(process: &mut Value, warnings: &mut Vec<String>) {
+    let Some(sets) = process.get_mut("capabilities").and_then(Value::as_object_mut) else { return };
+    for (set, names) in sets.iter_mut() {
+        let Some(names) = names.as_array_mut() else { continue };
+        names.retain(|name| {
+            let known = serde_json::from_value::<Capability>(name.clone()).is_ok();
+            if !known && name.is_string() {
+                warnings.push(format!("process.capabilities.{set}: unknown capability {name} is left out"));
+            }
+            known || !name.is_string()
+        });
+    }
+}
+
+fn scheduler_flags(process: &mut Value) -> bool {
+    let flags = process.pointer_mut("/scheduler/flags").and_then(Value::as_array_mut);
+    let mut changed = false;
+    for flag in flags.into_iter().flatten() {
+        if let Some((_, models)) = FLAGS.iter().find(|(specs, _)| flag == specs) {
+            *flag = json!(models);
+            changed = true;
+        }
+    }
+    changed
+}
+
+/// They are unsigned in the spec, signed in the model; the kernel's own maximum is lower than either.
+fn hugepage_limits(value: &mut Value) -> bool {
+    let limits = value.pointer_mut("/linux/resources/hugepageLimits").and_then(Value::as_array_mut);
+    let mut changed = false;
+    for limit in limits.into_iter().flatten().filter_map(|entry| entry.get_mut("limit")) {
+        if limit.as_u64().is_some_and(|bytes| i64::try_from(bytes).is_err()) {
+            *limit = json!(i64::MAX);
+            changed = true;
+        }
+    }
+    changed
+}
+
+/// `"pids": {}` limits nothing, but the model has 0 for it, as for a limit of 0 that somebody wrote.
+pub(super) fn forget_empty_pids(spec: &mut Spec, bytes: &[u8]) {
+    let resources = spec.linux_mut().as_mut().and_then(|linux| linux.resources_mut().as_mut());
+    let Some(resources) = resources.filter(|resources| resources.pids().is_some_and(|pids| pids.limit() == 0)) else {
+        return;
+    };
+    let config: Value = serde_json::from_slice(bytes).unwrap_or_default();
+    if config.pointer("/linux/resources/pids/limit").is_none_or(Value::is_null) {
+        resources.set_pids(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{parse_process, parse_spec};
+
+    #[test]
+    fn unknown_capabilities_are_warned_about() {
+        let json = r#"{"ociVersion":"1.2.0","process":{"cwd":"/","args":["a"],"user":{"uid":0,"gid":0},
+            "capabilities":{"bounding":["CAP_KILL","CAP_FLY"]}}}"#;
+        let (spec, warnings) = parse_spec(json.as_bytes()).unwrap();
+        assert_eq!(warnings, [r#"process.capabilities.bounding: unknown capability "CAP_FLY" is left out"#]);
+        let process = spec.process().as_ref().unwrap();
+        let bounding = process.capabilities().as_ref().unwrap().bounding().as_ref().unwrap();
+        assert_eq!(bounding.len(), 1);
+    }
+
+    #[test]
+    fn scheduler_flags_as_the_spec_spells_them() {
+        let json = r#"{"cwd":"/","user":{"uid":0,"gid":0},"scheduler":{"policy":"SCHED_FIFO","priority":1,
+            "flags":["SCHED_FLAG_RESET_ON_FORK","SCHED_FLAG_DL_OVERRUN","SCHED_FLAG_RECLAIM"]}}"#;
+        let (process, warnings) = parse_process(json.as_bytes()).unwrap();
+        assert!(warnings.is_empty());
+        let flags = process.scheduler().as_ref().unwrap().flags().as_ref().unwrap();
+        use oci_spec::runtime::LinuxSchedulerFlag as Flag;
+        assert_eq!(*flags, [Flag::SchedResetOnFork, Flag::SchedFlagDLOverrun, Flag::SchedFlagReclaim]);
+        assert!(parse_process(json.replace("RECLAIM", "RECLAIMED").as_bytes()).is_err());
+    }
+
+    fn resources(json: &str) -> oci_spec::runtime::LinuxResources {
+        let json = format!(r#"{{"ociVersion":"1.2.0","linux":{{"resources":{json}}}}}"#);
+        let (spec, _) = parse_spec(json.as_bytes()).unwrap();
+        spec.linux().as_ref().unwrap().resources().clone().unwrap()
+    }
+
+    #[test]
+    fn large_hugepage_limits() {
+        let json =
+            r#"{"hugepageLimits":[{"pageSize":"2MB","limit":18446744073709551615},{"pageSize":"1GB","limit":5}]}"#;
+        let limits: Vec<_> = resources(json).hugepage_limits().iter().flatten().map(|entry| entry.limit()).collect();
+        assert_eq!(limits, [i64::MAX, 5]);
+    }
+
+    #[test]
+    fn empty_pids_are_no_limit() {
+        assert!(resources(r#"{"pids":{}}"#).pids().is_none());
+        assert!(resources(r#"{"pids":{"limit":null}}"#).pids().is_none());
+        assert_eq!(resources(r#"{"pids":{"limit":0}}"#).pids().unwrap().limit(), 0);
+        assert_eq!(resources(r#"{"pids":{"limit":7}}"#).pids().unwrap().limit(), 7);
+    }
+}
