@@ -2,6 +2,8 @@
 //!
 //! The rules stand in `src/lib.rs`. Sources are looked at line by line: comments and code for tests do not count.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test program")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

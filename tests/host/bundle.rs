@@ -1,0 +1,424 @@
+//! A bundle with busybox in it, the runtime under test, and a look at what a command leaves behind.
+//!
+//! The runtime is the binary of this build, `TARE_BIN`, or any other one named by `TARE_RUNTIME`: behaviour that OCI
+//! or the engines prescribe is tested against that one too, texts of tare's own are not.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// What any command may take on a loaded machine.
+pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// Marks the runtime's processes until they execute the container's program.
+const MARK: &str = "TARE_TEST_MARK";
+
+const APPLETS: &[&str] =
+    &["sh", "cat", "echo", "ls", "sleep", "true", "false", "id", "kill", "env", "tr", "pwd", "stat", "readlink"];
+
+/// A bundle, its container's id, and a state root of its own. Whatever is left is removed on drop.
+pub struct Bundle {
+    directory: TempDir,
+    /// What config.json will say.
+    pub config: Value,
+    /// The container's id.
+    pub id: String,
+    /// Used in paths, cgroups and the mark.
+    pub name: String,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Done {
+    /// Exit code, or 128 + signal.
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Done {
+    /// Success, and silence but for stdout.
+    #[track_caller]
+    pub fn good(self) -> String {
+        assert_eq!((self.code, self.stderr.as_str()), (0, ""), "stdout {:?}", self.stdout);
+        self.stdout
+    }
+
+    /// Success and silence.
+    #[track_caller]
+    pub fn silent(self) {
+        let stdout = self.good();
+        assert_eq!(stdout, "");
+    }
+
+    /// Failure with one line on stderr and nothing on stdout; that line.
+    #[track_caller]
+    pub fn refused(self) -> String {
+        assert!(self.code != 0 && self.code < 128 || self.code == 255, "not a refusal: {self:?}");
+        assert_eq!(self.stdout, "", "{self:?}");
+        let line = self.stderr.strip_suffix('\n').unwrap_or_else(|| panic!("no whole line: {self:?}"));
+        if is_tare() {
+            assert!(!line.contains('\n') && line.starts_with("tare: "), "not one line: {line:?}");
+        }
+        line.strip_prefix("tare: ").unwrap_or(line).to_string()
+    }
+}
+
+/// The runtime under test.
+pub fn runtime() -> PathBuf {
+    let named = ["TARE_RUNTIME", "TARE_BIN"].iter().find_map(std::env::var_os);
+    named.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_tare")), PathBuf::from)
+}
+
+/// Whether texts and behaviour that are tare's alone can be expected.
+pub fn is_tare() -> bool {
+    std::env::var_os("TARE_RUNTIME").is_none()
+}
+
+/// Why tests that make containers cannot run here.
+fn obstacle() -> Option<&'static str> {
+    const CGROUP2: i64 = 0x6367_7270;
+    if !rustix::process::geteuid().is_root() {
+        return Some("needs root");
+    }
+    let cgroup2 = rustix::fs::statfs("/sys/fs/cgroup").is_ok_and(|facts| facts.f_type == CGROUP2);
+    if !cgroup2 {
+        return Some("needs a mount namespace with cgroup2 alone on /sys/fs/cgroup");
+    }
+    (!Path::new("/bin/busybox").exists()).then_some("needs a static /bin/busybox")
+}
+
+/// Orphans come to us, as they come to an engine's shim, so that their exit codes can be seen.
+fn adopt_orphans() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| rustix::process::set_child_subreaper(Some(Pid::INIT)).unwrap());
+}
+
+impl Bundle {
+    /// A container that runs `true`; `None` (and a line that says why) where it cannot be made.
+    pub fn new() -> Option<Self> {
+        if let Some(why) = obstacle() {
+            eprintln!("skipped: {why}");
+            return None;
+        }
+        adopt_orphans();
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("tare-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let directory = tempfile::Builder::new().prefix(&name).tempdir().unwrap();
+        let rootfs = directory.path().join("rootfs");
+        for below in ["bin", "dev", "proc", "sys", "tmp", "etc", "root"] {
+            fs::create_dir_all(rootfs.join(below)).unwrap();
+        }
+        fs::copy("/bin/busybox", rootfs.join("bin/busybox")).unwrap();
+        APPLETS.iter().for_each(|applet| symlink("busybox", rootfs.join("bin").join(applet)).unwrap());
+        fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
+        let config = config(&name);
+        Some(Self { directory, config, id: format!("c-{name}"), name })
+    }
+
+    /// A container whose program is a line for the shell.
+    pub fn script(line: &str) -> Option<Self> {
+        let mut bundle = Self::new()?;
+        bundle.set("/process/args", json!(["/bin/sh", "-c", line]));
+        Some(bundle)
+    }
+
+    /// Sets the value at a JSON pointer; the last part may be new.
+    #[track_caller]
+    pub fn set(&mut self, pointer: &str, value: Value) -> &mut Self {
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        match self.config.pointer_mut(parent).unwrap_or_else(|| panic!("no {parent} in the config")) {
+            Value::Object(object) => {
+                object.insert(key.to_string(), value);
+            }
+            Value::Array(array) if key == "-" => array.push(value),
+            Value::Array(array) => array[key.parse::<usize>().unwrap()] = value,
+            other => panic!("{parent} is {other}"),
+        }
+        self
+    }
+
+    /// Removes a key.
+    pub fn unset(&mut self, pointer: &str) -> &mut Self {
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        if let Some(Value::Object(object)) = self.config.pointer_mut(parent) {
+            object.remove(key);
+        }
+        self
+    }
+
+    /// Leaves out the pid namespace: pid 1 of one ignores signals, and its end is the end of all.
+    pub fn share_pids(&mut self) {
+        let kinds = ["mount", "uts", "ipc", "network", "cgroup"].map(|kind| json!({ "type": kind }));
+        self.set("/linux/namespaces", json!(kinds));
+        self.set(
+            "/mounts/0",
+            json!({ "destination": "/proc", "type": "none", "source": "/proc", "options": ["rbind"] }),
+        );
+    }
+
+    /// The bundle's directory.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A file or directory of the bundle.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    /// The state root.
+    pub fn root(&self) -> PathBuf {
+        self.file("state")
+    }
+
+    /// The container's cgroup.
+    pub fn cgroup(&self) -> PathBuf {
+        Path::new("/sys/fs/cgroup").join(&self.name)
+    }
+
+    /// Writes config.json as it stands.
+    pub fn write(&self) {
+        fs::write(self.file("config.json"), serde_json::to_vec_pretty(&self.config).unwrap()).unwrap();
+    }
+
+    /// The runtime with this bundle's state root, not yet run.
+    pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
+        let mut command = Command::new(runtime());
+        command.arg("--root").arg(self.root()).args(args).current_dir(self.path()).env(MARK, &self.name);
+        command
+    }
+
+    /// Runs a command of the runtime with stdin at its end.
+    pub fn tare<S: AsRef<OsStr>>(&self, args: &[S]) -> Done {
+        finish(self.command(args))
+    }
+
+    /// `create` with more options.
+    pub fn create_with(&self, options: &[&str]) -> Done {
+        self.write();
+        self.tare(&[&["create"], options, &[&*self.id]].concat())
+    }
+
+    /// `create`.
+    pub fn create(&self) -> Done {
+        self.create_with(&[])
+    }
+
+    /// `run` in the foreground with more options.
+    pub fn run_with(&self, options: &[&str]) -> Done {
+        self.write();
+        self.tare(&[&["run"], options, &[&*self.id]].concat())
+    }
+
+    /// `run` in the foreground.
+    pub fn run(&self) -> Done {
+        self.run_with(&[])
+    }
+
+    /// A command on the container.
+    pub fn on(&self, command: &str) -> Done {
+        self.tare(&[command, &self.id])
+    }
+
+    /// `exec` of a line for the shell.
+    pub fn exec(&self, line: &str) -> Done {
+        self.tare(&["exec", &self.id, "/bin/sh", "-c", line])
+    }
+
+    /// `create` and `start`.
+    #[track_caller]
+    pub fn begin(&self) {
+        self.create().silent();
+        self.on("start").silent();
+    }
+
+    /// What `state` says.
+    #[track_caller]
+    pub fn state(&self) -> Value {
+        serde_json::from_str(&self.on("state").good()).unwrap()
+    }
+
+    /// The status word.
+    #[track_caller]
+    pub fn status(&self) -> String {
+        self.state()["status"].as_str().unwrap().to_string()
+    }
+
+    /// init's pid.
+    #[track_caller]
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.state()["pid"].as_i64().unwrap()).unwrap()
+    }
+
+    /// Waits until a file of the rootfs has a whole line; the text.
+    #[track_caller]
+    pub fn wait_file(&self, name: &str) -> String {
+        let path = self.file("rootfs").join(name);
+        eventually(&format!("{name} in the rootfs"), || {
+            fs::read_to_string(&path).is_ok_and(|text| text.ends_with('\n'))
+        });
+        fs::read_to_string(&path).unwrap()
+    }
+
+    /// What exists of the container: processes, cgroups, mounts, state.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        for pid in pids() {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+            let mark = format!("{MARK}={}\0", self.name);
+            let marked = environment.windows(mark.len()).any(|window| window == mark.as_bytes());
+            let member = cgroup.lines().any(|line| line.split('/').any(|part| part == self.name));
+            if (marked || member) && !is_zombie(pid) {
+                let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+                left.push(format!("process {pid} {}", name.trim()));
+            }
+        }
+        if self.cgroup().exists() {
+            left.push(format!("cgroup {}", self.cgroup().display()));
+        }
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let ours = mounts.lines().filter(|line| line.contains(&self.name));
+        left.extend(ours.map(|line| format!("mount {line}")));
+        let state = fs::read_dir(self.root()).into_iter().flatten().map(|entry| entry.unwrap().path());
+        left.extend(state.map(|path| format!("state {}", path.display())));
+        left
+    }
+
+    /// Nothing is left, or soon will not be.
+    #[track_caller]
+    pub fn assert_nothing_left(&self) {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while !self.leftovers().is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(self.leftovers(), [""; 0]);
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        let mut delete = self.command(&["delete", "--force", &self.id]);
+        delete.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let _gone = delete.status();
+        let _empty = fs::write(self.cgroup().join("cgroup.kill"), "1");
+        let _gone = fs::remove_dir(self.cgroup());
+    }
+}
+
+fn config(name: &str) -> Value {
+    let capabilities = ["CAP_CHOWN", "CAP_KILL", "CAP_SETUID", "CAP_SETGID", "CAP_NET_BIND_SERVICE"];
+    let mount = |destination: &str, kind: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": kind, "options": options });
+    let namespaces = ["pid", "mount", "uts", "ipc", "network", "cgroup"].map(|kind| json!({ "type": kind }));
+    json!({
+        "ociVersion": "1.2.0",
+        "process": {
+            "user": { "uid": 0, "gid": 0 },
+            "args": ["/bin/true"],
+            "env": ["PATH=/usr/bin:/bin"],
+            "cwd": "/",
+            "capabilities": { "bounding": capabilities, "effective": capabilities, "permitted": capabilities },
+            "noNewPrivileges": true,
+        },
+        "root": { "path": "rootfs" },
+        "hostname": "box",
+        "mounts": [
+            mount("/proc", "proc", &[]),
+            mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+            mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
+            mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        ],
+        "linux": {
+            "cgroupsPath": format!("/{name}"),
+            "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
+            "namespaces": namespaces,
+        },
+    })
+}
+
+/// Runs a command to its end; its output goes to files, since a container keeps pipes open for longer.
+pub fn finish(mut command: Command) -> Done {
+    let [mut stdout, mut stderr] = [(); 2].map(|()| tempfile::tempfile().unwrap());
+    command.stdin(Stdio::null()).stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
+    let child = command.spawn().unwrap();
+    let code = wait(child, &format!("{command:?}"));
+    Done { code, stdout: whole(&mut stdout), stderr: whole(&mut stderr) }
+}
+
+fn whole(file: &mut fs::File) -> String {
+    use std::io::{Read, Seek};
+    let mut bytes = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut bytes).unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Waits for a child with the time limit; its exit code, or 128 + signal.
+#[track_caller]
+pub fn wait(mut child: Child, what: &str) -> i32 {
+    let pid = Pid::from_child(&child);
+    if !ends(&pidfd_open(pid, PidfdFlags::empty()).unwrap(), LIMIT) {
+        child.kill().unwrap();
+        panic!("{what} hangs");
+    }
+    code(child.wait().unwrap())
+}
+
+fn code(status: ExitStatus) -> i32 {
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap()
+}
+
+/// Whether the process of a pidfd ends within `limit`.
+pub fn ends(pidfd: &OwnedFd, limit: Duration) -> bool {
+    let timeout =
+        Timespec { tv_sec: i64::try_from(limit.as_secs()).unwrap(), tv_nsec: i64::from(limit.subsec_nanos()) };
+    let mut fds = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
+    rustix::io::retry_on_intr(|| poll(&mut fds, Some(&timeout))).unwrap() > 0
+}
+
+/// Waits for an adopted orphan; its exit code, or 128 + signal.
+#[track_caller]
+pub fn reap(pid: i32) -> i32 {
+    let pid = Pid::from_raw(pid).unwrap();
+    assert!(ends(&pidfd_open(pid, PidfdFlags::empty()).unwrap(), LIMIT), "process {pid:?} does not end");
+    let (_, status) = waitpid(Some(pid), WaitOptions::empty()).unwrap().unwrap();
+    status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal)).unwrap()
+}
+
+/// Waits until something is true.
+#[track_caller]
+pub fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !is_true() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn pids() -> Vec<i32> {
+    let names = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter_map(|name| name.parse().ok()).collect()
+}
+
+/// Fields of /proc/PID/stat behind the name: state, parent, process group, session, ...
+pub fn stat(pid: i32) -> Option<Vec<String>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(text.rsplit_once(") ")?.1.split_whitespace().map(str::to_string).collect())
+}
+
+fn is_zombie(pid: i32) -> bool {
+    stat(pid).is_none_or(|fields| fields[0] == "Z" || fields[0] == "X")
+}

@@ -1,0 +1,198 @@
+//! exec, as engines and probes use it.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::bundle::{Bundle, eventually, is_tare, reap, stat};
+
+fn running() -> Option<Bundle> {
+    let bundle = Bundle::script("sleep 1000")?;
+    bundle.begin();
+    Some(bundle)
+}
+
+#[test]
+fn the_exit_code_is_the_programs() {
+    let Some(bundle) = running() else { return };
+    for code in [0, 1, 42, 126, 255] {
+        assert_eq!(bundle.exec(&format!("exit {code}")).code, code);
+    }
+    assert_eq!(bundle.exec("kill -9 $$").code, 128 + 9);
+    assert_eq!(bundle.exec("kill -TERM $$").code, 128 + 15);
+    let done = bundle.exec("echo out; echo err >&2");
+    assert_eq!((done.code, done.stdout.as_str(), done.stderr.as_str()), (0, "out\n", "err\n"));
+}
+
+#[test]
+fn it_is_in_the_container() {
+    let Some(bundle) = running() else { return };
+    let pid = bundle.pid();
+    let links = bundle.exec("for n in cgroup ipc mnt net pid uts; do readlink /proc/self/ns/$n; done").good();
+    for link in links.lines() {
+        let kind = link.split(':').next().unwrap();
+        assert_eq!(fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap().to_str().unwrap(), link);
+    }
+    assert_eq!(links.lines().count(), 6);
+    assert_eq!(bundle.exec("cat /proc/self/cgroup").good().lines().last(), Some("0::/"));
+    let status = bundle.exec("cat /proc/self/status").good();
+    let of_init = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let names = ["CapBnd", "CapEff", "CapPrm", "CapInh", "CapAmb", "NoNewPrivs", "Seccomp:", "Groups"];
+    for name in names {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        assert!(of_init.contains(line), "{line}");
+    }
+}
+
+#[test]
+fn a_program_that_cannot_be_run_leaves_no_pid_file() {
+    let Some(bundle) = running() else { return };
+    fs::write(bundle.file("rootfs/tmp/plain"), "no program\n").unwrap();
+    for (program, text) in [
+        ("nothing", "exec: \"nothing\": executable file not found in $PATH"),
+        ("/no/thing", "exec: \"/no/thing\": stat /no/thing: no such file or directory"),
+        ("/tmp/plain", "exec: \"/tmp/plain\": permission denied"),
+        ("/tmp", "exec: \"/tmp\": is a directory"),
+    ] {
+        for detach in [true, false] {
+            let mut args = vec!["exec", "--pid-file", "exec.pid"];
+            args.extend(detach.then_some("-d"));
+            args.extend([&*bundle.id, program, "-x"]);
+            let done = bundle.tare(&args);
+            assert_eq!(done.code, 255, "{done:?}");
+            let line = done.refused();
+            if is_tare() {
+                assert_eq!(line, format!("process.args[0]: {text}"));
+            }
+            assert!(!bundle.file("exec.pid").exists(), "{program}");
+        }
+    }
+}
+
+#[test]
+fn detached_it_is_the_subreapers_child() {
+    let Some(bundle) = running() else { return };
+    let args = ["exec", "--detach", "--pid-file", "exec.pid", &bundle.id, "/bin/sh", "-c", "sleep 0.2; exit 9"];
+    bundle.tare(&args).silent();
+    let text = fs::read_to_string(bundle.file("exec.pid")).unwrap();
+    let pid: i32 = text.parse().unwrap();
+    assert_eq!(stat(pid).unwrap()[1], std::process::id().to_string());
+    assert_eq!(reap(pid), 9);
+}
+
+#[test]
+fn in_the_foreground_the_pid_file_is_there_early() {
+    let Some(bundle) = running() else { return };
+    let args =
+        ["exec", "--pid-file", "exec.pid", &bundle.id, "/bin/sh", "-c", "while ! [ -e /tmp/go ]; do sleep 0.02; done"];
+    let mut exec = bundle.command(&args);
+    let child = exec.stdin(std::process::Stdio::null()).spawn().unwrap();
+    eventually("pid file", || bundle.file("exec.pid").exists());
+    let text = fs::read_to_string(bundle.file("exec.pid")).unwrap();
+    assert!(stat(text.parse().unwrap()).is_some());
+    fs::write(bundle.file("rootfs/tmp/go"), "").unwrap();
+    assert_eq!(crate::bundle::wait(child, "exec"), 0);
+}
+
+#[test]
+fn the_process_file_says_everything() {
+    let Some(bundle) = running() else { return };
+    let process = json!({
+        "user": { "uid": 12, "gid": 34, "additionalGids": [56] },
+        "args": ["/bin/sh", "-c", "id -u; id -g; id -G; pwd; echo $A; umask"],
+        "env": ["PATH=/bin", "A=b"],
+        "cwd": "/tmp",
+    });
+    fs::write(bundle.file("process.json"), process.to_string()).unwrap();
+    let out = bundle.tare(&["exec", "--process", "process.json", &bundle.id]).good();
+    assert_eq!(out, "12\n34\n34 56\n/tmp\nb\n0022\n");
+    let out = bundle.tare(&["exec", "-p", "process.json", &bundle.id]).good();
+    assert!(out.starts_with("12\n"), "{out}");
+}
+
+#[test]
+fn options_change_the_containers_own_process() {
+    let Some(bundle) = running() else { return };
+    let args = ["exec", "--user", "5:6", "--cwd", "/etc", "-e", "A=1", "-e", "B=2", "-g", "7", &bundle.id];
+    let line = ["/bin/sh", "-c", "id -u; id -g; id -G; pwd; echo $A$B"];
+    let out = bundle.tare(&[&args[..], &line[..]].concat()).good();
+    assert_eq!(out, "5\n6\n6 7\n/etc\n12\n");
+    // What follows the id belongs to the command.
+    let out = bundle.tare(&["exec", &bundle.id, "echo", "--user", "-d", "--", "x"]).good();
+    assert_eq!(out, "--user -d -- x\n");
+    let out = bundle.tare(&["exec", "--", &*bundle.id, "echo", "-x"]).good();
+    assert_eq!(out, "-x\n");
+}
+
+#[test]
+fn hostile_users_are_refused() {
+    let Some(bundle) = running() else { return };
+    for user in ["-1", "4294967295", "4294967296", "12abc", ":5", "", "1:", "0x1", "1:-1", "1:4294967295", " 1", "+1"] {
+        let option = format!("--user={user}");
+        let done = bundle.tare(&["exec", &option, &bundle.id, "id", "-u"]);
+        // runc before 1.4 takes 4294967296 for 0.
+        if is_tare() {
+            let line = done.refused();
+            assert!(line.contains("user") || line.contains("uid") || line.contains("gid"), "{user:?}: {line}");
+        }
+    }
+}
+
+#[test]
+fn only_in_a_container_that_lives() {
+    let Some(bundle) = Bundle::script("sleep 100") else { return };
+    assert!(bundle.exec("true").refused().contains("does not exist"));
+    bundle.create().silent();
+    // A created container takes processes.
+    bundle.exec("true").silent();
+    let pid = bundle.pid();
+    bundle.tare(&["kill", &bundle.id, "9"]).silent();
+    reap(pid);
+    let done = bundle.exec("true");
+    assert_eq!(done.code, 255);
+    let line = done.refused();
+    if is_tare() {
+        let id = &bundle.id;
+        assert_eq!(line, format!("cannot exec in a stopped container: container not running: \"{id}\""));
+    }
+    let done = bundle.tare(&["exec", &bundle.id]);
+    assert_ne!(done.code, 0);
+}
+
+#[test]
+fn many_at_once_lose_nothing() {
+    let Some(bundle) = running() else { return };
+    let one = |number: usize| {
+        let done = bundle.exec(&format!("echo {number}; exit {number}"));
+        assert_eq!((done.code, done.stdout), (i32::try_from(number).unwrap(), format!("{number}\n")));
+    };
+    std::thread::scope(|scope| (0..20).for_each(|number| drop(scope.spawn(move || one(number)))));
+    let pids = bundle.tare(&["ps", "--format", "json", &bundle.id]).good();
+    assert_eq!(serde_json::from_str::<Vec<i32>>(&pids).unwrap().len(), 1);
+}
+
+#[test]
+fn no_descriptor_of_the_host_is_inherited() {
+    let Some(bundle) = Bundle::script("ls /proc/self/fd > /tmp/fds; sleep 1000") else { return };
+    bundle.write();
+    let shell = |line: &str| {
+        let mut shell = std::process::Command::new("sh");
+        let root = bundle.root();
+        shell.args(["-c", line]).arg(crate::bundle::runtime()).arg(&root).arg(&bundle.id);
+        crate::bundle::finish({
+            shell.current_dir(bundle.path());
+            shell
+        })
+    };
+    shell("exec \"$0\" --root \"$1\" create \"$2\" 7</ 9</etc").silent();
+    bundle.on("start").silent();
+    let fds = bundle.wait_file("tmp/fds");
+    let own = |fds: &str| fds.split_whitespace().map(|fd| fd.parse::<u32>().unwrap()).collect::<Vec<_>>();
+    // 3 is ls's own, for the directory.
+    assert_eq!(own(&fds), [0, 1, 2, 3]);
+    let fds = shell("exec \"$0\" --root \"$1\" exec \"$2\" /bin/ls /proc/self/fd 7</ 9</etc").good();
+    assert_eq!(own(&fds), [0, 1, 2, 3]);
+    let fds =
+        shell("exec \"$0\" --root \"$1\" exec --preserve-fds 2 \"$2\" /bin/ls /proc/self/fd 3</ 4</etc 5</").good();
+    assert_eq!(own(&fds), [0, 1, 2, 3, 4, 5]);
+}

@@ -1,0 +1,10 @@
+//! Black-box tests of the built binary on this host's kernel: as root, with cgroup2 alone on /sys/fs/cgroup.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, reason = "a test program")]
+
+mod bad_values;
+mod bundle;
+mod exec;
+mod lifecycle;
+mod output;
+mod run;
