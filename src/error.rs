@@ -172,12 +172,18 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Shows text of others on one line: control characters are escaped.
+/// Characters of one phrase that are shown at the most: engines read 8 KiB of a message, and a config may hold more.
+const PHRASE: usize = 1500;
+
+/// Shows text of others on one line: control characters are escaped, what is too long is cut.
 struct OneLine<'a>(&'a str);
 
 impl fmt::Display for OneLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
+        for (at, c) in self.0.chars().enumerate() {
+            if at == PHRASE {
+                return f.write_str("...");
+            }
             if c.is_control() {
                 write!(f, "{}", c.escape_default())?;
             } else {
@@ -302,6 +308,12 @@ mod tests {
             "mounts[3].options[1]: mount tmpfs on /dev/shm: unknown mount option \"nosiud\"\\n: invalid argument \
              (tmpfs: Unknown parameter 'nosiud'); did you mean \"nosuid\"?"
         );
+    }
+
+    #[test]
+    fn a_long_value_is_cut() {
+        let text = Error::invalid("ociVersion", "x".repeat(1_000_000)).hint("y").to_string();
+        assert!(text.len() < 2000 && text.ends_with("xxx...; y"), "{}", text.len());
     }
 
     #[test]

@@ -103,6 +103,9 @@ pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn:
         cgroup: options.cgroup,
     };
     let plan = plan::plan(&spec, &request, &host)?;
+    if plan.program.is_none() && begin != Begin::AtGate {
+        return Err(Error::invalid("process", "config.json has no process, so there is nothing to run"));
+    }
     for warning in warnings.iter().chain(plan.warnings()) {
         warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
     }

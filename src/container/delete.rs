@@ -33,8 +33,7 @@ pub fn delete(root: &Path, id: &str, force: bool, warn: Warn<'_>) -> Result<()> 
     lock(&directory)?;
     let record = match Record::read(&directory) {
         Ok(Some(record)) => record,
-        // Interrupted before the first record: nothing else exists yet.
-        Ok(None) if force => return store.remove(&directory),
+        Ok(None) if force => return delete_unrecorded(&store, &directory),
         Ok(None) => {
             let what = format!("container \"{id}\" was never finished");
             return Err(Error::new(ErrorKind::WrongStatus, what).hint("use --force"));
@@ -124,6 +123,17 @@ pub(super) fn poststop(hooks: &hooks::Plan, record: &Record, warn: Warn<'_>) {
             warn(error);
         }
     }
+}
+
+/// Usually create was interrupted before its first record, and nothing else exists yet; but a record can be removed.
+fn delete_unrecorded(store: &Store, directory: &Directory) -> Result<()> {
+    // Where there is no cgroup2, there is no cgroup of the container either.
+    if let Ok(mount) = cgroup::mount() {
+        for cgroup in Cgroup::find_tagged(&mount, &tag(directory))? {
+            remove_cgroup(&cgroup)?;
+        }
+    }
+    store.remove(directory)
 }
 
 /// A record that cannot be read: the cgroup is found by the tag that it carries.

@@ -68,9 +68,6 @@ impl Store {
     /// # Errors
     /// It is no directory, or others could write to it.
     pub fn open(path: &Path) -> Result<Option<Self>> {
-        if path == Path::new("/") {
-            return Err(Error::new(ErrorKind::InvalidConfig, "the state root must not be /"));
-        }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = match openat(CWD, path, flags, Mode::empty()) {
             Ok(directory) => directory,
@@ -78,6 +75,11 @@ impl Store {
             Err(e) => return Err(Error::system(format!("open the state root {}", path.display()), e)),
         };
         let facts = fstat(&directory).context(|| format!("stat the state root {}", path.display()))?;
+        // However it is written: the files of all users would be taken for containers.
+        let top = rustix::fs::stat("/").context(|| "stat /")?;
+        if (facts.st_dev, facts.st_ino) == (top.st_dev, top.st_ino) {
+            return Err(Error::new(ErrorKind::InvalidConfig, "the state root must not be /"));
+        }
         let own = rustix::process::geteuid().as_raw();
         if facts.st_uid != own || facts.st_mode & 0o022 != 0 {
             let what = format!(
@@ -107,6 +109,13 @@ impl Store {
             }
             Err(e) => return Err(Error::system(format!("make {}/{id}", self.path.display()), e)),
         }
+        self.take(id).inspect_err(|_| {
+            // Just made and empty; if it cannot be removed, `delete --force` can.
+            let _left = unlinkat(&self.directory, id, AtFlags::REMOVEDIR);
+        })
+    }
+
+    fn take(&self, id: &str) -> Result<Directory> {
         let directory = self.find(id)?.ok_or_else(|| absent(id))?;
         directory.lock(FlockOperation::NonBlockingLockExclusive)?;
         Ok(directory)

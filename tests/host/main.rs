@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, reason = "a test program")]
 
+mod bad_bundles;
 mod bad_values;
 mod bundle;
 mod exec;
