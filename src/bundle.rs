@@ -123,23 +123,26 @@ pub fn parse_process(bytes: &[u8]) -> Result<(Process, Vec<String>)> {
 /// # Errors
 /// As [`parse_spec`].
 pub fn parse<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<(T, Vec<String>)> {
-    let syntax = match serde_json::from_slice(bytes) {
+    let error = match serde_json::from_slice(bytes) {
         Ok(value) => return Ok((value, Vec::new())),
         Err(error) => error,
     };
-    let refuse = |error: &serde_json::Error| Err(Error::new(ErrorKind::InvalidConfig, format!("{what}: {error}")));
-    // Everything below is for refused input only, and goes through one more instance of the model's code.
-    let mut value: Value = match serde_json::from_slice(bytes) {
-        Ok(value) => value,
-        Err(error) => return refuse(&error),
+    // Only for refused input. The repaired text is parsed again by the same code: a second instance of the model's
+    // deserializer (for `Value`, or with a path tracker) would be 380 KB of a binary that has to be small.
+    if !error.is_data() {
+        return Err(Error::new(ErrorKind::InvalidConfig, format!("{what}: {error}")));
+    }
+    let Ok(mut value) = serde_json::from_slice::<Value>(bytes) else {
+        return Err(words::explain(&error, bytes, &Value::Null, what));
     };
     let mut warnings = Vec::new();
-    let repaired = repair::repair(&mut value, &mut warnings);
-    match serde_path_to_error::deserialize::<_, T>(&value) {
-        Ok(model) if repaired => Ok((model, warnings)),
-        // A duplicate key, which a `Value` does not keep.
-        Ok(_) => refuse(&syntax),
-        Err(error) => Err(words::explain(&error, &value, what)),
+    if !repair::repair(&mut value, &mut warnings) {
+        return Err(words::explain(&error, bytes, &value, what));
+    }
+    let repaired = serde_json::to_vec(&value).unwrap_or_default();
+    match serde_json::from_slice(&repaired) {
+        Ok(model) => Ok((model, warnings)),
+        Err(error) => Err(words::explain(&error, &repaired, &value, what)),
     }
 }
 

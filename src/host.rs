@@ -4,8 +4,11 @@
 
 use std::cell::OnceCell;
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
 use crate::cgroup::Hierarchy;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 
 /// The machine as far as plans need it.
 #[derive(Debug, Default)]
@@ -44,8 +47,7 @@ impl Host {
     /// /proc is not mounted.
     pub fn in_user_namespace(&self) -> Result<bool> {
         get(&self.in_user_namespace, || {
-            let map = std::fs::read_to_string("/proc/self/uid_map")
-                .map_err(|e| Error::system("read /proc/self/uid_map", e))?;
+            let map = read_small("/proc/self/uid_map").context(|| "read /proc/self/uid_map")?;
             // The initial namespace maps all 2^32-1 ids to themselves.
             Ok(map.split_whitespace().ne(["0", "0", "4294967295"]))
         })
@@ -56,7 +58,7 @@ impl Host {
     #[must_use]
     pub fn apparmor(&self) -> bool {
         *self.apparmor.get_or_init(|| {
-            std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.first() == Some(&b'Y'))
+            read_small("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'))
         })
     }
 
@@ -73,11 +75,22 @@ impl Host {
     pub fn last_capability(&self) -> Result<u8> {
         get(&self.last_capability, || {
             let path = "/proc/sys/kernel/cap_last_cap";
-            let text = std::fs::read_to_string(path).map_err(|e| Error::system(format!("read {path}"), e))?;
+            let text = read_small(path).context(|| format!("read {path}"))?;
             text.trim().parse().map_err(|_| Error::system(format!("read {path}: {text:?}"), libc::EINVAL))
         })
         .copied()
     }
+}
+
+/// Reads a file of the kernel's that fits into a page, as they all give their text in one read: three system calls.
+///
+/// # Errors
+/// As open(2) and read(2).
+pub fn read_small(path: &str) -> std::result::Result<String, Errno> {
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut bytes = [0; 4096];
+    let read = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut bytes))?;
+    Ok(String::from_utf8_lossy(bytes.get(..read).unwrap_or_default()).into_owned())
 }
 
 fn get<T>(cell: &OnceCell<T>, read: impl FnOnce() -> Result<T>) -> Result<&T> {

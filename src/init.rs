@@ -196,7 +196,7 @@ fn container(task: &Task<'_>, init: &Init<'_>) -> Done {
     if plan.namespaces.is_new(namespaces::Kind::Network) {
         network::child::loopback()?;
     }
-    rootfs::child::propagation(&plan.rootfs)?;
+    rootfs::child::propagation(&plan.rootfs, prepared)?;
     let root = rootfs::child::attach_root(&plan.rootfs, prepared)?;
     let covering = rootfs::child::mounts(&plan.rootfs, prepared, root.as_fd())?;
     let root = covering.as_ref().unwrap_or(&root).as_fd();
@@ -294,15 +294,13 @@ fn wait_for_start(gate: &Gate) -> Done {
     }
 }
 
-/// A container without a process: it exists until it is deleted; `start` refuses it.
+/// A container without a process: it exists until it is started, and then it has stopped.
 fn wait_for_ever(task: &Task<'_>, gate: Option<&Gate>) -> Done<Never> {
     shut_descriptors(task, 0, gate).at(Step::CloseDescriptors)?;
     sys::process_attributes::set_parent_death_signal(0).at(Step::Session)?;
     Packet::Ready.send(task.socket).at(Step::StartGate)?;
     if let Some(gate) = gate {
         wait_for_start(gate)?;
-        let fault = Fault::new(Step::Exec, 0, Errno::NOEXEC);
-        let _lost = Packet::Failed(fault).send(gate.result.as_fd());
     }
-    exit_now(1)
+    exit_now(0)
 }

@@ -1,6 +1,5 @@
-//! Entry: parse, dispatch, print one error line, exit code.
+//! The binary: `main` is in `sys/entry.rs`, everything else in the library.
+#![no_main]
 
-fn main() {
-    let code = tare::cli::run(std::env::args_os().collect());
-    std::process::exit(code);
-}
+#[path = "sys/entry.rs"]
+mod entry;

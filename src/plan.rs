@@ -91,16 +91,18 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
         user_namespace: namespaces.has(Kind::User) || in_user_namespace,
         mount_namespace: namespaces.has(Kind::Mount),
         network_namespace: namespaces.has(Kind::Network),
-        cgroup_namespace: namespaces.has(Kind::Cgroup),
+        // A joined one may be the host's, where mounting cgroup2 anew would change its options.
+        cgroup_namespace: namespaces.is_new(Kind::Cgroup),
         cgroup_path: cgroup_path.as_deref(),
         console: spec.process().as_ref().is_some_and(|process| process.terminal() == Some(true)),
         no_pivot: request.no_pivot,
-        selinux: host.selinux(),
+        selinux: labels_mounts(spec) && host.selinux(),
     };
     let rootfs = rootfs::plan(spec, &facts)?;
     let program = match spec.process() {
         Some(process) => {
-            let facts = process_facts("process", request.id, namespaces.has(Kind::User), request.new_keyring, host)?;
+            let facts =
+                process_facts(process, "process", request.id, namespaces.has(Kind::User), request.new_keyring, host)?;
             let terminal = terminal::plan(process, request.console_socket, request.detach)?;
             Some(program(spec, process, &facts, terminal, request.preserve_fds)?)
         }
@@ -108,6 +110,10 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     };
     let hooks = hooks::plan(spec)?;
     Ok(Plan { namespaces, rootfs, cgroup, program, hooks, rootfs_path })
+}
+
+fn labels_mounts(spec: &Spec) -> bool {
+    spec.linux().as_ref().is_some_and(|linux| linux.mount_label().is_some())
 }
 
 fn plan_cgroup(spec: &Spec, id: &str, user_namespace: bool) -> Result<cgroup::Plan> {
@@ -139,13 +145,14 @@ pub struct ExecRequest<'a> {
 /// The first value that cannot be done, with its JSON path.
 pub fn plan_exec(spec: &Spec, process: &Process, request: &ExecRequest<'_>, host: &Host) -> Result<Program> {
     let user_namespace = request.namespaces & namespaces::plan::bit(Kind::User) != 0;
-    let mut facts = process_facts(request.at, request.id, user_namespace, request.new_keyring, host)?;
+    let mut facts = process_facts(process, request.at, request.id, user_namespace, request.new_keyring, host)?;
     facts.init = false;
     let terminal = terminal::plan(process, request.console_socket, request.detach)?;
     program(spec, process, &facts, terminal, request.preserve_fds)
 }
 
 fn process_facts<'a>(
+    process: &Process,
     at: &'a str,
     id: &'a str,
     user_namespace: bool,
@@ -160,8 +167,9 @@ fn process_facts<'a>(
         init: true,
         last_capability: host.last_capability()?,
         new_keyring,
-        apparmor: host.apparmor(),
-        selinux: host.selinux(),
+        // Looked up only where it matters.
+        apparmor: process.apparmor_profile().is_some() && host.apparmor(),
+        selinux: process.selinux_label().is_some() && host.selinux(),
     })
 }
 
@@ -214,7 +222,7 @@ fn refuse_what_is_not_done(spec: &Spec) -> Result<()> {
 impl Plan {
     /// What the user should know, but need not stop us.
     pub fn warnings(&self) -> impl Iterator<Item = &String> {
-        self.program.iter().flat_map(|program| &program.process.warnings)
+        self.rootfs.warnings.iter().chain(self.program.iter().flat_map(|program| &program.process.warnings))
     }
 
     /// Turns a failed step of the child into the error that the user sees.

@@ -67,6 +67,8 @@ steps! {
     Rootfs = "attach the rootfs",
     /// Mount number `index`: its target is resolved or made.
     MountTarget = "resolve the mount destination",
+    /// Source of bind mount number `index`.
+    MountSource = "open the source",
     /// Mount number `index`.
     Mount = "mount",
     /// Attributes of mount number `index`.

@@ -221,6 +221,9 @@ fn writers_that_stay_do_not_hold_us() {
     let output = runtime("tty", script).stdin(Stdio::null()).output().unwrap();
     assert_eq!(output.status.code(), Some(8));
     assert!(before.elapsed() < Duration::from_secs(5));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let writer = text.lines().find_map(|line| line.trim().parse().ok()).unwrap();
+    kill(Pid::from_raw(writer), Signal::SIGKILL).unwrap();
 }
 
 fn raw_mode_and_size_of_the_callers_terminal() {

@@ -5,25 +5,25 @@
 use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, nearest};
+use crate::json_path::{self, Segment};
 
-/// The error for `value` of the file `what`; it carries the JSON path.
-pub(super) fn explain(error: &serde_path_to_error::Error<serde_json::Error>, value: &Value, what: &str) -> Error {
-    let (path, text) = (error.path().to_string(), error.inner().to_string());
+/// The error for `value` of the file `what`, whose text is `bytes`; it carries the JSON path.
+pub(super) fn explain(error: &serde_json::Error, bytes: &[u8], value: &Value, what: &str) -> Error {
+    let path = json_path::at(bytes, error.line(), error.column());
+    let text = error.to_string();
     let text = text.split(" at line ").next().unwrap_or_default();
     let explained = unknown_word(text)
-        .or_else(|| missing_key(text, find(value, error.path())))
+        .or_else(|| missing_key(text, find(value, &path)))
         .or_else(|| wrong_type(text))
         .unwrap_or_else(|| Error::new(ErrorKind::InvalidConfig, text));
-    if path == "." || path.is_empty() { explained.context(what) } else { explained.at(path) }
+    if path.is_empty() { explained.context(what) } else { explained.at(json_path::text(&path)) }
 }
 
 /// The value at a path, as far as it exists.
-fn find<'v>(value: &'v Value, path: &serde_path_to_error::Path) -> Option<&'v Value> {
-    use serde_path_to_error::Segment;
+fn find<'v>(value: &'v Value, path: &[Segment]) -> Option<&'v Value> {
     path.iter().try_fold(value, |value, segment| match segment {
-        Segment::Seq { index } => value.get(index),
-        Segment::Map { key } => value.get(key),
-        _ => Some(value),
+        Segment::Index(index) => value.get(index),
+        Segment::Key(key) => value.get(key),
     })
 }
 

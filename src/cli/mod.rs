@@ -18,6 +18,13 @@ use crate::error::Error;
 /// Runs the command line and returns the exit code; `args` begin with the program's name.
 #[must_use]
 pub fn run(args: Vec<OsString>) -> i32 {
+    // Before anything is done twice. A word that only looks like a command costs an exec and nothing else.
+    if args.iter().any(|arg| ENTERING.iter().any(|command| arg == command))
+        && let Err(error) = crate::own_executable::protect(&args)
+    {
+        print_error(&format!("tare: {error}\n"));
+        return 1;
+    }
     let matches = match arguments::parse(args) {
         Ok(matches) => matches,
         Err(end) => return end.show(),
@@ -32,6 +39,9 @@ pub fn run(args: Vec<OsString>) -> i32 {
         }
     }
 }
+
+/// The commands that enter a container.
+const ENTERING: [&str; 3] = ["create", "run", "exec"];
 
 /// Scripts of runc tell a failed exec (255) from a failed program.
 fn failure_code(command: Option<&str>) -> i32 {

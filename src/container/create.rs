@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags, openat};
 
 use super::delete;
 use super::handover::Channels;
+use super::listen_fds;
 use super::record::{Phase, Record, VERSION};
 use super::state::State;
 use super::status::{self, Status};
@@ -87,7 +88,9 @@ pub fn create(root: &Path, id: &str, options: &Options, warn: Warn<'_>) -> Resul
 /// Everything up to the point where init is ready (at the gate) or runs its program.
 pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn: Warn<'_>) -> Result<Making> {
     super::store::check_id(id)?;
-    super::check_preserved(options.preserve_fds)?;
+    let activation = listen_fds::activation(|name| std::env::var(name).ok(), std::process::id())?;
+    let preserve_fds = options.preserve_fds.saturating_add(activation.count);
+    super::check_preserved(preserve_fds)?;
     let host = Host::default();
     let bundle = Bundle::open(&options.bundle)?;
     let config = bundle.read_config(&options.config)?;
@@ -99,12 +102,15 @@ pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn:
         detach: begin != Begin::Foreground,
         no_pivot: options.no_pivot,
         new_keyring: options.new_keyring,
-        preserve_fds: options.preserve_fds,
+        preserve_fds,
         cgroup: options.cgroup,
     };
-    let plan = plan::plan(&spec, &request, &host)?;
+    let mut plan = plan::plan(&spec, &request, &host)?;
     if plan.program.is_none() && begin != Begin::AtGate {
         return Err(Error::invalid("process", "config.json has no process, so there is nothing to run"));
+    }
+    if let Some(program) = &mut plan.program {
+        activation.env.iter().try_for_each(|(name, value)| program.process.set_env(name, value))?;
     }
     for warning in warnings.iter().chain(plan.warnings()) {
         warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
@@ -252,8 +258,10 @@ fn run_hooks(making: &Making, child: &Child, point: u8) -> Result<()> {
     let hooks = &making.plan.hooks;
     let inside = Place::Container { pidfd: child.pidfd.as_fd(), namespaces: making.record.namespaces };
     if point == crate::init::BEFORE_PIVOT {
+        // prestart is of spec 1.0, where it ran in start, on a container that was created.
+        let created = State::new(&making.record, Status::Created).json()?;
+        hooks::run(&hooks.prestart, &created, Place::Runtime)?;
         let state = State::new(&making.record, Status::Creating).json()?;
-        hooks::run(&hooks.prestart, &state, Place::Runtime)?;
         hooks::run(&hooks.create_runtime, &state, Place::Runtime)?;
         return hooks::run(&hooks.create_container, &state, inside);
     }

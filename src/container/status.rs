@@ -12,6 +12,7 @@ use super::record::{Phase, Record};
 use super::store::Directory;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
+use crate::host::read_small;
 
 /// The status words of the state JSON; `Paused` is the engines' addition to the spec's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +48,7 @@ impl Status {
 /// # Errors
 /// /proc is not mounted.
 pub fn boot_id() -> Result<String> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map_err(|e| Error::system("read /proc/sys/kernel/random/boot_id", e))?;
+    let text = read_small("/proc/sys/kernel/random/boot_id").context(|| "read /proc/sys/kernel/random/boot_id")?;
     Ok(text.trim_end().to_string())
 }
 
@@ -57,12 +57,11 @@ pub fn boot_id() -> Result<String> {
 /// # Errors
 /// /proc is not mounted or not readable.
 pub fn process_facts(pid: i32) -> Result<Option<(char, u64)>> {
-    let text = match std::fs::read(format!("/proc/{pid}/stat")) {
-        Ok(text) => text,
-        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Ok(None),
-        Err(e) => return Err(Error::system(format!("read /proc/{pid}/stat"), e)),
-    };
-    Ok(parse_stat(&String::from_utf8_lossy(&text)))
+    match read_small(&format!("/proc/{pid}/stat")) {
+        Ok(text) => Ok(parse_stat(&text)),
+        Err(Errno::NOENT | Errno::SRCH) => Ok(None),
+        Err(e) => Err(Error::system(format!("read /proc/{pid}/stat"), e)),
+    }
 }
 
 /// The name in parentheses may contain anything, so fields count from the last ')'. Source: proc_pid_stat(5).

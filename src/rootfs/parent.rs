@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
 use super::child::source;
-use super::plan::{Bind, ChangeRoot, Device, DeviceFile, Kind, NodeKind, Plan};
+use super::plan::{Bind, ChangeRoot, Device, DeviceFile, Kind, Mount, NodeKind, Plan};
 use crate::error::{Context, Error, ErrorKind, Result};
 
 /// Descriptors for the child. Cells, because the child takes and leaves descriptors in its copy.
@@ -26,6 +26,9 @@ pub struct Prepared {
     pub(super) root: Cell<Option<OwnedFd>>,
     /// By index of the mounts.
     pub(super) sources: Vec<Option<Source>>,
+    /// By index of the mounts: room for the shared sources that the child opens before it leaves their peer group.
+    /// Empty if there are none.
+    pub(super) shared: Vec<Cell<Option<OwnedFd>>>,
     /// By index of the device nodes: those that are bound.
     pub(super) devices: Vec<Option<OwnedFd>>,
     /// /dev/null of the host, verified, detached.
@@ -56,9 +59,10 @@ pub fn open(plan: &Plan, user_namespace: Option<BorrowedFd<'_>>) -> Result<Prepa
     let mut prepared = Prepared {
         root: Cell::new(None),
         sources: Vec::with_capacity(plan.mounts.len()),
+        shared: if plan.mounts.iter().any(Mount::is_shared_bind) { cells(plan.mounts.len()) } else { Vec::new() },
         devices: Vec::with_capacity(plan.devices.nodes.len()),
         null: Cell::new(None),
-        late: if late { plan.mounts.iter().map(|_| Cell::new(None)).collect() } else { Vec::new() },
+        late: if late { cells(plan.mounts.len()) } else { Vec::new() },
         kcore: plan.devices.own && rustix::fs::access("/proc/kcore", rustix::fs::Access::EXISTS).is_ok(),
         reachable: if plan.change_root == ChangeRoot::Move { reachable(&plan.root)? } else { Vec::new() },
     };
@@ -69,7 +73,9 @@ pub fn open(plan: &Plan, user_namespace: Option<BorrowedFd<'_>>) -> Result<Prepa
         let field = if mount.label == "bind" { ".source" } else { "" };
         let place = |error: Error| error.at(format!("mounts[{number}]{field}")).context(mount.phrase());
         prepared.sources.push(match &mount.kind {
-            Kind::Bind(bind) => open_source(bind, clones, user_namespace).map_err(place)?,
+            Kind::Bind(bind) if is_opened_here(plan, bind) => {
+                open_source(bind, clones, user_namespace).map_err(place)?
+            }
             _ => None,
         });
     }
@@ -81,6 +87,17 @@ pub fn open(plan: &Plan, user_namespace: Option<BorrowedFd<'_>>) -> Result<Prepa
         prepared.null.set(Some(open_null()?));
     }
     Ok(prepared)
+}
+
+/// Room for `count` descriptors, which the child must not allocate.
+fn cells(count: usize) -> Vec<Cell<Option<OwnedFd>>> {
+    (0..count).map(|_| Cell::new(None)).collect()
+}
+
+/// Whether the parent opens a source; the others the child opens in its own copy of the host's tree, one after the
+/// other, so that mountinfo lists the mounts in the order of the config (it sorts by age since Linux 6.8).
+fn is_opened_here(plan: &Plan, bind: &Bind) -> bool {
+    plan.user_namespace || bind.idmap.is_some() || bind.copy_symlink
 }
 
 /// `None`: this caller may not clone mounts.

@@ -30,6 +30,8 @@ pub struct Plan {
     pub root: CString,
     /// `root.readonly`.
     pub readonly: bool,
+    /// The container's ids are not the host's: it may not find the sources of its mounts itself.
+    pub user_namespace: bool,
     /// The container has a mount namespace; without one there are no mounts at all.
     pub mount_namespace: bool,
     /// Propagation while the tree is built, in `MS_*`: never one that reaches the host.
@@ -50,6 +52,8 @@ pub struct Plan {
     pub readonly_paths: Vec<CString>,
     /// linux.maskedPaths.
     pub masked_paths: Vec<CString>,
+    /// What the user should know though nothing fails.
+    pub warnings: Vec<String>,
     /// SELinux context of the tmpfs that masks directories.
     pub context: Option<CString>,
 }
@@ -162,6 +166,22 @@ pub struct Bind {
     pub idmap: Option<Idmap>,
 }
 
+impl Mount {
+    /// A bind that [`Bind::is_shared`].
+    #[must_use]
+    pub fn is_shared_bind(&self) -> bool {
+        matches!(&self.kind, Kind::Bind(bind) if bind.is_shared())
+    }
+}
+
+impl Bind {
+    /// Mounts in the container reach the host and the other way round: it must stay a peer of the host's own mount.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.changes.iter().any(|change| change.propagation == libc::MS_SHARED)
+    }
+}
+
 /// One mount_setattr call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TreeChange {
@@ -204,17 +224,23 @@ pub fn plan(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
     let linux = spec.linux().as_ref();
     let (building, finished) = root_propagation(linux.and_then(|linux| linux.rootfs_propagation().as_deref()))?;
     let label = linux.and_then(|linux| linux.mount_label().as_deref()).filter(|label| !label.is_empty());
+    let mut warnings = Vec::new();
     if label.is_some() && !facts.selinux {
-        return Err(Error::unsupported("linux.mountLabel", "a mount label needs SELinux, which is not enabled here"));
+        // A label of files, not a confinement: nothing is weaker without it where nobody reads labels.
+        warnings.push("linux.mountLabel: SELinux is not enabled here, files get no label".to_string());
     }
+    let label = label.filter(|_| facts.selinux);
     let empty = Vec::new();
     let list = |list: &Option<Vec<LinuxIdMapping>>| list.clone().filter(|list| !list.is_empty());
     let mappings = linux.and_then(|linux| list(linux.uid_mappings()).zip(list(linux.gid_mappings())));
     let context = mounts::Context { facts, label, building, mappings };
     let mounts = mounts::plan(spec.mounts().as_ref().unwrap_or(&empty), &context)?;
+    warnings.extend(mounts::ignored_by_binds(spec.mounts().as_deref().unwrap_or_default()));
     let plan = Plan {
+        warnings,
         root: root_path(root.path(), facts.bundle)?,
         readonly: root.readonly().unwrap_or(false),
+        user_namespace: facts.user_namespace,
         mount_namespace: facts.mount_namespace,
         building,
         finished,

@@ -61,3 +61,24 @@ fn close_range(from: i32, to: i32) -> Result<(), Errno> {
     // SAFETY: the child owns its descriptor table, and what it still uses is not in the range.
     super::check(unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) }).map(drop)
 }
+
+/// Opens /dev/null on every one of 0, 1 and 2 that the caller closed: what is opened later would take its place and
+/// be written to or inherited as stdio.
+///
+/// # Errors
+/// /dev/null cannot be opened.
+pub fn open_stdio() -> Result<(), Errno> {
+    let closed = |number| libc::pollfd { fd: number, events: 0, revents: 0 };
+    let mut stdio = [closed(0), closed(1), closed(2)];
+    // SAFETY: three live structs are passed, and poll without a timeout returns at once.
+    super::check(libc::c_long::from(unsafe { libc::poll(stdio.as_mut_ptr(), 3, 0) }))?;
+    for descriptor in stdio.iter().filter(|descriptor| descriptor.revents & libc::POLLNVAL != 0) {
+        // SAFETY: the path ends in NUL; the lowest free number is the closed one, since they are visited in order.
+        let opened = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+        super::check(libc::c_long::from(opened))?;
+        if opened != descriptor.fd {
+            return Err(Errno::BADF);
+        }
+    }
+    Ok(())
+}

@@ -3,6 +3,7 @@
 //! World: [`Strings`] is built while planning (that allocates); [`execute`] is for the child.
 
 use std::ffi::{CStr, CString, c_char};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 
@@ -51,5 +52,23 @@ impl Strings {
 pub fn execute(path: &CStr, args: &Strings, env: &Strings) -> Errno {
     // SAFETY: `path` ends in NUL and both arrays end in NULL and point to live strings that end in NUL.
     let value = unsafe { libc::syscall(libc::SYS_execve, path.as_ptr(), args.as_ptr(), env.as_ptr()) };
+    super::check(value).err().unwrap_or(Errno::IO)
+}
+
+/// Executes the file behind `file` with the caller's environment; returns only when that failed. Kernel: 3.19.
+///
+/// # Errors
+/// As [`execute`].
+#[must_use]
+pub fn execute_file(file: BorrowedFd<'_>, args: &Strings) -> Errno {
+    unsafe extern "C" {
+        static environ: *const *const c_char;
+    }
+    // SAFETY: the C library keeps `environ` valid, and tare has one thread and changes it nowhere.
+    let env = unsafe { environ };
+    // SAFETY: the path is empty, and both arrays end in NULL and point to live strings that end in NUL.
+    let value = unsafe {
+        libc::syscall(libc::SYS_execveat, file.as_raw_fd(), c"".as_ptr(), args.as_ptr(), env, libc::AT_EMPTY_PATH)
+    };
     super::check(value).err().unwrap_or(Errno::IO)
 }

@@ -15,3 +15,9 @@ pub fn set_default() -> Result<(), Errno> {
     let mask = nix::sys::signal::SigSet::empty();
     mask.thread_set_mask().map_err(|errno| Errno::from_raw_os_error(errno as i32))
 }
+
+/// Ignores SIGPIPE: a reader that went away is an error of the write, not the end of tare.
+pub fn ignore_pipe() {
+    // SAFETY: SIG_IGN installs no code.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}

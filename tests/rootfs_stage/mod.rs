@@ -158,7 +158,7 @@ fn prepare(bundle: &Path, config: &str, change: impl FnOnce(&mut Facts)) -> Resu
 }
 
 fn carry_out(plan: &Plan, prepared: &rootfs::Prepared) -> Done {
-    child::propagation(plan)?;
+    child::propagation(plan, prepared)?;
     let root = child::attach_root(plan, prepared)?;
     let covered = child::mounts(plan, prepared, root.as_fd())?;
     let root = covered.as_ref().unwrap_or(&root).as_fd();

@@ -74,7 +74,11 @@ fn one<'a>(
                     copy_up::link(root, mount, text).at_index(Step::MountTarget, number)?;
                     return Ok(None);
                 }
-                None => Held::Mine(source::open(bind, None).at_index(Step::Mount, number)?),
+                None => Held::Mine(match prepared.shared.get(number).and_then(std::cell::Cell::take) {
+                    // A copy is as young as its place in the config wants. Before Linux 6.15 there is none to be had.
+                    Some(early) => super::clone_mount(early.as_fd(), bind.recursive).unwrap_or(early),
+                    None => source::open(bind, None).at_index(Step::MountSource, number)?,
+                }),
             };
             attach_source(root, mount, tree.as_fd(), number)?;
             // The tree has its propagation already, but below a shared mount it has just become shared again.

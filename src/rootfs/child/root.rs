@@ -12,15 +12,25 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, U
 use super::source;
 use crate::rootfs::options::Wanted;
 use crate::rootfs::parent::Prepared;
-use crate::rootfs::plan::{ChangeRoot, Plan};
+use crate::rootfs::plan::{ChangeRoot, Kind, Plan};
 use crate::wire::{At, Done, Fault, Step};
 
-/// Cuts the new mount namespace off from the one it was copied from.
+/// Cuts the new mount namespace off from the one it was copied from; shared sources are opened before, while they
+/// are still peers of the host's own mounts.
 ///
 /// # Errors
-/// Step Propagation.
-pub fn propagation(plan: &Plan) -> Done {
+/// Steps Propagation and MountSource.
+pub fn propagation(plan: &Plan, prepared: &Prepared) -> Done {
     if plan.mount_namespace {
+        for (number, room) in prepared.shared.iter().enumerate() {
+            let opened = prepared.sources.get(number).is_some_and(Option::is_some);
+            match plan.mounts.get(number).map(|mount| &mount.kind) {
+                Some(Kind::Bind(bind)) if bind.is_shared() && !opened => {
+                    room.set(Some(source::open(bind, None).at_index(Step::MountSource, number)?));
+                }
+                _ => {}
+            }
+        }
         super::change_slash(Wanted::default(), plan.building, true).at(Step::Propagation)?;
     }
     Ok(())

@@ -147,7 +147,7 @@ impl<'a> Request<'a> {
             let what = format!("mount option {word:?} belongs to a filesystem; a bind mount cannot change it");
             return Err(Error::unsupported(self.option(*option), what));
         }
-        let data = |parameter: &&options::Parameter| !options::known().any(|word| word == parameter.key);
+        let data = |parameter: &&options::Parameter| is_typo(parameter);
         if let Some(parameter) = self.options.parameters.iter().find(data) {
             let what = format!("unknown option {:?} of a bind mount", parameter.key);
             let error = Error::invalid(self.option(parameter.option), what);
@@ -407,4 +407,27 @@ fn merge(top: Wanted, tree: Wanted) -> Wanted {
     let mut set = top.set - tree.clear;
     set.insert(tree.set);
     Wanted { set, clear: (top.clear - tree.set) | tree.clear }
+}
+
+/// A word that a bind mount does not know. `key=value` is data for a filesystem, which mount(2) ignores on a bind mount
+/// and engines leave in the list; it is warned about, see [`ignored_by_binds`].
+fn is_typo(parameter: &options::Parameter) -> bool {
+    parameter.value.is_none() && !options::known().any(|word| word == parameter.key)
+}
+
+/// Warnings about data in the options of bind mounts, which has no effect there.
+pub fn ignored_by_binds(mounts: &[oci_spec::runtime::Mount]) -> Vec<String> {
+    let is_bind = |words: &[String]| words.iter().any(|word| word == "bind" || word == "rbind");
+    let mut warnings = Vec::new();
+    for (number, mount) in mounts.iter().enumerate() {
+        let words = mount.options().as_deref().unwrap_or_default();
+        if !is_bind(words) {
+            continue;
+        }
+        for (at, word) in words.iter().enumerate().filter(|(_, word)| word.contains('=') && !word.starts_with("idmap="))
+        {
+            warnings.push(format!("mounts[{number}].options[{at}]: {word:?} has no effect on a bind mount"));
+        }
+    }
+    warnings
 }

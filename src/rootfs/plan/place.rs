@@ -46,6 +46,7 @@ impl Plan {
             Step::Propagation => Place { at: None, what: step.name().to_string(), hint: None },
             Step::Rootfs => Place::new("root.path", format!("attach the rootfs {}", text(&self.root))),
             Step::MountTarget => self.target(number, errno),
+            Step::MountSource => self.source(number, errno),
             Step::Mount | Step::MountAttributes | Step::MountPropagation | Step::CopyUp => {
                 self.mount(step, index, errno)
             }
@@ -75,6 +76,15 @@ impl Plan {
             _ => None,
         };
         place
+    }
+
+    fn source(&self, number: usize, errno: i32) -> Place {
+        let at = format!("mounts[{number}].source");
+        let Some(mount) = self.mounts.get(number) else { return Place::new(at, Step::MountSource.name()) };
+        let Kind::Bind(bind) = &mount.kind else { return Place::new(at, mount.phrase()) };
+        let procfs = bind.procfs && errno == libc::EXDEV;
+        let what = if procfs { "only the root of a procfs can be bound on /proc" } else { Step::MountSource.name() };
+        Place::new(at, format!("{}: {what}", mount.phrase()))
     }
 
     fn mount(&self, step: Step, index: u32, errno: i32) -> Place {
