@@ -9,8 +9,12 @@ use crate::json_path::{self, Segment};
 
 /// The error for `value` of the file `what`, whose text is `bytes`; it carries the JSON path.
 pub(super) fn explain(error: &serde_json::Error, bytes: &[u8], value: &Value, what: &str) -> Error {
-    let path = json_path::at(bytes, error.line(), error.column());
+    let mut path = json_path::at(bytes, error.line(), error.column());
     let text = error.to_string();
+    // A list for an object is noticed at its first element or its end: the list is meant.
+    if text.starts_with("invalid length") {
+        path.pop_if(|last| matches!(last, Segment::Index(_)));
+    }
     let text = text.split(" at line ").next().unwrap_or_default();
     let explained = unknown_word(text)
         .or_else(|| missing_key(text, find(value, &path)))
