@@ -15,7 +15,7 @@ virtual_machine() {
 	fill "$share"
 	check vm-start 180 scripts/vm start $machine --share "$share"
 	if [ $code = 0 ]; then
-		scripts/vm exec $machine "install /root/share/repository/target/tare /usr/local/bin/"
+		check vm-install 60 scripts/vm exec $machine -- "install /root/share/repository/target/tare /usr/local/bin/"
 		for test in "$share"/repository/tests/vm/* "$share"/repository/programs/*; do
 			in_machine $machine "${test#"$share"/}" "${1:-}"
 		done
