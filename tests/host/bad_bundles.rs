@@ -62,7 +62,7 @@ fn config_files() {
         (
             "a key twice",
             |path| fs::write(path, "{\"ociVersion\":\"1.2.0\",\"hostname\":\"a\",\"hostname\":\"b\"}").unwrap(),
-            "config.json: duplicate field `hostname` at line 1 column 47",
+            "hostname: duplicate field `hostname`",
         ),
         (
             "NUL",
@@ -137,10 +137,10 @@ fn a_config_without_a_process_or_a_rootfs() {
     let text = "process: config.json has no process, so there is nothing to run";
     assert_refused(&bundle, "run", text, || bundle.run());
     if is_tare() {
-        // create may do without one (config.md, "Process"); start may not.
+        // create may do without one (config.md, "Process"). runtime.md wants an error of start, runtime-tools' start
+        // program wants a container that has stopped, as crun does it.
         bundle.create().silent();
-        let line = bundle.on("start").refused();
-        assert_eq!(line, "config.json has no process, so there is nothing to start");
+        bundle.on("start").silent();
         bundle.tare(&["delete", "--force", &bundle.id]).silent();
         bundle.assert_nothing_left();
     }

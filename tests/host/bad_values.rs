@@ -201,8 +201,6 @@ const MOUNTS: &[Case] = &[
      r#"linux.maskedPaths[0]: "proc/kcore" is not an absolute path"#),
     ("relative read-only path", &[("/linux/readonlyPaths", r#"["proc/sys"]"#)],
      r#"linux.readonlyPaths[0]: "proc/sys" is not an absolute path"#),
-    ("label of mounts", &[("/linux/mountLabel", r#""system_u:object_r:container_file_t:s0""#)],
-     "linux.mountLabel: a mount label needs SELinux, which is not enabled here"),
 ];
 
 #[rustfmt::skip]
