@@ -61,14 +61,27 @@ pub fn ps(root: &Path, id: &str, json: bool, arguments: Vec<&str>) -> Result<()>
         return super::print(format!("[{}]\n", text.join(",")).as_bytes());
     }
     let arguments = if arguments.is_empty() { vec!["-ef"] } else { arguments };
-    let output = Command::new("ps").args(&arguments).output().map_err(|e| {
-        Error::system("run ps", e).hint("install procps, or use --format json, which needs no other program")
-    })?;
+    let output = match Command::new("ps").args(&arguments).output() {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && arguments == ["-ef"] => return own_table(&pids),
+        output => output.map_err(|e| Error::system("run ps", e).hint("install procps, or leave its arguments out"))?,
+    };
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         return Err(Error::new(ErrorKind::System, format!("ps {} failed", arguments.join(" "))).detail(text));
     }
     super::print(filter(&String::from_utf8_lossy(&output.stdout), &pids)?.as_bytes())
+}
+
+/// The table of a host without ps(1); a process that ends meanwhile is left out.
+fn own_table(pids: &[i32]) -> Result<()> {
+    let row = |pid: &i32| {
+        let process = procfs::process::Process::new(*pid).ok()?;
+        let (stat, words) = (process.stat().ok()?, process.cmdline().ok()?);
+        let command = if words.is_empty() { format!("[{}]", stat.comm) } else { words.join(" ") };
+        Some([process.uid().ok()?.to_string(), pid.to_string(), stat.ppid.to_string(), command])
+    };
+    let head = ["UID", "PID", "PPID", "CMD"].map(str::to_string);
+    super::print(columns(std::iter::once(head).chain(pids.iter().filter_map(row)).collect()).as_bytes())
 }
 
 /// The head line and the lines whose PID column is one of `pids`.

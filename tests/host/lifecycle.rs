@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::bundle::{Bundle, LIMIT, ends, is_tare, reap, stat};
+use crate::bundle::{Bundle, LIMIT, ends, finish, is_tare, reap, stat};
 
 #[test]
 fn the_whole_life_is_silent_and_leaves_nothing() {
@@ -339,6 +339,15 @@ fn ps_has_host_pids() {
     if table.code == 0 {
         assert_eq!(table.stdout.lines().count(), 3, "{}", table.stdout);
         assert!(table.stdout.lines().nth(1).unwrap().contains(&pid));
+    }
+    if is_tare() {
+        // Without ps(1) there is a table all the same.
+        let mut command = bundle.command(&["ps", &bundle.id]);
+        command.env("PATH", "/nonexistent");
+        let own = finish(command).good();
+        let rows: Vec<Vec<&str>> = own.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(rows[0], ["UID", "PID", "PPID", "CMD"]);
+        assert!(rows.len() == 3 && rows[1..].iter().any(|row| (row[0], row[1]) == ("0", &*pid)), "{own}");
     }
 }
 
