@@ -273,19 +273,45 @@ impl Bundle {
         fs::read_to_string(&path).unwrap()
     }
 
+    /// The runtime's processes and the container's, zombies too.
+    fn processes(&self) -> Vec<i32> {
+        let mark = format!("{MARK}={}\0", self.name);
+        let ours = |pid: &i32| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            self.is_member(*pid) || environment.windows(mark.len()).any(|window| window == mark.as_bytes())
+        };
+        pids().into_iter().filter(ours).collect()
+    }
+
+    fn is_member(&self, pid: i32) -> bool {
+        let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        cgroup.lines().any(|line| line.split('/').any(|part| part == self.name))
+    }
+
+    /// Kills them all.
+    pub fn kill_processes(&self) {
+        for pid in self.processes() {
+            let _gone = rustix::process::kill_process(Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL);
+        }
+    }
+
+    /// Reaps orphans that came to us: init of a pid namespace ends only when everything in it has been waited for.
+    pub fn reap_orphans(&self) {
+        let own = std::process::id().to_string();
+        for pid in pids() {
+            // Not the runtime itself, which somebody waits for.
+            if stat(pid).is_some_and(|fields| fields[0] == "Z" && fields[1] == own) && self.is_member(pid) {
+                let _gone = waitpid(Pid::from_raw(pid), WaitOptions::NOHANG);
+            }
+        }
+    }
+
     /// What exists of the container: processes, cgroups, mounts, state.
     pub fn leftovers(&self) -> Vec<String> {
         let mut left = Vec::new();
-        for pid in pids() {
-            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-            let mark = format!("{MARK}={}\0", self.name);
-            let marked = environment.windows(mark.len()).any(|window| window == mark.as_bytes());
-            let member = cgroup.lines().any(|line| line.split('/').any(|part| part == self.name));
-            if (marked || member) && !is_zombie(pid) {
-                let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-                left.push(format!("process {pid} {}", name.trim()));
-            }
+        for pid in self.processes().into_iter().filter(|pid| !is_zombie(*pid)) {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            left.push(format!("process {pid} {}", name.trim()));
         }
         if self.cgroup().exists() {
             left.push(format!("cgroup {}", self.cgroup().display()));

@@ -6,6 +6,8 @@ mod bad_bundles;
 mod bad_values;
 mod bundle;
 mod exec;
+mod faults;
 mod lifecycle;
 mod output;
 mod run;
+mod trace;

@@ -196,7 +196,8 @@ fn globals_may_be_doubled_and_options_may_have_one_dash() {
     let doubled =
         [&*wrong, "--root", &root, "--log-format", "json", "--log-format=text", "--debug=false", "--rootless=false"];
     let doubled = &doubled[..if is_tare() { 8 } else { 5 }];
-    let create = ["create", "-bundle", bundle.path().to_str().unwrap(), "-pid-file=p", "-no-new-keyring", &bundle.id];
+    let pid_file = format!("-pid-file={}", bundle.file("pid").display());
+    let create = ["create", "-bundle", bundle.path().to_str().unwrap(), &pid_file, "-no-new-keyring", &bundle.id];
     tare(&[doubled, &create[..]].concat()).silent();
     assert_eq!(bundle.status(), "created");
     assert!(bundle.file("other").read_dir().map_or(0, Iterator::count) == 0);
