@@ -197,7 +197,11 @@ impl fmt::Display for OneLine<'_> {
 /// The kernel's words for an error number, in lower case as Go programs print them (engines match them).
 #[must_use]
 pub fn errno_text(errno: i32) -> String {
-    let text = nix::errno::Errno::from_raw(errno).desc();
+    let text = match errno {
+        // The C library's words; nix has its own.
+        libc::ELOOP => "Too many levels of symbolic links",
+        errno => nix::errno::Errno::from_raw(errno).desc(),
+    };
     let mut chars = text.chars();
     match chars.next() {
         // An abbreviation ("RFS specific error") stays as it is.
@@ -324,6 +328,7 @@ mod tests {
         assert_eq!(errno_text(libc::ESRCH), "no such process");
         assert_eq!(errno_text(libc::EISDIR), "is a directory");
         assert_eq!(errno_text(libc::ENOTDIR), "not a directory");
+        assert_eq!(errno_text(libc::ELOOP), "too many levels of symbolic links");
     }
 
     #[test]
