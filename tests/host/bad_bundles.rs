@@ -41,7 +41,7 @@ fn config_files() {
         (
             "loop of links",
             |path| symlink("config.json", path).unwrap(),
-            "open {bundle}/config.json: too many symbolic links encountered...",
+            "open {bundle}/config.json: too many levels of symbolic links...",
         ),
         (
             "a gigabyte",

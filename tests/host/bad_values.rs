@@ -66,7 +66,7 @@ const PROCESS: &[Case] = &[
     ("cwd that is a file", &[("/process/cwd", r#""/etc/passwd""#)],
      r#"process.cwd: chdir to cwd ("/etc/passwd") set in config.json failed: not a directory"#),
     ("cwd through a descriptor", &[("/process/cwd", r#""/proc/self/fd/5""#)],
-     r#"process.cwd: chdir to cwd ("/proc/self/fd/5") set in config.json failed: too many symbolic links encountered; a directory behind a link in /proc is not accepted"#),
+     r#"process.cwd: chdir to cwd ("/proc/self/fd/5") set in config.json failed: too many levels of symbolic links; a directory behind a link in /proc is not accepted"#),
     ("NUL in the environment", &[("/process/env", r#"["A=\u0000"]"#)],
      "process.env[0]: contains a NUL character"),
     ("environment without =", &[("/process/env", r#"["PATH=/bin","A"]"#)],
