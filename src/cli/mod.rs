@@ -43,6 +43,13 @@ pub fn run(args: Vec<OsString>) -> i32 {
 /// The commands that enter a container.
 const ENTERING: [&str; 3] = ["create", "run", "exec"];
 
+/// Closed stdio could not be replaced: says so, if anybody can hear it; the exit code.
+#[must_use]
+pub fn without_stdio(errno: rustix::io::Errno) -> i32 {
+    print_error(&format!("tare: {}\n", Error::system("look for closed stdio, and open /dev/null there", errno)));
+    1
+}
+
 /// Scripts of runc tell a failed exec (255) from a failed program.
 fn failure_code(command: Option<&str>) -> i32 {
     if command == Some("exec") { 255 } else { 1 }

@@ -21,8 +21,8 @@ pub extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
         OsString::from_vec(text.to_bytes().to_vec())
     };
     tare::sys::signals::ignore_pipe();
-    if tare::sys::descriptors::open_stdio().is_err() {
-        return 1;
+    if let Err(errno) = tare::sys::descriptors::open_stdio() {
+        return tare::cli::without_stdio(errno);
     }
     tare::cli::run((0..count).map(word).collect())
 }

@@ -70,6 +70,9 @@ const PURE: &[libc::c_long] = &[
     libc::SYS_exit_group,
     libc::SYS_restart_syscall,
     libc::SYS_clock_gettime,
+    // Of the C library's own start.
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_arch_prctl,
     libc::SYS_sched_getaffinity,
 ];
 
