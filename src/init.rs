@@ -73,8 +73,10 @@ pub struct Init<'a> {
 pub struct Exec<'a> {
     /// Its init.
     pub init: BorrowedFd<'a>,
-    /// CLONE_NEW* bits of what is joined.
+    /// CLONE_NEW* bits of what is joined, without the cgroup namespace.
     pub namespaces: u64,
+    /// The cgroup namespace, when the container has its own.
+    pub cgroup_namespace: Option<OwnedFd>,
 }
 
 /// The two FIFOs of the start gate.
@@ -145,7 +147,13 @@ fn straight_line(task: &Task<'_>) -> Done<Never> {
             container(task, init)?;
             enter_program(task, init.gate)
         }
-        Kind::Exec(_) => {
+        Kind::Exec(exec) => {
+            if exec.namespaces & namespaces::plan::bit(namespaces::Kind::User) != 0 {
+                namespaces::child::root()?;
+            }
+            if let Some(namespace) = &exec.cgroup_namespace {
+                namespaces::child::join_container_cgroup(namespace.as_fd())?;
+            }
             if let Some(program) = task.program {
                 process::child::keyring(&program.process, task.procfs)?;
                 if let Some(terminal) = &program.terminal {
@@ -187,7 +195,10 @@ fn container(task: &Task<'_>, init: &Init<'_>) -> Done {
     let Init { plan, rootfs: prepared, .. } = init;
     if plan.namespaces.mappings.is_some() {
         namespaces::child::become_root(task.socket)?;
+    } else if plan.namespaces.has(namespaces::Kind::User) {
+        namespaces::child::root()?;
     }
+    namespaces::child::join_cgroup(init.namespaces)?;
     namespaces::child::new_cgroup(&plan.namespaces)?;
     if let Some(program) = task.program {
         process::child::keyring(&program.process, task.procfs)?;

@@ -178,6 +178,22 @@ fn exec_cgroup(container: &Container, below: Option<&str>) -> Result<Option<Cgro
     }
 }
 
+const CGROUP: u64 = crate::namespaces::Kind::Cgroup as u64;
+
+/// The container's own cgroup namespace. By path, which the process itself may not be able to open any more when it
+/// joins; the pidfd tells that the path was still init's.
+fn cgroup_namespace(container: &Container, init: &OwnedFd) -> Result<Option<OwnedFd>> {
+    if container.record.namespaces & CGROUP == 0 {
+        return Ok(None);
+    }
+    let path = format!("/proc/{}/ns/cgroup", container.record.pid);
+    let namespace =
+        rustix::fs::open(&*path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).context(|| format!("open {path}"))?;
+    crate::sys::pidfd::send_signal(init.as_fd(), 0)
+        .context(|| format!("look at init, process {}", container.record.pid))?;
+    Ok(Some(namespace))
+}
+
 fn spawn_in(
     container: &Container,
     init: &OwnedFd,
@@ -189,8 +205,9 @@ fn spawn_in(
     let procfs = open_procfs(Some(program))?;
     let sockets = spawn::sockets()?;
     let namespaces = container.record.namespaces;
+    let cgroup_namespace = cgroup_namespace(container, init)?;
     let task = Task {
-        kind: Kind::Exec(Exec { init: init.as_fd(), namespaces }),
+        kind: Kind::Exec(Exec { init: init.as_fd(), namespaces: namespaces & !CGROUP, cgroup_namespace }),
         program: Some(program),
         cgroup: cgroup.map(Cgroup::directory),
         socket: sockets.child.as_fd(),

@@ -20,15 +20,38 @@ fn flags(bits: u64) -> CloneFlags {
     CloneFlags::from_bits_retain(i32::try_from(bits).unwrap_or(0))
 }
 
-/// Joins the foreign namespaces.
+/// Joins the foreign namespaces, except a cgroup namespace.
 ///
 /// # Errors
 /// A fault of [`Step::JoinNamespace`] with the index in linux.namespaces.
 pub fn join(prepared: &Prepared) -> Done {
-    for joined in &prepared.join {
+    for joined in prepared.join.iter().filter(|joined| joined.kind != CGROUP) {
         setns(joined.fd.as_fd(), flags(joined.kind)).at_index(Step::JoinNamespace, joined.index)?;
     }
     Ok(())
+}
+
+const CGROUP: u64 = super::Kind::Cgroup as u64;
+
+/// Joins a foreign cgroup namespace. Only a process that is in its cgroup already may do so: where cgroup2 is mounted
+/// with nsdelegate, as by systemd, the cgroup of clone3 has to lie below the root of the caller's cgroup namespace,
+/// and so has the caller's own (ENOENT).
+///
+/// # Errors
+/// A fault of [`Step::JoinNamespace`] with the index in linux.namespaces.
+pub fn join_cgroup(prepared: &Prepared) -> Done {
+    for joined in prepared.join.iter().filter(|joined| joined.kind == CGROUP) {
+        setns(joined.fd.as_fd(), flags(CGROUP)).at_index(Step::JoinNamespace, joined.index)?;
+    }
+    Ok(())
+}
+
+/// Joins the cgroup namespace of a container, as [`join_cgroup`].
+///
+/// # Errors
+/// A fault of [`Step::JoinNamespace`].
+pub fn join_container_cgroup(namespace: BorrowedFd<'_>) -> Done {
+    setns(namespace, flags(CGROUP)).at(Step::JoinNamespace)
 }
 
 /// Joins the namespaces `bits` of the process behind `pidfd` in one call. Kernel: 5.8.
@@ -62,7 +85,6 @@ pub fn new_time(plan: &Plan) -> Done {
 /// # Errors
 /// A fault of [`Step::CgroupNamespace`].
 pub fn new_cgroup(plan: &Plan) -> Done {
-    const CGROUP: u64 = super::Kind::Cgroup as u64;
     if plan.new & CGROUP == 0 {
         return Ok(());
     }
@@ -135,6 +157,14 @@ pub fn become_root(socket: BorrowedFd<'_>) -> Done {
     if !crate::wire::receive_go_on(socket).at(Step::IdMappings)? {
         return Err(Fault::new(Step::IdMappings, 0, Errno::PIPE));
     }
+    root()
+}
+
+/// Becomes root of the user namespace that was joined or made: without an id in it, nothing could be created.
+///
+/// # Errors
+/// A fault of [`Step::BecomeRoot`], EINVAL when the namespace has no root.
+pub fn root() -> Done {
     let (user, group) = (Uid::ROOT, Gid::ROOT);
     set_thread_res_gid(group, group, group).at(Step::BecomeRoot)?;
     set_thread_res_uid(user, user, user).at(Step::BecomeRoot)

@@ -128,11 +128,11 @@ impl Plan {
         Ok(())
     }
 
-    /// Whether the child writes to a private procfs: labels, and the OOM score where the user namespace is
-    /// tare's own (otherwise [`super::child::before_user_namespace`] writes it).
+    /// Whether the child writes to a procfs: labels and the OOM score, which
+    /// [`super::child::before_user_namespace`] or [`super::child::limits`] writes.
     #[must_use]
     pub fn needs_proc(&self) -> bool {
-        (self.oom_score_adj.is_some() && !self.user_namespace) || !self.labels.is_empty()
+        self.oom_score_adj.is_some() || !self.labels.is_empty()
     }
 }
 

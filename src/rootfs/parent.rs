@@ -14,7 +14,6 @@ use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::OpenTreeFlags;
 
 use super::child::source;
 use super::plan::{Bind, ChangeRoot, Device, DeviceFile, Kind, Mount, NodeKind, Plan};
@@ -176,17 +175,12 @@ fn clone_device(path: &CStr, node: &Device) -> std::result::Result<OwnedFd, Errn
     let kind = if node.kind == NodeKind::Block { FileType::BlockDevice } else { FileType::CharacterDevice };
     let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     source::check_device(file.as_fd(), kind, node.major, node.minor)?;
-    clone_one(file.as_fd())
+    source::own_copy(file.as_fd())
 }
 
 /// An image cannot plant this one: it is the host's, and its numbers are checked.
 fn open_null() -> Result<OwnedFd> {
     source::open_null().context(|| "open /dev/null")
-}
-
-fn clone_one(file: BorrowedFd<'_>) -> std::result::Result<OwnedFd, Errno> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    rustix::mount::open_tree(file, c"", flags)
 }
 
 /// Mount points of procfs and sysfs outside the rootfs, deepest first. Source: proc_pid_mountinfo(5).

@@ -53,7 +53,15 @@ pub fn open(bind: &Bind, namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, E
 pub fn open_null() -> Result<OwnedFd, Errno> {
     let file = rustix::fs::open(c"/dev/null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     check_device(file.as_fd(), FileType::CharacterDevice, 1, 3)?;
-    super::clone_mount(file.as_fd(), false)
+    own_copy(file.as_fd())
+}
+
+/// A detached mount of one file, cut off from its mount on the host: where that is shared, a container that may mount
+/// could otherwise cover the host's file by mounting over its own.
+pub fn own_copy(file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let copy = super::clone_mount(file, false)?;
+    change(copy.as_fd(), crate::rootfs::options::Wanted::default(), libc::MS_PRIVATE, false)?;
+    Ok(copy)
 }
 
 /// ENODEV unless the file is this device.
