@@ -96,7 +96,9 @@ fn cells(count: usize) -> Vec<Cell<Option<OwnedFd>>> {
 /// Whether the parent opens a source; the others the child opens in its own copy of the host's tree, one after the
 /// other, so that mountinfo lists the mounts in the order of the config (it sorts by age since Linux 6.8).
 fn is_opened_here(plan: &Plan, bind: &Bind) -> bool {
-    plan.user_namespace || bind.idmap.is_some() || bind.copy_symlink
+    // What lies in the rootfs is covered by the container's own mounts when its turn comes.
+    let inside = bind.source.to_bytes().strip_prefix(plan.root.to_bytes()).is_some_and(|rest| rest.starts_with(b"/"));
+    plan.user_namespace || inside || bind.idmap.is_some() || bind.copy_symlink
 }
 
 /// `None`: this caller may not clone mounts.
