@@ -1,7 +1,8 @@
 # shellcheck shell=bash disable=SC2154
 # Sourced by scripts/test: the tests that need systemd and all controllers, in a virtual machine.
 
-# virtual_machine [FILTER]: one machine for all of tests/vm/* and for the programs of tests/*.rs.
+# virtual_machine [FILTER]: one machine for all of tests/vm/*. The long tests of tests/vm/engines/* run when
+# FILTER is `engines` or part of a name: Docker, containerd, CRI and podman take half an hour under emulation.
 virtual_machine() {
 	local test machine=test-$$ share
 	attempt vm-image 900 scripts/vm build
@@ -16,8 +17,11 @@ virtual_machine() {
 	check vm-start 180 scripts/vm start $machine --share "$share"
 	if [ $code = 0 ]; then
 		check vm-install 60 scripts/vm exec $machine -- "install /root/share/repository/target/tare /usr/local/bin/"
-		for test in "$share"/repository/tests/vm/* "$share"/repository/programs/*; do
-			in_machine $machine "${test#"$share"/}" "${1:-}"
+		for test in "$share"/repository/tests/vm/*; do
+			in_machine $machine "${test#"$share"/repository/}" "${1:-}"
+		done
+		for test in "$share"/repository/tests/vm/engines/*; do
+			[ -z "${1:-}" ] || in_machine $machine "${test#"$share"/repository/}" "${1/#engines/}"
 		done
 	fi
 	scripts/vm stop $machine >/dev/null 2>&1
@@ -27,22 +31,17 @@ virtual_machine() {
 
 # fill SHARE: what the tests need of the repository, in its places.
 fill() {
-	local to=$1/repository name program
-	mkdir -p "$to/target" "$to/scripts" "$to/tests" "$to/programs"
+	local to=$1/repository
+	mkdir -p "$to/target" "$to/scripts" "$to/tests"
 	cp target/tare "$to/target/"
 	cp -r scripts/bundle scripts/prerequisites.sh scripts/testing "$to/scripts/"
 	cp -r tests/vm "$to/tests/"
-	# The machine's C library is newer than that of most hosts, so their programs run in it.
-	while read -r name program; do
-		cp "$program" "$to/programs/$name"
-	done <<<"$listed"
 }
 
-# in_machine MACHINE PATH FILTER: runs one test of the share, unless the filter leaves it out.
+# in_machine MACHINE PATH FILTER: runs one test of the repository, unless the filter leaves it out.
 in_machine() {
-	local path=/root/share/$2 name=${2##*/} world=
-	[ -x "$share/$2" ] && [[ $name == *$3* ]] || return 0
-	[[ $2 == */programs/* ]] && world=/root/share/repository/scripts/testing/world
+	local name=${2#tests/vm/}
+	[ -f "$share/repository/$2" ] && [ -x "$share/repository/$2" ] && [[ $name == *$3* ]] || return 0
 	suite "vm/$name" 240 scripts/vm exec "$1" --timeout 900 -- \
-		"cd /root/share/repository; TARE_BIN=/usr/local/bin/tare exec $world $path ${world:+--show-output}"
+		"cd /root/share/repository; TARE_BIN=/usr/local/bin/tare exec $2"
 }

@@ -1,0 +1,45 @@
+# shellcheck shell=bash
+# Sourced by the tests of container engines, which run in the virtual machine only:
+# tap.sh, and engines whose default runtime is the tare in /usr/local/bin.
+. "$(dirname "${BASH_SOURCE[0]}")/../tap.sh"
+export TARE_BIN=/usr/local/bin/tare
+image=busybox:local
+
+# What hangs must not stop the rest.
+for program in docker podman ctr cri-client; do eval "$program() { timeout 120 $program \"\$@\"; }"; done
+
+# engine UNIT: has it run tare with its cgroupfs driver. The first test configures all of them.
+engine() {
+	local marker=/run/tare-engines
+	if [ ! -e $marker ]; then
+		use-runtime tare cgroupfs --restart || exit 1
+		touch $marker
+	fi
+	[ -z "${1:-}" ] || systemctl is-active --quiet "$1" || systemctl start "$1" || exit 1
+}
+
+# gives NAME CODE EXPECTED COMMAND...: the command's exit code, and what it prints, errors
+# included, matches the pattern.
+gives() {
+	local output code=0
+	"${@:4}" >"$scratch/output" 2>&1 </dev/null || code=$?
+	# The terminal of on_terminal adds carriage returns, and echoes the end of its input.
+	output=$(sed 's/\r//g; s/^\^[@D]//; s/\x08//g' <"$scratch/output" | tr -d '\0')
+	# shellcheck disable=SC2053  (EXPECTED is a pattern)
+	[[ $code = "$2" && $output == $3 ]]
+	result "$1" $? "expected: $2: $3"$'\n'"got:      $code: $output"
+}
+
+# on_terminal ROWS COLUMNS COMMAND: a shell line on a terminal of that size.
+on_terminal() { script --echo never --quiet --return --command "stty rows $1 cols $2; $3" /dev/null; }
+
+# gone NAME COMMAND...: the command prints nothing, now or soon.
+gone() {
+	local last=
+	nothing() { last=$("$@" 2>&1) && [ -z "$last" ]; }
+	eventually nothing "${@:2}"
+	result "$1" $? "left: $last"
+}
+
+# cgroups_below DIRECTORY: the containers' cgroups there.
+cgroups_below() { [ ! -d "/sys/fs/cgroup$1" ] || find "/sys/fs/cgroup$1" -mindepth 1 -type d; }
