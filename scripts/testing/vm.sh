@@ -42,6 +42,6 @@ fill() {
 in_machine() {
 	local name=${2#tests/vm/}
 	[ -f "$share/repository/$2" ] && [ -x "$share/repository/$2" ] && [[ $name == *$3* ]] || return 0
-	suite "vm/$name" 240 scripts/vm exec "$1" --timeout 900 -- \
+	suite "vm/$name" 480 scripts/vm exec "$1" --timeout 900 -- \
 		"cd /root/share/repository; TARE_BIN=/usr/local/bin/tare exec $2"
 }

@@ -84,7 +84,7 @@ pub fn runtime() -> PathBuf {
 
 /// Whether texts and behaviour that are tare's alone can be expected.
 pub fn is_tare() -> bool {
-    std::env::var_os("TARE_RUNTIME").is_none()
+    std::env::var_os("TARE_RUNTIME").is_none_or(|runtime| Some(runtime) == std::env::var_os("TARE_BIN"))
 }
 
 /// Why tests that make containers cannot run here.
