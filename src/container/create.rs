@@ -115,17 +115,11 @@ pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn:
     for warning in warnings.iter().chain(plan.warnings()) {
         warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
     }
+    let record = first_record(id, &spec, &bundle, &plan)?;
     let store = Store::make(root)?;
     let directory = store.create(id)?;
-    let record = first_record(id, &spec, &bundle, &plan);
     let (cgroup, child, master) = (None, None, None);
-    let mut making = match record {
-        Ok(record) => Making { store, directory, record, plan, cgroup, child, master, hooked: false },
-        Err(error) => {
-            store.remove(&directory)?;
-            return Err(error);
-        }
-    };
+    let mut making = Making { store, directory, record, plan, cgroup, child, master, hooked: false };
     match populate(&mut making, &config, options, begin, &host) {
         Ok(()) => Ok(making),
         Err(error) => {

@@ -44,7 +44,7 @@ pub struct Options {
     pub cgroup: Option<String>,
     /// --ignore-paused.
     pub ignore_paused: bool,
-    /// --no-subreaper does not exist for exec; the keyring of the container is joined by name.
+    /// Not --no-new-keyring: the container's keyring is joined by its name.
     pub new_keyring: bool,
 }
 
