@@ -3,9 +3,12 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use rustix::fs::FlockOperation;
+
 use super::Container;
 use super::create::{Begin, Making, Options, Warn, make};
 use super::delete;
+use super::record::Record;
 use super::state::State;
 use super::status::Status;
 use crate::error::{Error, ErrorKind, Result};
@@ -41,8 +44,15 @@ pub fn run(root: &Path, id: &str, options: &Options, stay: Stay, warn: Warn<'_>)
     let Making { store, directory, record, child, cgroup, master, .. } = making;
     drop(cgroup);
     let Some(child) = child else { return Err(Error::new(ErrorKind::Internal, "run made no process")) };
+    // The container is made: exec, update and delete want their turn while it runs.
+    directory.lock(FlockOperation::Unlock)?;
     let code = foreground::wait(child.pidfd.as_fd(), child.id()?, master)?;
-    if !stay.keep {
+    if stay.keep {
+        return Ok(code);
+    }
+    directory.lock(FlockOperation::LockExclusive)?;
+    // Without its record it was deleted meanwhile, and the id may be another container's by now.
+    if Record::read(&directory)?.is_some() {
         delete::destroy(&store, &Container { directory, record }, warn)?;
     }
     Ok(code)

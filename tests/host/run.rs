@@ -69,6 +69,18 @@ fn signals_are_forwarded() {
 }
 
 #[test]
+fn in_the_foreground_it_is_no_obstacle_to_other_commands() {
+    let Some(bundle) = Bundle::script("echo up > /tmp/up; sleep 100") else { return };
+    bundle.write();
+    let run = bundle.command(&["run", &bundle.id]).stdin(Stdio::null()).spawn().unwrap();
+    bundle.wait_file("tmp/up");
+    assert_eq!(bundle.exec("echo in").good(), "in\n");
+    bundle.tare(&["delete", "--force", &bundle.id]).silent();
+    assert_eq!(crate::bundle::wait(run, "run"), 137);
+    bundle.assert_nothing_left();
+}
+
+#[test]
 fn a_program_that_cannot_be_run_leaves_nothing() {
     for (program, text) in [
         ("nothing", "exec: \"nothing\": executable file not found in $PATH"),
