@@ -6,11 +6,13 @@
 mod repair;
 mod words;
 
+pub use repair::keys_in_any_case;
+
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{LinuxResources, Process, Spec};
 use rustix::fs::{CWD, Mode, OFlags, fstat, openat, readlinkat};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -66,6 +68,29 @@ fn descriptor_path(fd: &OwnedFd) -> Result<PathBuf> {
     Ok(PathBuf::from(std::ffi::OsString::from_vec(path.into_bytes())))
 }
 
+/// Reads JSON from stdin.
+///
+/// # Errors
+/// It cannot be read, or is larger than [`MAX_JSON`].
+pub fn read_json_stdin() -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = std::io::stdin().take(MAX_JSON + 1).read_to_end(&mut bytes);
+    read.map_err(|e| Error::system("read stdin", e))?;
+    if bytes.len() as u64 > MAX_JSON {
+        let what = format!("stdin has more than {MAX_JSON} bytes");
+        return Err(Error::new(ErrorKind::InvalidConfig, what));
+    }
+    Ok(bytes)
+}
+
+/// Parses JSON of any shape.
+///
+/// # Errors
+/// `what` is not JSON.
+pub fn parse_value(bytes: &[u8], what: &str) -> Result<Value> {
+    serde_json::from_slice(bytes).map_err(|e| Error::new(ErrorKind::InvalidConfig, format!("{what}: {e}")))
+}
+
 /// Reads a JSON file that the user names: process.json, resources.
 ///
 /// # Errors
@@ -115,6 +140,23 @@ pub fn parse_spec(bytes: &[u8]) -> Result<(Spec, Vec<String>)> {
 /// As [`parse_spec`].
 pub fn parse_process(bytes: &[u8]) -> Result<(Process, Vec<String>)> {
     parse(bytes, "process file")
+}
+
+/// Parses a resources object (`update`), as it would be read in config.json; keys in any case, as Go's decoder reads them.
+///
+/// # Errors
+/// As [`parse_spec`]; paths begin with `linux.resources`.
+pub fn parse_resources(mut resources: Value) -> Result<(LinuxResources, Vec<String>)> {
+    repair::keys_in_any_case(&mut resources);
+    // The model takes a list of values for an object.
+    if resources.is_array() {
+        return Err(Error::invalid("linux.resources", "a list where an object is expected"));
+    }
+    let config = serde_json::json!({ "ociVersion": "1.0.0", "linux": { "resources": resources } });
+    let bytes = serde_json::to_vec(&config).unwrap_or_default();
+    let (spec, warnings) = parse_spec(&bytes)?;
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
+    Ok((resources.unwrap_or_default(), warnings))
 }
 
 /// Parses `bytes`; when the model refuses them, repairs what the spec wants tolerated and tries again.

@@ -61,6 +61,68 @@ fn scheduler_flags(process: &mut Value) -> bool {
     changed
 }
 
+/// The keys of a resources object. Source: runtime-spec config-linux.md, "Control groups".
+const RESOURCES: [&str; 38] = [
+    "devices",
+    "allow",
+    "type",
+    "major",
+    "minor",
+    "access",
+    "memory",
+    "limit",
+    "reservation",
+    "swap",
+    "kernel",
+    "kernelTCP",
+    "swappiness",
+    "disableOOMKiller",
+    "useHierarchy",
+    "checkBeforeUpdate",
+    "cpu",
+    "shares",
+    "quota",
+    "burst",
+    "period",
+    "realtimeRuntime",
+    "realtimePeriod",
+    "cpus",
+    "mems",
+    "idle",
+    "pids",
+    "blockIO",
+    "weight",
+    "weightDevice",
+    "rate",
+    "throttleReadBpsDevice",
+    "throttleWriteBpsDevice",
+    "throttleReadIOPSDevice",
+    "throttleWriteIOPSDevice",
+    "hugepageLimits",
+    "pageSize",
+    "unified",
+];
+
+/// Go's decoder, and so runc, takes keys in any case. The keys below `unified` and `rdma` are the user's.
+pub fn keys_in_any_case(value: &mut Value) {
+    match value {
+        Value::Array(list) => list.iter_mut().for_each(keys_in_any_case),
+        Value::Object(object) => {
+            for key in object.keys().cloned().collect::<Vec<_>>() {
+                let known = RESOURCES.iter().find(|known| known.eq_ignore_ascii_case(&key));
+                if let Some(known) = known.filter(|known| **known != key && !object.contains_key(**known))
+                    && let Some(member) = object.remove(&key)
+                {
+                    object.insert((*known).to_owned(), member);
+                }
+            }
+            let users = |key: &String| key == "unified" || key == "rdma";
+            object.iter_mut().filter(|(key, _)| !users(key)).for_each(|(_, member)| keys_in_any_case(member));
+        }
+        _ => {}
+    }
+}
+
 /// They are unsigned in the spec, signed in the model; the kernel's own maximum is lower than either.
 fn hugepage_limits(value: &mut Value) -> bool {
     let limits = value.pointer_mut("/linux/resources/hugepageLimits").and_then(Value::as_array_mut);
@@ -125,6 +187,22 @@ mod tests {
             r#"{"hugepageLimits":[{"pageSize":"2MB","limit":18446744073709551615},{"pageSize":"1GB","limit":5}]}"#;
         let limits: Vec<_> = resources(json).hugepage_limits().iter().flatten().map(|entry| entry.limit()).collect();
         assert_eq!(limits, [i64::MAX, 5]);
+    }
+
+    #[test]
+    fn keys_of_an_update_in_any_case() {
+        let json = serde_json::json!({"CPU": {"Cpus": "1"}, "BLOCKIO": {"Weight": 10}, "unknown": [null], "memory": null,
+            "Unified": {"Memory.Max": "1"}, "Pids": {}, "hugepagelimits": [{"pagesize": "2MB", "LIMIT": 5}]});
+        let (resources, _) = super::super::parse_resources(json).unwrap();
+        assert_eq!(resources.cpu().as_ref().unwrap().cpus().as_deref(), Some("1"));
+        assert_eq!(resources.block_io().as_ref().unwrap().weight(), Some(10));
+        assert_eq!(resources.unified().as_ref().unwrap()["Memory.Max"], "1");
+        assert_eq!(resources.hugepage_limits().as_ref().unwrap()[0].limit(), 5);
+        assert!(resources.pids().is_none() && resources.memory().is_none());
+        let error = super::super::parse_resources(serde_json::json!({"memory": {"limit": "1"}})).unwrap_err();
+        assert_eq!(error.to_string(), "linux.resources.memory.limit: \"1\" where a whole number is expected");
+        let error = super::super::parse_resources(serde_json::json!(5)).unwrap_err();
+        assert_eq!(error.to_string(), "linux.resources: 5 where an object is expected");
     }
 
     #[test]

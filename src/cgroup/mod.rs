@@ -3,6 +3,7 @@
 //! Verbs: [`plan`] (pure) -> [`Cgroup::create`] (parent) -> clone into [`Cgroup::directory`]. cgroup v2
 //! only; on a hybrid host the v2 tree is used and a limit of a controller bound to v1 is an error.
 
+mod change;
 mod control;
 mod controllers;
 mod devices;
@@ -15,7 +16,9 @@ mod path;
 mod plan;
 mod stats;
 mod tree;
+mod update;
 
+pub use change::{Change, Present, plan_change};
 pub use control::Events;
 pub use devices::Devices;
 pub use hierarchy::{Hierarchy, mount, own_path};

@@ -104,12 +104,13 @@ impl Cgroup {
             .context(|| format!("tag cgroup {}", self.path))?;
         self.write_all(&plan.writes)?;
         match &plan.devices {
-            Devices::Enforced(program) => self.attach(program),
+            Devices::Enforced(program) => self.attach(program, None),
             Devices::AllowAll | Devices::NotEnforcedInUserNamespace => Ok(()),
         }
     }
 
-    fn attach(&self, program: &[bpf::Instruction]) -> Result<()> {
+    /// With `old` the program takes that one's place.
+    pub(super) fn attach(&self, program: &[bpf::Instruction], old: Option<BorrowedFd<'_>>) -> Result<()> {
         let explain = |what: &str, errno: Errno| {
             let error = Error::system(what, errno).at("linux.resources.devices");
             match errno {
@@ -118,7 +119,7 @@ impl Cgroup {
             }
         };
         let program = bpf::load_device_program(program).map_err(|errno| explain("load the device program", errno))?;
-        bpf::attach_device_program(self.directory.as_fd(), program.as_fd(), None)
+        bpf::attach_device_program(self.directory.as_fd(), program.as_fd(), old)
             .map_err(|errno| explain("attach the device program", errno))
     }
 
@@ -144,7 +145,7 @@ impl Cgroup {
         }
     }
 
-    fn refused(&self, write: &Write, errno: Errno) -> Error {
+    pub(super) fn refused(&self, write: &Write, errno: Errno) -> Error {
         let Write { file, value, at, .. } = write;
         if errno != Errno::NOENT {
             return Error::system(format!("write {value:?} to {file}"), errno).at(at.clone());
@@ -188,7 +189,7 @@ impl Cgroup {
     }
 }
 
-fn open_root(hierarchy: &Hierarchy) -> Result<OwnedFd> {
+pub(super) fn open_root(hierarchy: &Hierarchy) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(&hierarchy.root, flags, Mode::empty()).context(|| format!("open {}", hierarchy.root.display()))
 }

@@ -134,7 +134,8 @@ fn normalize(args: Vec<OsString>) -> Vec<OsString> {
             continue;
         }
         let name = text.trim_start_matches('-').split('=').next().unwrap_or_default().to_string();
-        let single = is_option && !text.starts_with("--") && name.len() > 1 && LONG.contains(&name.as_str());
+        let long = LONG.contains(&name.as_str()) || super::update::is_option(&name);
+        let single = is_option && !text.starts_with("--") && name.len() > 1 && long;
         value_expected = is_option && !text.contains('=') && takes_value(&name);
         match (&*text, is_option) {
             ("--", _) => ours = false,
@@ -185,7 +186,7 @@ fn takes_value(name: &str) -> bool {
         "c",
         "cgroup",
     ];
-    WITH_VALUE.contains(&name)
+    WITH_VALUE.contains(&name) || name == "r" || super::update::is_option(name)
 }
 
 fn flag(name: &'static str, help: &'static str) -> Arg {
@@ -200,7 +201,7 @@ fn text(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value).help(help)
 }
 
-fn id() -> Arg {
+pub(super) fn id() -> Arg {
     Arg::new("id").value_name("ID").required(true).help("The container's id")
 }
 
@@ -272,6 +273,7 @@ pub fn command() -> Command {
             }),
             sub("pause", "Freeze a container", |c| c.arg(id())),
             sub("resume", "Thaw a container", |c| c.arg(id())),
+            sub("update", "Change the limits of a container", super::update::command),
             sub("spec", "Write an example config.json", |c| {
                 c.args([
                     path("bundle", "DIR", "The bundle directory [default: .]").short('b'),
@@ -368,10 +370,31 @@ mod tests {
     }
 
     #[test]
+    fn update_takes_negative_values_and_stdin() {
+        for line in [
+            "tare update --resources=- id",
+            "tare update --resources - id",
+            "tare update -r - id",
+            "tare update id -r -",
+            "tare update -resources - id",
+        ] {
+            let matches = parse(words(line)).ok().unwrap();
+            let (_, update) = matches.subcommand().unwrap();
+            assert_eq!(update.get_one::<String>("resources").unwrap(), "-", "{line}");
+            assert_eq!(update.get_one::<String>("id").unwrap(), "id", "{line}");
+        }
+        let matches = parse(words("tare update id --cpu-quota -1 --memory-swap=-1 -memory 5m")).ok().unwrap();
+        let (_, update) = matches.subcommand().unwrap();
+        let value = |name| update.get_one::<String>(name).unwrap().as_str();
+        assert_eq!([value("cpu-quota"), value("memory-swap"), value("memory")], ["-1", "-1", "5m"]);
+    }
+
+    #[test]
     fn usage_errors_are_one_line() {
         for (line, part) in [
             ("tare create --bundle", "flag needs an argument: --bundle"),
-            ("tare update x", "not supported yet"),
+            ("tare checkpoint x", "not supported yet"),
+            ("tare update --memory", "flag needs an argument: --memory"),
             ("tare craete x", "unknown command"),
             ("tare create", "the container's ID is missing"),
             ("tare --log-format xml list", "--log-format: \"xml\" is not one of text, json"),

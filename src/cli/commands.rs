@@ -115,6 +115,7 @@ pub fn dispatch(matches: &ArgMatches, global: &Global, log: &Log) -> Result<i32>
         }
         "pause" => container::freeze::pause(root, id())?,
         "resume" => container::freeze::resume(root, id())?,
+        "update" => super::update::run(root, id(), command, warn)?,
         "spec" => super::spec::write(command.get_one::<PathBuf>("bundle"), command.get_flag("rootless"))?,
         "features" => super::features::print()?,
         other => return Err(Error::new(ErrorKind::Internal, format!("command {other:?} has no code"))),

@@ -9,6 +9,7 @@ mod features;
 mod log;
 mod spec;
 mod table;
+mod update;
 mod usage;
 
 use std::ffi::OsString;

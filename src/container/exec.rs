@@ -103,10 +103,17 @@ fn running_init(container: &Container, ignore_paused: bool) -> Result<OwnedFd> {
 /// # Errors
 /// It is missing or damaged.
 pub(super) fn saved_config(container: &Container) -> Result<(Spec, Vec<String>)> {
-    let bytes = container.directory.read("config.json")?.ok_or_else(|| {
+    bundle::parse_spec(&saved_bytes(container)?)
+}
+
+/// Its text.
+///
+/// # Errors
+/// It is missing.
+pub(super) fn saved_bytes(container: &Container) -> Result<Vec<u8>> {
+    container.directory.read("config.json")?.ok_or_else(|| {
         Error::new(ErrorKind::System, format!("the saved config of \"{}\" is missing", container.record.id))
-    })?;
-    bundle::parse_spec(&bytes)
+    })
 }
 
 /// The program of init, for the words of a failed exec.

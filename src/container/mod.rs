@@ -21,6 +21,7 @@ pub mod state;
 pub mod status;
 pub mod store;
 pub mod time;
+pub mod update;
 
 use crate::error::{Error, ErrorKind, Result};
 use record::Record;

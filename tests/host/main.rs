@@ -11,3 +11,4 @@ mod lifecycle;
 mod output;
 mod run;
 mod trace;
+mod update;

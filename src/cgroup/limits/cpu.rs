@@ -8,6 +8,9 @@ use crate::error::{Error, Result};
 
 /// The kernel's period in microseconds when none is given. Source: cgroup-v2.rst, cpu.max.
 const USUAL_PERIOD: u64 = 100_000;
+/// The kernel's bounds in microseconds. Source: linux/kernel/sched/core.c, tg_set_cfs_bandwidth.
+const PERIODS: std::ops::RangeInclusive<u64> = 1000..=1_000_000;
+const LEAST_QUOTA: i64 = 1000;
 
 pub fn plan(cpu: &LinuxCpu, at: &str, writes: &mut Vec<Write>) -> Result<()> {
     refuse_realtime(cpu, at)?;
@@ -43,6 +46,16 @@ fn plan_weight(cpu: &LinuxCpu, at: &str, writes: &mut Vec<Write>) -> Result<()> 
 fn plan_bandwidth(cpu: &LinuxCpu, at: &str, writes: &mut Vec<Write>) -> Result<()> {
     let quota = cpu.quota().filter(|quota| *quota != 0);
     let period = cpu.period().filter(|period| *period != 0);
+    if let Some(period) = period.filter(|period| !PERIODS.contains(period)) {
+        return Err(Error::invalid(
+            format!("{at}.period"),
+            format!("{period} is not between {} and {} microseconds", PERIODS.start(), PERIODS.end()),
+        ));
+    }
+    if let Some(quota) = quota.filter(|quota| (1..LEAST_QUOTA).contains(quota)) {
+        let least = format!("{quota} is less than the kernel's least, {LEAST_QUOTA} microseconds");
+        return Err(Error::invalid(format!("{at}.quota"), least));
+    }
     if quota.is_some() || period.is_some() {
         let limit = quota.filter(|quota| *quota > 0).map_or("max".to_owned(), |quota| quota.to_string());
         let name = if quota.is_some() { "quota" } else { "period" };

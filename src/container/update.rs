@@ -1,0 +1,106 @@
+//! World: parent. update: other limits and device rules for a container that exists.
+//!
+//! The limits are remembered in the saved config, before the cgroup changes: a killed update is completed by repeating
+//! it. A refused one leaves neither the cgroup nor the memory of it changed.
+
+use rustix::fs::FlockOperation;
+use serde_json::Value;
+
+use super::create::Warn;
+use super::record::Record;
+use super::status::{Status, cgroup, status};
+use super::{Container, find, store};
+use crate::bundle;
+use crate::cgroup::plan_change;
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::Host;
+
+/// The saved config.
+const CONFIG: &str = "config.json";
+
+/// Changes what `resources`, an object like `linux.resources`, names; the rest stays as it is.
+///
+/// # Errors
+/// The container is not there, stopped or being made; a value cannot be accepted or done: nothing has changed then.
+pub fn update(root: &std::path::Path, id: &str, resources: &Value, warn: Warn<'_>) -> Result<()> {
+    let container = find(root, id)?;
+    container.directory.lock(FlockOperation::LockExclusive)?;
+    // Deleted while we waited.
+    let record = Record::read(&container.directory)?.ok_or_else(|| store::absent(id))?;
+    let container = Container { record, ..container };
+    refuse_wrong_status(&container)?;
+    let saved = super::exec::saved_bytes(&container)?;
+    let (spec, _) = bundle::parse_spec(&saved)?;
+    let (asked, warnings) = bundle::parse_resources(resources.clone())?;
+    for warning in &warnings {
+        warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
+    }
+    let cgroup = cgroup(&container.record)?.ok_or_else(|| {
+        Error::new(ErrorKind::Unsupported, format!("container \"{id}\" has no cgroup whose limits could change"))
+    })?;
+    let remembered = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let change = plan_change(&asked, remembered, &cgroup.present()?, Host::default().in_user_namespace()?)?;
+    container.directory.replace(CONFIG, &remember(&saved, resources)?)?;
+    if let Err(error) = cgroup.change(&change, warn) {
+        container.directory.replace(CONFIG, &saved)?;
+        return Err(error);
+    }
+    Ok(())
+}
+
+fn refuse_wrong_status(container: &Container) -> Result<()> {
+    let id = &container.record.id;
+    let refuse = |why: &str| {
+        let what = format!("container \"{id}\" cannot be updated: {why}");
+        Err(Error::new(ErrorKind::WrongStatus, what))
+    };
+    match status(&container.directory, &container.record)?.0 {
+        Status::Created | Status::Running | Status::Paused => Ok(()),
+        Status::Stopped => refuse("container not running"),
+        Status::Creating => refuse("it is being created"),
+    }
+}
+
+/// The saved config with the new resources in it.
+fn remember(saved: &[u8], resources: &Value) -> Result<Vec<u8>> {
+    let mut config = bundle::parse_value(saved, "the saved config")?;
+    let mut resources = resources.clone();
+    bundle::keys_in_any_case(&mut resources);
+    if let Some(config) = config.as_object_mut() {
+        let linux = config.entry("linux").or_insert_with(|| serde_json::json!({}));
+        merge(linux, serde_json::json!({ "resources": resources }));
+    }
+    serde_json::to_vec(&config).map_err(|e| Error::new(ErrorKind::Internal, "encode the config").detail(e.to_string()))
+}
+
+/// Members of objects are merged, everything else is replaced; null and an empty list stand for what is not given.
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (_, Value::Null) => {}
+        (_, Value::Array(list)) if list.is_empty() => {}
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, member) in from {
+                merge(into.entry(key).or_insert(Value::Null), member);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    #[test]
+    fn what_is_not_given_is_remembered_as_it_was() {
+        let saved = br#"{"ociVersion": "1.2.0", "linux": {"resources": {"memory": {"limit": 1, "swap": 2},
+            "devices": [{"allow": false}]}}}"#;
+        let asked = json!({"memory": {"limit": 5, "swap": null}, "CPU": {"Quota": 7}, "devices": []});
+        let config: Value = serde_json::from_slice(&super::remember(saved, &asked).unwrap()).unwrap();
+        let resources = json!({"memory": {"limit": 5, "swap": 2}, "cpu": {"quota": 7}, "devices": [{"allow": false}]});
+        assert_eq!(config, json!({"ociVersion": "1.2.0", "linux": {"resources": resources}}));
+        let config: Value =
+            serde_json::from_slice(&super::remember(b"{}", &json!({"pids": {"limit": 7}})).unwrap()).unwrap();
+        assert_eq!(config, json!({"linux": {"resources": {"pids": {"limit": 7}}}}));
+    }
+}
