@@ -77,6 +77,8 @@ pub struct Exec<'a> {
     pub namespaces: u64,
     /// The cgroup namespace, when the container has its own.
     pub cgroup_namespace: Option<OwnedFd>,
+    /// It is the caller's, see [`namespaces::Prepared::cgroup_first`].
+    pub cgroup_first: bool,
 }
 
 /// The two FIFOs of the start gate.
@@ -108,6 +110,7 @@ pub fn intermediate(task: &Task<'_>) -> Done<Made> {
             process::child::before_user_namespace(&program.process, task.procfs)?;
         }
     }
+    let cgroup = if enter_cgroup_first(task)? { None } else { task.cgroup };
     let new = match &task.kind {
         Kind::Init(init) => {
             namespaces::child::join(init.namespaces)?;
@@ -119,10 +122,27 @@ pub fn intermediate(task: &Task<'_>) -> Done<Made> {
             0
         }
     };
-    match clone3(new, task.cgroup).at(Step::Clone)? {
+    match clone3(new, cgroup).at(Step::Clone)? {
         Side::Parent { pid, pidfd } => Ok(Made { pid, pidfd }),
         Side::Child => run(task),
     }
+}
+
+/// Whether the cgroup and its namespace had to be entered already.
+fn enter_cgroup_first(task: &Task<'_>) -> Done<bool> {
+    const CGROUP: u64 = namespaces::Kind::Cgroup as u64;
+    let (namespace, index) = match &task.kind {
+        Kind::Init(init) if init.namespaces.cgroup_first => {
+            match init.namespaces.join.iter().find(|joined| joined.kind == CGROUP) {
+                Some(joined) => (joined.fd.as_fd(), joined.index),
+                None => return Ok(false),
+            }
+        }
+        Kind::Exec(Exec { cgroup_namespace: Some(namespace), cgroup_first: true, .. }) => (namespace.as_fd(), 0),
+        _ => return Ok(false),
+    };
+    namespaces::child::join_cgroup_first(namespace, task.cgroup, index)?;
+    Ok(true)
 }
 
 /// init or exec process: never returns.
@@ -151,7 +171,7 @@ fn straight_line(task: &Task<'_>) -> Done<Never> {
             if exec.namespaces & namespaces::plan::bit(namespaces::Kind::User) != 0 {
                 namespaces::child::root()?;
             }
-            if let Some(namespace) = &exec.cgroup_namespace {
+            if let Some(namespace) = exec.cgroup_namespace.as_ref().filter(|_| !exec.cgroup_first) {
                 namespaces::child::join_container_cgroup(namespace.as_fd())?;
             }
             if let Some(program) = task.program {
@@ -198,7 +218,9 @@ fn container(task: &Task<'_>, init: &Init<'_>) -> Done {
     } else if plan.namespaces.has(namespaces::Kind::User) {
         namespaces::child::root()?;
     }
-    namespaces::child::join_cgroup(init.namespaces)?;
+    if !init.namespaces.cgroup_first {
+        namespaces::child::join_cgroup(init.namespaces)?;
+    }
     namespaces::child::new_cgroup(&plan.namespaces)?;
     if let Some(program) = task.program {
         process::child::keyring(&program.process, task.procfs)?;

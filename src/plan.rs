@@ -79,7 +79,8 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     refuse_what_is_not_done(spec)?;
     let namespaces = namespaces::plan(spec)?;
     let in_user_namespace = host.in_user_namespace()?;
-    let cgroup = if request.cgroup { Some(plan_cgroup(spec, request.id, in_user_namespace)?) } else { None };
+    let cgroup =
+        if request.cgroup { Some(plan_cgroup(spec, request.id, &namespaces, in_user_namespace)?) } else { None };
     let cgroup_path = match &cgroup {
         Some(plan) => Some(PathBuf::from(format!("{}{}", host.hierarchy()?.root.display(), plan.path()))),
         None => None,
@@ -116,8 +117,14 @@ fn labels_mounts(spec: &Spec) -> bool {
     spec.linux().as_ref().is_some_and(|linux| linux.mount_label().is_some())
 }
 
-fn plan_cgroup(spec: &Spec, id: &str, user_namespace: bool) -> Result<cgroup::Plan> {
-    cgroup::plan(spec, id, &cgroup::Facts { user_namespace, own_path: &cgroup::own_path })
+fn plan_cgroup(spec: &Spec, id: &str, own: &namespaces::Plan, user_namespace: bool) -> Result<cgroup::Plan> {
+    let facts = cgroup::Facts {
+        user_namespace,
+        own_path: &cgroup::own_path,
+        new_cgroup_namespace: own.is_new(Kind::Cgroup),
+        other_ids: own.has(Kind::User),
+    };
+    cgroup::plan(spec, id, &facts)
 }
 
 /// What exec asks.

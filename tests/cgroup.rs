@@ -45,7 +45,9 @@ impl Bed {
             json!({"ociVersion": "1.3.0", "linux": {"cgroupsPath": path, "resources": resources}}),
         )
         .unwrap();
-        cgroup::plan(&spec, "box", &Facts { user_namespace: false, own_path: &cgroup::own_path }).unwrap()
+        let own_path = &cgroup::own_path;
+        let facts = Facts { user_namespace: false, own_path, new_cgroup_namespace: false, other_ids: false };
+        cgroup::plan(&spec, "box", &facts).unwrap()
     }
 
     fn create(&self, below: &str, resources: serde_json::Value) -> Result<Cgroup> {

@@ -6,6 +6,7 @@
 mod change;
 mod control;
 mod controllers;
+mod delegate;
 mod devices;
 mod files;
 mod hierarchy;

@@ -24,6 +24,7 @@ use crate::host::Host;
 use crate::init::{Gate, Init, Kind, Task};
 use crate::plan::{self, Plan};
 use crate::spawn::{self, Child, End, Request};
+use crate::wire::Step;
 use crate::{namespaces, process, rootfs};
 
 /// What the user asks of create and run.
@@ -155,7 +156,10 @@ fn populate(making: &mut Making, config: &[u8], options: &Options, begin: Begin,
     making.directory.replace("config.json", config)?;
     if let Some(plan) = &making.plan.cgroup {
         let tag = delete::tag(&making.directory);
-        making.cgroup = Some(Cgroup::create(plan, host.hierarchy()?, &tag)?);
+        let cgroup = making.cgroup.insert(Cgroup::create(plan, host.hierarchy()?, &tag)?);
+        if let Some(owner) = plan.owner {
+            cgroup.hand_over(owner)?;
+        }
     }
     let gate = if begin == Begin::AtGate { Some(make_gate(&making.directory)?) } else { None };
     let joined = namespaces::parent::open_all(&making.plan.namespaces)?;
@@ -179,7 +183,10 @@ fn populate(making: &mut Making, config: &[u8], options: &Options, begin: Begin,
         spawn::restore_signals(&signals)?;
     }
     drop(sockets.child);
-    let made = spawned?.map_err(|fault| making.plan.explain(&fault))?;
+    let made = spawned?.map_err(|fault| match &making.cgroup {
+        Some(cgroup) if fault.step == Step::Clone => cgroup.explain_entry(fault.errno),
+        _ => making.plan.explain(&fault),
+    })?;
     let child = Child::new(made, sockets.parent);
     making.record.pid = child.pid;
     making.record.start_time = status::process_facts(child.pid)?.map_or(0, |(_, start_time)| start_time);

@@ -11,8 +11,9 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::Container;
 use super::create::{Warn, explain_death, open_procfs};
+use super::exec_cgroup;
 use super::handover::Channels;
-use super::status::{Status, cgroup, status};
+use super::status::{Status, status};
 use crate::bundle;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -22,6 +23,7 @@ use crate::plan::{self, Program};
 use crate::process::user;
 use crate::spawn::{self, Child, End, Request};
 use crate::terminal::foreground;
+use crate::wire::Fault;
 
 /// What the user asks of exec.
 #[derive(Debug, Clone, Default)]
@@ -66,9 +68,16 @@ pub fn exec(root: &Path, id: &str, options: &Options, warn: Warn<'_>) -> Result<
     for warning in &program.process.warnings {
         warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
     }
-    let cgroup = exec_cgroup(&container, options.cgroup.as_deref())?;
+    let mut cgroup = exec_cgroup::choose(&container, options.cgroup.as_deref(), options.ignore_paused)?;
     let mut channels = Channels::open(Some(&mut program))?;
-    let child = spawn_in(&container, &init, &program, cgroup.as_ref(), &channels, options.detach)?;
+    let child = match spawn_in(&container, &init, &program, cgroup.as_ref(), &channels, options.detach)? {
+        Ok(child) => child,
+        Err(fault) => {
+            cgroup = Some(exec_cgroup::after(&container, cgroup, options.cgroup.is_some(), &program, &fault)?);
+            let again = spawn_in(&container, &init, &program, cgroup.as_ref(), &channels, options.detach)?;
+            again.map_err(|fault| exec_cgroup::explain(cgroup.as_ref(), &program, &fault))?
+        }
+    };
     match follow(&container, &program, &child, cgroup.as_ref(), &mut channels, options) {
         Ok(master) if options.detach => {
             drop(master);
@@ -166,26 +175,8 @@ fn program(container: &Container, spec: &Spec, process: &Process, options: &Opti
     Ok(program)
 }
 
-/// The cgroup that the process is born in: where init is now, or the sub-cgroup that was asked for.
-fn exec_cgroup(container: &Container, below: Option<&str>) -> Result<Option<Cgroup>> {
-    let Some(cgroup) = cgroup(&container.record)? else {
-        return match below {
-            None => Ok(None),
-            Some(_) => Err(Error::new(ErrorKind::Unsupported, "--cgroup: the container has no cgroup")),
-        };
-    };
-    match below {
-        None => Ok(Some(cgroup)),
-        Some(below) => match cgroup.below(below)? {
-            Some(cgroup) => Ok(Some(cgroup)),
-            None => {
-                Err(Error::new(ErrorKind::NotFound, format!("--cgroup: the container has no sub-cgroup {below:?}")))
-            }
-        },
-    }
-}
-
 const CGROUP: u64 = crate::namespaces::Kind::Cgroup as u64;
+const USER: u64 = crate::namespaces::Kind::User as u64;
 
 /// The container's own cgroup namespace. By path, which the process itself may not be able to open any more when it
 /// joins; the pidfd tells that the path was still init's.
@@ -201,6 +192,7 @@ fn cgroup_namespace(container: &Container, init: &OwnedFd) -> Result<Option<Owne
     Ok(Some(namespace))
 }
 
+/// The inner error is the fault of a step before the process existed.
 fn spawn_in(
     container: &Container,
     init: &OwnedFd,
@@ -208,13 +200,17 @@ fn spawn_in(
     cgroup: Option<&Cgroup>,
     channels: &Channels,
     detach: bool,
-) -> Result<Child> {
+) -> Result<std::result::Result<Child, Fault>> {
     let procfs = open_procfs(Some(program))?;
     let sockets = spawn::sockets()?;
     let namespaces = container.record.namespaces;
     let cgroup_namespace = cgroup_namespace(container, init)?;
+    let cgroup_first = match &cgroup_namespace {
+        Some(namespace) if namespaces & USER != 0 => crate::namespaces::parent::is_callers(namespace.as_fd())?,
+        _ => false,
+    };
     let task = Task {
-        kind: Kind::Exec(Exec { init: init.as_fd(), namespaces: namespaces & !CGROUP, cgroup_namespace }),
+        kind: Kind::Exec(Exec { init: init.as_fd(), namespaces: namespaces & !CGROUP, cgroup_namespace, cgroup_first }),
         program: Some(program),
         cgroup: cgroup.map(Cgroup::directory),
         socket: sockets.child.as_fd(),
@@ -229,10 +225,7 @@ fn spawn_in(
         spawn::restore_signals(&signals)?;
     }
     drop(sockets.child);
-    match spawned? {
-        Ok(made) => Ok(Child::new(made, sockets.parent)),
-        Err(fault) => Err(program.explain(&fault)),
-    }
+    Ok(spawned?.map(|made| Child::new(made, sockets.parent)))
 }
 
 /// Waits until the program runs, then tells the engine; the pty's master when tare relays it.

@@ -6,6 +6,7 @@
 pub mod create;
 pub mod delete;
 pub mod exec;
+mod exec_cgroup;
 pub mod exec_process;
 pub mod freeze;
 mod handover;

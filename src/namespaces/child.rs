@@ -22,15 +22,33 @@ fn flags(bits: u64) -> CloneFlags {
 
 /// Joins the foreign namespaces, except a cgroup namespace.
 ///
+/// The user namespace is the last in the list, since joining it gives up the rights over those of the caller; but it
+/// may be what gives the right to the others, for a caller without privileges.
+///
 /// # Errors
 /// A fault of [`Step::JoinNamespace`] with the index in linux.namespaces.
 pub fn join(prepared: &Prepared) -> Done {
-    for joined in prepared.join.iter().filter(|joined| joined.kind != CGROUP) {
+    let others = || prepared.join.iter().enumerate().filter(|(_, joined)| joined.kind != CGROUP);
+    let with_user = prepared.user_namespace().is_some();
+    let mut refused = 0_u64;
+    for (number, joined) in others() {
+        match setns(joined.fd.as_fd(), flags(joined.kind)) {
+            Err(nix::errno::Errno::EPERM) if with_user && joined.kind != USER => refused |= bit_of(number),
+            result => result.at_index(Step::JoinNamespace, joined.index)?,
+        }
+    }
+    for (_, joined) in others().filter(|(number, _)| refused & bit_of(*number) != 0) {
         setns(joined.fd.as_fd(), flags(joined.kind)).at_index(Step::JoinNamespace, joined.index)?;
     }
     Ok(())
 }
 
+/// There are eight kinds of namespaces, and each is listed once.
+fn bit_of(number: usize) -> u64 {
+    1_u64.checked_shl(u32::try_from(number).unwrap_or(u32::MAX)).unwrap_or(0)
+}
+
+const USER: u64 = super::Kind::User as u64;
 const CGROUP: u64 = super::Kind::Cgroup as u64;
 
 /// Joins a foreign cgroup namespace. Only a process that is in its cgroup already may do so: where cgroup2 is mounted
@@ -44,6 +62,19 @@ pub fn join_cgroup(prepared: &Prepared) -> Done {
         setns(joined.fd.as_fd(), flags(CGROUP)).at_index(Step::JoinNamespace, joined.index)?;
     }
     Ok(())
+}
+
+/// Joins a cgroup namespace of the caller's before a user namespace is entered that has no right over it. The process
+/// moves into `cgroup` by hand, see [`join_cgroup`]: what it creates then is born there.
+///
+/// # Errors
+/// A fault of [`Step::JoinNamespace`] with `index`, of [`Step::Clone`] when the cgroup takes no processes.
+pub fn join_cgroup_first(namespace: BorrowedFd<'_>, cgroup: Option<BorrowedFd<'_>>, index: usize) -> Done {
+    if let Some(cgroup) = cgroup {
+        let file = openat(cgroup, c"cgroup.procs", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).at(Step::Clone)?;
+        write_whole(file.as_fd(), b"0").at(Step::Clone)?;
+    }
+    setns(namespace, flags(CGROUP)).at_index(Step::JoinNamespace, index)
 }
 
 /// Joins the cgroup namespace of a container, as [`join_cgroup`].

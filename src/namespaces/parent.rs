@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, fstat, open, stat};
+use rustix::io::Errno;
 
 use super::plan::{Kind, Mappings, Plan, bit, word};
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -14,6 +15,9 @@ use crate::error::{Context, Error, ErrorKind, Result};
 pub struct Prepared {
     /// In the order in which they are joined.
     pub join: Vec<Joined>,
+    /// The cgroup namespace that is joined is the caller's, and the container's user namespace will have no right over
+    /// it: it is joined before that one is entered.
+    pub cgroup_first: bool,
 }
 
 impl Prepared {
@@ -64,7 +68,27 @@ pub fn open_all(plan: &Plan) -> Result<Prepared> {
         prepared.join.push(Joined { fd, kind: bit(join.kind), index: join.index });
     }
     prepared.join.sort_by_key(|joined| joined.kind == bit(Kind::User));
+    if plan.has(Kind::User)
+        && let Some(cgroup) = prepared.join.iter().find(|joined| joined.kind == bit(Kind::Cgroup))
+    {
+        prepared.cgroup_first = is_callers(cgroup.fd.as_fd())?;
+    }
     Ok(prepared)
+}
+
+/// Whether a namespace belongs to the caller's own user namespace.
+///
+/// # Errors
+/// /proc is not mounted.
+pub fn is_callers(namespace: BorrowedFd<'_>) -> Result<bool> {
+    let what = || "ask for the owner of a namespace";
+    let owner = match crate::sys::namespace::owner(namespace) {
+        // Above the caller's: it cannot be joined in any order.
+        Err(Errno::PERM) => return Ok(false),
+        owner => owner.and_then(fstat).context(what)?,
+    };
+    let own = stat("/proc/self/ns/user").context(what)?;
+    Ok((own.st_dev, own.st_ino) == (owner.st_dev, owner.st_ino))
 }
 
 /// Writes gid_map and uid_map of process `pid`, whose user namespace is new.

@@ -14,6 +14,7 @@ pub mod exec;
 pub mod interface;
 pub mod keyring;
 pub mod mount;
+pub mod namespace;
 pub mod pidfd;
 pub mod process_attributes;
 pub mod pty;

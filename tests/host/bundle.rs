@@ -25,8 +25,10 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 /// Marks the runtime's processes until they execute the container's program.
 const MARK: &str = "TARE_TEST_MARK";
 
-const APPLETS: &[&str] =
-    &["sh", "cat", "echo", "ls", "sleep", "true", "false", "id", "kill", "env", "tr", "pwd", "stat", "readlink"];
+const APPLETS: &[&str] = &[
+    "sh", "cat", "echo", "ls", "mkdir", "tail", "sleep", "true", "false", "id", "kill", "env", "tr", "pwd", "stat",
+    "readlink",
+];
 
 /// A bundle, its container's id, and a state root of its own. Whatever is left is removed on drop.
 pub struct Bundle {

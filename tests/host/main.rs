@@ -5,6 +5,7 @@
 mod bad_bundles;
 mod bad_values;
 mod bundle;
+mod delegation;
 mod exec;
 mod faults;
 mod lifecycle;

@@ -1,0 +1,88 @@
+//! Handing a container's cgroup over to the container: who may make cgroups below it and move processes between them.
+//! World: parent.
+//!
+//! Promise: only the directory and the files that the kernel names for it change hands, never a limit.
+//! Source: cgroup-v2.rst "Model of Delegation", runtime-spec config-linux.md "Cgroup ownership".
+
+use std::os::fd::AsFd;
+
+use rustix::fs::{AtFlags, Uid};
+use rustix::io::Errno;
+
+use super::files;
+use super::parent::Cgroup;
+use crate::error::{Context, Error, Result};
+
+/// The kernel's list. Kernel: 4.15.
+const LIST: &str = "/sys/kernel/cgroup/delegate";
+/// What the list begins with, for a host whose /sys is not mounted.
+const ALWAYS: &str = "cgroup.procs\ncgroup.threads\ncgroup.subtree_control\n";
+
+impl Cgroup {
+    /// Gives it to `uid` (an id of the runtime's own user namespace), unless that is the owner already.
+    ///
+    /// A caller that may not give files away is not in the way of the container: it is the owner then, and the
+    /// container's root is that same user or cannot be given anything.
+    ///
+    /// # Errors
+    /// The kernel refuses for another reason.
+    pub fn hand_over(&self, uid: u32) -> Result<()> {
+        let owner = rustix::fs::fstat(self.directory()).context(|| format!("stat cgroup {}", self.path()))?.st_uid;
+        if owner == uid {
+            return Ok(());
+        }
+        let list = std::fs::read_to_string(LIST).unwrap_or_else(|_| ALWAYS.to_string());
+        let files = list.lines().filter(|name| !name.is_empty() && !name.contains('/'));
+        for name in [""].into_iter().chain(files) {
+            let flags = AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW;
+            match rustix::fs::chownat(self.directory(), name, Some(Uid::from_raw(uid)), None, flags) {
+                // Files of controllers that this cgroup does not have.
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(Errno::PERM) if !rustix::process::geteuid().is_root() => return Ok(()),
+                Err(errno) => return Err(Error::system(format!("give cgroup {} to uid {uid}", self.path()), errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The cgroup below this one in which process `pid` is now; `None` when it is in none of them.
+    ///
+    /// # Errors
+    /// The process is gone, or its cgroup cannot be opened.
+    pub fn of_process(&self, pid: i32) -> Result<Option<Self>> {
+        let file = format!("/proc/{pid}/cgroup");
+        let content = std::fs::read_to_string(&file).context(|| format!("read {file}"))?;
+        let path = content.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+        match path.strip_prefix(self.path()) {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => self.below(rest),
+            _ => Ok(None),
+        }
+    }
+
+    /// Why no process can be born in this cgroup, for the errno of clone3(2).
+    ///
+    /// # Source
+    /// kernel/cgroup/cgroup.c, `cgroup_css_set_fork` and `cgroup_migrate_vet_dst`.
+    #[must_use]
+    pub fn explain_entry(&self, errno: i32) -> Error {
+        let error = Error::system(format!("create the process in cgroup {}", self.path()), errno);
+        match errno {
+            libc::EBUSY => error.hint("it hands controllers on to the cgroups below it, and has no processes then"),
+            libc::EOPNOTSUPP => {
+                error.hint("its cgroup.type is \"domain invalid\", since a cgroup above it has threaded ones")
+            }
+            libc::ENODEV | libc::ENOENT => error.hint("it was removed meanwhile"),
+            libc::EACCES | libc::EPERM => error.hint(
+                "the cgroups of the caller and of the container are not both in one subtree that is delegated to this \
+                 user; begin from there, as with `systemd-run --user --scope`",
+            ),
+            libc::EAGAIN if self.is_full() => error.hint("its limit of processes, pids.max, is reached"),
+            _ => error,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        let number = |file| files::read(self.directory.as_fd(), file).ok()?.trim().parse::<u64>().ok();
+        matches!((number("pids.current"), number("pids.max")), (Some(current), Some(max)) if current >= max)
+    }
+}

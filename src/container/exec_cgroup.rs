@@ -1,0 +1,63 @@
+//! World: parent. The cgroup that a process of exec is born in.
+//!
+//! The container's own one, or the sub-cgroup that was asked for. A container that manages its cgroups itself (systemd
+//! as its init) hands controllers on, and then its own cgroup takes no processes: they are born where init is now.
+
+use super::Container;
+use super::status::cgroup;
+use crate::cgroup::Cgroup;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::Program;
+use crate::wire::{Fault, Step};
+
+/// The first choice; `below` is `--cgroup`. `None`: the container has no cgroup.
+///
+/// # Errors
+/// There is no such sub-cgroup, or it is frozen: the process would never come to life.
+pub fn choose(container: &Container, below: Option<&str>, ignore_frozen: bool) -> Result<Option<Cgroup>> {
+    let cgroup = cgroup(&container.record)?;
+    let Some(below) = below else { return Ok(cgroup) };
+    let absent = |what: String| Err(Error::new(ErrorKind::NotFound, format!("--cgroup: {what}")));
+    let Some(cgroup) = cgroup else {
+        return Err(Error::new(ErrorKind::Unsupported, "--cgroup: the container has no cgroup"));
+    };
+    match cgroup.below(below)? {
+        Some(cgroup) if !ignore_frozen && cgroup.frozen()? => {
+            let what = format!("--cgroup: the sub-cgroup {below:?} is frozen");
+            Err(Error::new(ErrorKind::WrongStatus, what).hint("write 0 to its cgroup.freeze first"))
+        }
+        Some(cgroup) => Ok(Some(cgroup)),
+        None => absent(format!("the container has no sub-cgroup {below:?}")),
+    }
+}
+
+/// The second choice, after the first one gave `fault`.
+///
+/// # Errors
+/// The fault in words: a sub-cgroup that was asked for has no second choice, and other faults are not the cgroup's.
+pub fn after(
+    container: &Container,
+    first: Option<Cgroup>,
+    asked: bool,
+    program: &Program,
+    fault: &Fault,
+) -> Result<Cgroup> {
+    let refused = || Err(explain(first.as_ref(), program, fault));
+    let full = fault.step == Step::Clone && matches!(fault.errno, libc::EBUSY | libc::EOPNOTSUPP);
+    if !full || asked {
+        return refused();
+    }
+    let Some(own) = &first else { return refused() };
+    match own.of_process(container.record.pid)? {
+        Some(live) if live.path() != own.path() && !live.frozen()? => Ok(live),
+        _ => refused(),
+    }
+}
+
+/// The words for a fault before the process existed.
+pub fn explain(cgroup: Option<&Cgroup>, program: &Program, fault: &Fault) -> Error {
+    match cgroup {
+        Some(cgroup) if fault.step == Step::Clone => cgroup.explain_entry(fault.errno),
+        _ => program.explain(fault),
+    }
+}
