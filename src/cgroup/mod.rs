@@ -18,6 +18,7 @@ mod plan;
 mod stats;
 mod tree;
 mod update;
+mod watch;
 
 pub use change::{Change, Present, plan_change};
 pub use control::Events;
@@ -26,4 +27,5 @@ pub use hierarchy::{Hierarchy, mount, own_path};
 pub use limits::{IfMissing, Write};
 pub use parent::{Cgroup, Tag};
 pub use plan::{Driver, Facts, Plan, plan};
-pub use stats::{BlockIo, Cpu, DeathFacts, HugePages, Memory, Pids, Pressure, Stats};
+pub use stats::{BlockIo, Cpu, CpuSet, DeathFacts, HugePages, Memory, Pids, Pressure, Stats};
+pub use watch::{Happening, Watch};

@@ -3,7 +3,7 @@
 //! World: parent. Promise: each part is there only if its controller is; no file is read twice.
 //! Units: nanoseconds and bytes. Source: runc types/events.go (engines parse it), cgroup-v2.rst.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::Dir;
@@ -20,6 +20,8 @@ use crate::error::{Context, Result};
 pub struct Stats {
     /// Processor time.
     pub cpu: Cpu,
+    /// Processors and memory nodes.
+    pub cpuset: CpuSet,
     /// Memory and swap.
     pub memory: Memory,
     /// Tasks.
@@ -65,6 +67,17 @@ pub struct Throttling {
     pub throttled_time: u64,
 }
 
+/// Processors and memory nodes that the container may use, which the cgroup above may narrow.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct CpuSet {
+    /// Numbers of processors.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub cpus: BTreeSet<u32>,
+    /// Numbers of memory nodes.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub mems: BTreeSet<u32>,
+}
+
 /// Memory. Units: bytes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Memory {
@@ -86,6 +99,8 @@ pub struct Memory {
     /// Time lost waiting.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub psi: Option<Pressure>,
+    /// memory.events: how often limits were hit.
+    pub event_count: BTreeMap<String, u64>,
 }
 
 /// One kind of memory.
@@ -212,6 +227,7 @@ impl Cgroup {
         let source = self.source();
         Ok(Stats {
             cpu: source.cpu()?,
+            cpuset: source.cpu_set()?,
             memory: source.memory()?,
             pids: source.pids()?,
             blkio: source.block_io()?,
@@ -252,9 +268,7 @@ impl Source<'_> {
     }
 
     fn pressure(&self, file: &str) -> Result<Option<Pressure>> {
-        Ok(self
-            .text(file)?
-            .map(|text| Pressure { some: pressure_line(&text, "some"), full: pressure_line(&text, "full") }))
+        Ok(self.text(file)?.map(|text| pressure(&text)))
     }
 
     fn cpu(&self) -> Result<Cpu> {
@@ -275,10 +289,21 @@ impl Source<'_> {
         })
     }
 
-    fn memory(&self) -> Result<Memory> {
-        let text = self.text("memory.stat")?.unwrap_or_default();
+    fn cpu_set(&self) -> Result<CpuSet> {
+        let list = |file| self.text(file).map(|text| files::numbers(text.as_deref()?.trim()));
+        let (cpus, mems) = (list("cpuset.cpus.effective")?, list("cpuset.mems.effective")?);
+        Ok(CpuSet { cpus: cpus.unwrap_or_default(), mems: mems.unwrap_or_default() })
+    }
+
+    /// A file of lines `key value`.
+    fn pairs(&self, file: &str) -> Result<BTreeMap<String, u64>> {
+        let text = self.text(file)?.unwrap_or_default();
         let pairs = text.lines().filter_map(|line| line.split_once(' '));
-        let raw: BTreeMap<String, u64> = pairs.map(|(key, value)| (key.to_owned(), number(value))).collect();
+        Ok(pairs.map(|(key, value)| (key.to_owned(), number(value))).collect())
+    }
+
+    fn memory(&self) -> Result<Memory> {
+        let raw = self.pairs("memory.stat")?;
         let usage = self.memory_entry("memory")?;
         let mut swap = self.memory_entry("memory.swap")?;
         // runc gives nothing but zeros where the kernel does not count swap.
@@ -288,7 +313,9 @@ impl Source<'_> {
             swap.max = 0;
         }
         let cache = raw.get("file").copied().unwrap_or_default();
-        Ok(Memory { cache, usage, swap, raw, psi: self.pressure("memory.pressure")?, ..Memory::default() })
+        let psi = self.pressure("memory.pressure")?;
+        let event_count = self.pairs("memory.events")?;
+        Ok(Memory { cache, usage, swap, raw, psi, event_count, ..Memory::default() })
     }
 
     fn memory_entry(&self, prefix: &str) -> Result<MemoryEntry> {
@@ -361,6 +388,11 @@ fn number(text: &str) -> u64 {
 
 fn keyed(text: &str, key: &str) -> u64 {
     files::value_of(text, key).map(number).unwrap_or_default()
+}
+
+/// A file like cpu.pressure.
+pub fn pressure(text: &str) -> Pressure {
+    Pressure { some: pressure_line(text, "some"), full: pressure_line(text, "full") }
 }
 
 /// `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`

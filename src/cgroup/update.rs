@@ -3,7 +3,6 @@
 //! Order rules: every file is read before the first is written, so that a missing one stops the change before it
 //! begins and the values before can be put back; the device program goes last, because replacing it is atomic.
 
-use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -147,9 +146,13 @@ impl Cgroup {
         let warning = |what: String| Some(Error::new(ErrorKind::InvalidConfig, what).at(at.clone()));
         if matches!(file.as_str(), "cpuset.cpus" | "cpuset.mems") {
             let kept = files::read(self.directory(), &format!("{file}.effective")).ok()?;
-            let (asked, kept) = (numbers(value)?, numbers(kept.trim())?);
+            let (asked, kept) = (files::numbers(value)?, files::numbers(kept.trim())?);
             let what = if file == "cpuset.cpus" { "processors" } else { "memory nodes" };
-            return if asked == kept { None } else { warning(format!("{value:?} gives {what} {}", ranges(&kept))) };
+            return if asked == kept {
+                None
+            } else {
+                warning(format!("{value:?} gives {what} {}", files::ranges(&kept)))
+            };
         }
         let asked: u64 = value.parse().ok()?;
         let kept: u64 = files::read(self.directory(), file).ok()?.trim().parse().ok()?;
@@ -198,34 +201,6 @@ fn unlimited(file: &str, key: &str, value: &str) -> Option<String> {
     }
 }
 
-/// A list such as `0-2,5`; `None` for the kernel's rarer forms.
-fn numbers(list: &str) -> Option<BTreeSet<u32>> {
-    let mut numbers = BTreeSet::new();
-    for part in list.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
-        // No machine has more; a list is not to be a way to use up memory.
-        if last > 65_535 {
-            return None;
-        }
-        numbers.extend(first..=last);
-    }
-    Some(numbers)
-}
-
-/// The other way round.
-fn ranges(numbers: &BTreeSet<u32>) -> String {
-    let mut parts: Vec<(u32, u32)> = Vec::new();
-    for number in numbers {
-        match parts.last_mut() {
-            Some((_, last)) if *last + 1 == *number => *last = *number,
-            _ => parts.push((*number, *number)),
-        }
-    }
-    let shown = |(first, last): &(u32, u32)| if first == last { first.to_string() } else { format!("{first}-{last}") };
-    parts.iter().map(shown).collect::<Vec<_>>().join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,15 +227,5 @@ mod tests {
         assert_eq!(undone("io.weight", "8:16 60", "default 100\n8:0 50\n"), some("8:16 default"));
         assert_eq!(undone("rdma.max", "mlx4_0 hca_handle=2", ""), some("mlx4_0 hca_handle=max"));
         assert_eq!(undone("memory.pressure", "some 1 2", "some avg10=0\nfull avg10=0\n"), None);
-    }
-
-    #[test]
-    fn lists_of_processors() {
-        for (text, normal) in [("0", "0"), ("0-1", "0-1"), ("3,0-1,2", "0-3"), ("0,2,4-5", "0,2,4-5"), ("", "")] {
-            assert_eq!(ranges(&numbers(text).unwrap()), normal);
-        }
-        for text in ["x", "0-4294967295", "0-6:2/3"] {
-            assert_eq!(numbers(text), None, "{text}");
-        }
     }
 }

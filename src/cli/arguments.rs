@@ -90,6 +90,8 @@ const LONG: &[&str] = &[
     "help",
     "version",
     "regex",
+    "interval",
+    "stats",
 ];
 
 /// Options without a value; Go's parser also takes `--debug=true`.
@@ -107,6 +109,7 @@ const FLAGS: &[&str] = &[
     "tty",
     "no-new-privs",
     "ignore-paused",
+    "stats",
 ];
 
 /// `--flag=true` is `--flag`, and `--flag=false` is nothing; `None` for any other word.
@@ -185,6 +188,7 @@ fn takes_value(name: &str) -> bool {
         "cap",
         "c",
         "cgroup",
+        "interval",
     ];
     WITH_VALUE.contains(&name) || name == "r" || super::update::is_option(name)
 }
@@ -273,6 +277,15 @@ pub fn command() -> Command {
             }),
             sub("pause", "Freeze a container", |c| c.arg(id())),
             sub("resume", "Thaw a container", |c| c.arg(id())),
+            sub("events", "Print what a container uses and what happens in it, as JSON", |c| {
+                c.args([
+                    text("interval", "DURATION", "Time between statistics, such as 500ms or 1m30s [default: 5s]")
+                        .allow_hyphen_values(true),
+                    flag("stats", "Print the statistics once"),
+                ])
+                .arg(id())
+                .after_help(EVENTS)
+            }),
             sub("update", "Change the limits of a container", super::update::command),
             sub("spec", "Write an example config.json", |c| {
                 c.args([
@@ -283,6 +296,15 @@ pub fn command() -> Command {
             sub("features", "Print what tare supports as JSON", |c| c),
         ])
 }
+
+const EVENTS: &str = "\
+Each line is an object with type, id and, mostly, data:
+  stats        what is used, every interval
+  oom          a process was killed for lack of memory
+  memory-high  memory.high was exceeded; data.count: so often
+  pids-max     a fork was refused; data.count: so often
+  pressure     tasks waited for data.resource (cpu, memory, io) much of the time; data.psi
+  exit         the end, and the last line; data.exitCode where the kernel tells it (Linux 6.15)";
 
 fn creation() -> [Arg; 9] {
     [

@@ -1,7 +1,7 @@
 //! Each command: options in, one library call, output.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 
@@ -115,6 +115,7 @@ pub fn dispatch(matches: &ArgMatches, global: &Global, log: &Log) -> Result<i32>
         }
         "pause" => container::freeze::pause(root, id())?,
         "resume" => container::freeze::resume(root, id())?,
+        "events" => events(root, id(), command)?,
         "update" => super::update::run(root, id(), command, warn)?,
         "spec" => super::spec::write(command.get_one::<PathBuf>("bundle"), command.get_flag("rootless"))?,
         "features" => super::features::print()?,
@@ -169,6 +170,21 @@ fn execution(command: &ArgMatches) -> Result<(String, exec::Options)> {
         new_keyring: !command.get_flag("no-new-keyring"),
     };
     Ok((id, options))
+}
+
+fn events(root: &Path, id: &str, command: &ArgMatches) -> Result<()> {
+    let text = command.get_one::<String>("interval").map_or("5s", String::as_str);
+    let wrong = |what: &str| Error::new(ErrorKind::InvalidConfig, format!("--interval: {what}"));
+    let interval = super::duration::parse(text)
+        .ok_or_else(|| wrong(&format!("{text:?} is no duration")).hint("write it like 5s, 500ms or 1m30s"))?;
+    if interval.is_zero() {
+        return Err(wrong("must be greater than 0"));
+    }
+    let mut output = container::events::Output { print: &mut super::print, reader: rustix::stdio::stdout() };
+    if command.get_flag("stats") {
+        return container::events::stats(root, id, &mut output);
+    }
+    container::events::stream(root, id, interval, &mut output)
 }
 
 /// The model of a process holds text.

@@ -5,6 +5,7 @@
 
 mod arguments;
 mod commands;
+mod duration;
 mod features;
 mod log;
 mod spec;

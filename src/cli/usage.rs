@@ -4,7 +4,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Commands of runc and crun that come later.
-const LATER: &[&str] = &["events", "checkpoint", "restore", "mounts"];
+const LATER: &[&str] = &["checkpoint", "restore", "mounts"];
 
 /// The line.
 pub fn line(error: &clap::Error) -> String {

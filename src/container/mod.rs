@@ -5,6 +5,7 @@
 
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod exec;
 mod exec_cgroup;
 pub mod exec_process;

@@ -1,7 +1,8 @@
 //! The global allocator: a bump arena, because most commands live for a millisecond and musl's malloc is slow.
 //!
-//! What does not fit into the arena goes to the system's allocator, so that a long-running command cannot grow
-//! without bound. The last block can be freed and grown in place, which is what parsing and formatting mostly do.
+//! What does not fit into the arena goes to the system's allocator, which frees what it is given back; a command that
+//! stays leaves the arena with [`leave`]. The last block can be freed and grown in place, which is what parsing and
+//! formatting mostly do.
 //! In the child nothing is allocated at all: [`forbid`] says from when on, and debug builds abort then.
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -27,6 +28,11 @@ pub fn forbid() {
     if cfg!(debug_assertions) {
         FORBIDDEN.store(true, Ordering::Relaxed);
     }
+}
+
+/// From now on memory comes from the system's allocator: for a command that stays, since the arena takes nothing back.
+pub fn leave() {
+    USED.store(ARENA, Ordering::Relaxed);
 }
 
 /// The allocator; the binary installs it.

@@ -1,4 +1,5 @@
-//! Signals by pidfd with any number, realtime ones included. Source: pidfd_send_signal(2), Linux 5.1.
+//! Signals by pidfd with any number, realtime ones included, and how a process ended. Source: pidfd_send_signal(2),
+//! Linux 5.1; linux/pidfd.h, PIDFD_GET_INFO, Linux 6.13.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -13,4 +14,32 @@ pub fn send_signal(process: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
     // SAFETY: a null siginfo is allowed and means what kill(2) would send.
     let value = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, information, 0_u32) };
     super::check(value).map(drop)
+}
+
+/// struct pidfd_info of its first version.
+#[repr(C)]
+struct Information {
+    mask: u64,
+    between: [u32; 13],
+    exit_code: i32,
+}
+const _: () = assert!(size_of::<Information>() == 64);
+
+/// _IOWR(PIDFS_IOCTL_MAGIC, 11, struct pidfd_info).
+const GET_INFO: libc::c_ulong = 0xc040_ff0b;
+/// The exit code was asked for, or is there.
+const INFO_EXIT: u64 = 1 << 3;
+
+/// The wait status of a process that has ended and been reaped; `None` before that, or where the kernel does not say.
+///
+/// # Kernel
+/// 6.15.
+#[must_use]
+pub fn wait_status(process: BorrowedFd<'_>) -> Option<i32> {
+    let mut information = Information { mask: INFO_EXIT, between: [0; 13], exit_code: 0 };
+    let pointer: *mut Information = &mut information;
+    // SAFETY: the request's number says how large the live struct is that the kernel fills. musl and glibc differ in
+    // the type of a request, hence the cast.
+    let value = unsafe { libc::ioctl(process.as_raw_fd(), GET_INFO as _, pointer) };
+    (value >= 0 && information.mask & INFO_EXIT != 0).then_some(information.exit_code)
 }

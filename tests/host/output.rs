@@ -36,7 +36,7 @@ fn help_is_on_stdout() {
         let text = tare(&["--help"]).stdout;
         for command in [
             "create", "start", "run", "exec", "kill", "delete", "state", "list", "ps", "pause", "resume", "spec",
-            "features",
+            "features", "update", "events",
         ] {
             assert!(text.lines().any(|line| line.trim_start().starts_with(command)), "{command}");
         }
