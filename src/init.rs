@@ -278,7 +278,7 @@ fn enter_program(task: &Task<'_>, gate: Option<&Gate>) -> Done<Never> {
     let found = drop_privileges(task, program, entered)?;
     if let Kind::Init(init) = &task.kind
         && gate.is_none()
-        && !init.plan.hooks.start_container.is_empty()
+        && (!init.plan.hooks.start_container.is_empty() || init.plan.is_settled_late())
     {
         barrier(task.socket, BEFORE_EXEC)?;
     }

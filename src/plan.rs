@@ -34,8 +34,8 @@ pub struct Request<'a> {
     pub new_keyring: bool,
     /// --preserve-fds plus the descriptors of socket activation.
     pub preserve_fds: u32,
-    /// Whether to track the container in a cgroup at all.
-    pub cgroup: bool,
+    /// Whether to track the container in a cgroup, and who makes it.
+    pub cgroup: cgroup::Asked,
 }
 
 /// What will be done for create or run.
@@ -79,8 +79,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     refuse_what_is_not_done(spec)?;
     let namespaces = namespaces::plan(spec)?;
     let in_user_namespace = host.in_user_namespace()?;
-    let cgroup =
-        if request.cgroup { Some(plan_cgroup(spec, request.id, &namespaces, in_user_namespace)?) } else { None };
+    let cgroup = plan_cgroup(spec, request, &namespaces, in_user_namespace)?;
     let cgroup_path = match &cgroup {
         Some(plan) => Some(PathBuf::from(format!("{}{}", host.hierarchy()?.root.display(), plan.path()))),
         None => None,
@@ -117,14 +116,26 @@ fn labels_mounts(spec: &Spec) -> bool {
     spec.linux().as_ref().is_some_and(|linux| linux.mount_label().is_some())
 }
 
-fn plan_cgroup(spec: &Spec, id: &str, own: &namespaces::Plan, user_namespace: bool) -> Result<cgroup::Plan> {
+fn plan_cgroup(
+    spec: &Spec,
+    request: &Request<'_>,
+    own: &namespaces::Plan,
+    user_namespace: bool,
+) -> Result<Option<cgroup::Plan>> {
+    let systemd = match request.cgroup {
+        cgroup::Asked::Disabled => return Ok(None),
+        cgroup::Asked::File => None,
+        // In a user namespace root is somebody's session, and the machine's systemd would not listen.
+        cgroup::Asked::Systemd => Some(cgroup::Systemd { user: user_namespace, control_group: &cgroup::control_group }),
+    };
     let facts = cgroup::Facts {
         user_namespace,
         own_path: &cgroup::own_path,
+        systemd,
         new_cgroup_namespace: own.is_new(Kind::Cgroup),
         other_ids: own.has(Kind::User),
     };
-    cgroup::plan(spec, id, &facts)
+    cgroup::plan(spec, request.id, &facts).map(Some)
 }
 
 /// What exec asks.
@@ -227,6 +238,12 @@ fn refuse_what_is_not_done(spec: &Spec) -> Result<()> {
 }
 
 impl Plan {
+    /// Whether the parent has something to do between the clone of init and its program.
+    #[must_use]
+    pub fn is_settled_late(&self) -> bool {
+        self.cgroup.as_ref().is_some_and(|cgroup| cgroup.late_write().is_some())
+    }
+
     /// What the user should know, but need not stop us.
     pub fn warnings(&self) -> impl Iterator<Item = &String> {
         self.rootfs.warnings.iter().chain(self.program.iter().flat_map(|program| &program.process.warnings))

@@ -46,7 +46,8 @@ impl Bed {
         )
         .unwrap();
         let own_path = &cgroup::own_path;
-        let facts = Facts { user_namespace: false, own_path, new_cgroup_namespace: false, other_ids: false };
+        let facts =
+            Facts { user_namespace: false, own_path, systemd: None, new_cgroup_namespace: false, other_ids: false };
         cgroup::plan(&spec, "box", &facts).unwrap()
     }
 

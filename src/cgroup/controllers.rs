@@ -68,6 +68,19 @@ pub fn not_enabled(path: &str, controller: &str, write: &Write) -> Error {
     }
 }
 
+/// Whether `parent` hands on what `writes` need; without a need nothing is read.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn are_needed_handed_on(parent: BorrowedFd<'_>, writes: &[Write]) -> Result<bool> {
+    if needed(writes).next().is_none() {
+        return Ok(true);
+    }
+    let handed_on = files::read(parent, HANDED_ON).context(|| format!("read {HANDED_ON}"))?;
+    let handed_on = names(&handed_on);
+    Ok(needed(writes).all(|(controller, _)| handed_on.contains(controller)))
+}
+
 /// One level on the way down.
 pub struct Level<'a> {
     /// Its directory.

@@ -15,6 +15,7 @@ use super::devices::Devices;
 use super::hierarchy::Hierarchy;
 use super::limits::{IfMissing, Write};
 use super::plan::{Driver, Plan};
+use super::systemd::{self, Parked, UnitName};
 use super::{controllers, files, tree};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::bpf;
@@ -27,6 +28,24 @@ pub struct Cgroup {
     pub(super) directory: OwnedFd,
     /// Below the root of the hierarchy, with a leading slash.
     pub(super) path: String,
+    /// What is left to do when init is in it.
+    pub(super) unsettled: Option<Unsettled>,
+}
+
+/// A scope of systemd that has just begun.
+#[derive(Debug)]
+pub(super) struct Unsettled {
+    /// The process that it began with; it goes when this is dropped.
+    parked: Parked,
+    /// The limit of processes, when it is too low for that process and init.
+    late: Option<(Write, UnitName)>,
+}
+
+impl Unsettled {
+    pub(super) fn new(parked: Option<Parked>, plan: &Plan) -> Option<Self> {
+        let late = plan.late_write().cloned().zip(plan.unit());
+        parked.map(|parked| Self { parked, late })
+    }
 }
 
 /// Whose cgroup it is: kept as an extended attribute, so that orphans are found without any state.
@@ -86,23 +105,27 @@ impl Cgroup {
     /// # Kernel
     /// 5.7 (extended attributes of a cgroup), with cgroup v2.
     pub fn create(plan: &Plan, hierarchy: &Hierarchy, tag: &Tag) -> Result<Self> {
-        let Driver::File(components) = &plan.driver;
+        let components = match &plan.driver {
+            Driver::File(components) => components,
+            Driver::Systemd(scope) => return systemd::parent::make(plan, scope, hierarchy, tag),
+        };
         let root = open_root(hierarchy)?;
         let mut way = match short_way(root.as_fd(), components, &plan.writes)? {
             Some(way) => way,
             None => long_way(root, components, hierarchy, &plan.writes)?,
         };
         let directory = enter_leaf(&mut way, plan, tag)?;
-        let cgroup = Self { directory, path: plan.path() };
+        let cgroup = Self { directory, path: plan.path(), unsettled: None };
         cgroup.set_up(plan, tag)?;
         way.keep();
         Ok(cgroup)
     }
 
-    fn set_up(&self, plan: &Plan, tag: &Tag) -> Result<()> {
+    pub(super) fn set_up(&self, plan: &Plan, tag: &Tag) -> Result<()> {
         rustix::fs::fsetxattr(&self.directory, TAG, tag.encode().as_bytes(), XattrFlags::empty())
             .context(|| format!("tag cgroup {}", self.path))?;
-        self.write_all(&plan.writes)?;
+        let late = plan.late_write();
+        self.write_all(plan.writes.iter().filter(|write| Some(*write) != late))?;
         match &plan.devices {
             Devices::Enforced(program) => self.attach(program, None),
             Devices::AllowAll | Devices::NotEnforcedInUserNamespace => Ok(()),
@@ -126,7 +149,7 @@ impl Cgroup {
     /// Writes values in order. One that the kernel finds invalid beside the present ones is tried
     /// again after the others: a quota below the present burst and a burst above the present quota
     /// are both fine in the end.
-    pub(super) fn write_all(&self, writes: &[Write]) -> Result<()> {
+    pub(super) fn write_all<'w>(&self, writes: impl IntoIterator<Item = &'w Write>) -> Result<()> {
         let mut again = Vec::new();
         for write in writes {
             match self.write_one(write) {
@@ -154,6 +177,18 @@ impl Cgroup {
         Error::unsupported(at.clone(), format!("the {controller} controller of this kernel has no file {file}"))
     }
 
+    /// Does what can be done only when init is in the cgroup: the process that a scope began with goes.
+    ///
+    /// # Errors
+    /// A limit is refused.
+    pub fn settle(&mut self) -> Result<()> {
+        let Some(Unsettled { parked, late }) = self.unsettled.take() else { return Ok(()) };
+        drop(parked);
+        let Some((write, unit)) = late else { return Ok(()) };
+        self.write_all([&write])?;
+        unit.set_limits(std::slice::from_ref(&write))
+    }
+
     /// Opens the cgroup at `path` below the root of the hierarchy; `None` when it does not exist.
     ///
     /// # Errors
@@ -161,7 +196,7 @@ impl Cgroup {
     pub fn open(hierarchy: &Hierarchy, path: &str) -> Result<Option<Self>> {
         let root = open_root(hierarchy)?;
         match files::open_directory(root.as_fd(), path.trim_start_matches('/')) {
-            Ok(directory) => Ok(Some(Self { directory, path: path.to_owned() })),
+            Ok(directory) => Ok(Some(Self { directory, path: path.to_owned(), unsettled: None })),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(Error::system(format!("open cgroup {path}"), errno)),
         }
@@ -271,7 +306,7 @@ fn allow_reading(directory: BorrowedFd<'_>, made: bool, path: &str) -> Result<()
 /// program are of no use and it goes, unless it is the cgroup of a container that still exists.
 fn clear_leftover(parent: BorrowedFd<'_>, name: &str, path: &str, tag: &Tag) -> Result<bool> {
     let directory = files::open_directory(parent, name).context(|| format!("open cgroup {path}"))?;
-    let present = Cgroup { directory, path: path.to_owned() };
+    let present = Cgroup { directory, path: path.to_owned(), unsettled: None };
     let Some(found) = present.tag() else { return Ok(false) };
     refuse_in_use(present.directory(), path)?;
     if found.state_directory != tag.state_directory && std::path::Path::new(&found.state_directory).exists() {
@@ -283,6 +318,35 @@ fn clear_leftover(parent: BorrowedFd<'_>, name: &str, path: &str, tag: &Tag) -> 
         Ok(()) | Err(Errno::NOENT) => Ok(true),
         Err(errno) => Err(Error::system(format!("remove cgroup {path}"), errno)),
     }
+}
+
+/// Before a unit begins: nothing may be left of another container at its place.
+pub(super) fn clear_leftover_at(root: BorrowedFd<'_>, components: &[String], path: &str, tag: &Tag) -> Result<()> {
+    let Some((name, above)) = components.split_last() else { return Ok(()) };
+    let above = if above.is_empty() { ".".to_owned() } else { above.join("/") };
+    let is_there = |result| match result {
+        Ok(directory) => Ok(Some(directory)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(Error::system(format!("open cgroup {path}"), errno)),
+    };
+    let Some(parent) = is_there(files::open_directory(root, &above))? else { return Ok(()) };
+    let Some(directory) = is_there(files::open_directory(parent.as_fd(), name))? else { return Ok(()) };
+    if !clear_leftover(parent.as_fd(), name, path, tag)? {
+        refuse_in_use(directory.as_fd(), path)?;
+    }
+    Ok(())
+}
+
+/// systemd hands down what it knows itself; hugetlb, rdma and the like are handed on here when a limit needs them.
+pub(super) fn hand_on_what_is_needed(hierarchy: &Hierarchy, components: &[String], writes: &[Write]) -> Result<()> {
+    let root = open_root(hierarchy)?;
+    let above = components.split_last().map(|(_, above)| above.join("/")).filter(|above| !above.is_empty());
+    let above = above.as_deref().unwrap_or(".");
+    let parent = files::open_directory(root.as_fd(), above).context(|| format!("open cgroup /{above}"))?;
+    if !controllers::are_needed_handed_on(parent.as_fd(), writes)? {
+        long_way(root, components, hierarchy, writes)?.keep();
+    }
+    Ok(())
 }
 
 /// A populated cgroup would be shared and later killed; a frozen one (or a new one below a frozen

@@ -5,6 +5,7 @@ use oci_spec::runtime::{Mount, Spec};
 use super::devices::{self, Devices};
 use super::limits::{self, Write};
 use super::path;
+use super::systemd::{self, Property, Unit, UnitName};
 use crate::error::Result;
 
 /// What the plan must know about the caller.
@@ -18,6 +19,27 @@ pub struct Facts<'a> {
     pub new_cgroup_namespace: bool,
     /// The container is in a user namespace that is new or joined: ids of the config are not the runtime's.
     pub other_ids: bool,
+    /// systemd is to make the cgroup.
+    pub systemd: Option<Systemd<'a>>,
+}
+
+/// What the plan must know about systemd.
+pub struct Systemd<'a> {
+    /// The user's own one, not that of the machine.
+    pub user: bool,
+    /// The cgroup of systemd itself, above its units; [`super::control_group`] outside of tests.
+    pub control_group: &'a dyn Fn(bool) -> Result<String>,
+}
+
+/// What the caller asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// No cgroup.
+    Disabled,
+    /// Directories that tare makes.
+    File,
+    /// A unit of systemd.
+    Systemd,
 }
 
 /// Who makes the cgroup.
@@ -25,6 +47,27 @@ pub struct Facts<'a> {
 pub enum Driver {
     /// tare makes directories in the cgroup filesystem; components below the root of the hierarchy.
     File(Vec<String>),
+    /// systemd makes a transient unit.
+    Systemd(Scope),
+}
+
+/// A unit as it shall be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// Its name and its place.
+    pub unit: Unit,
+    /// It belongs to the user's own systemd.
+    pub user: bool,
+    /// Its properties, without the process.
+    pub properties: Vec<Property>,
+}
+
+impl Scope {
+    /// What the record keeps of it.
+    #[must_use]
+    pub fn name(&self) -> UnitName {
+        UnitName { name: self.unit.name.clone(), user: self.user }
+    }
 }
 
 /// A cgroup as it shall be.
@@ -44,8 +87,30 @@ impl Plan {
     /// The path below the root of the hierarchy, with a leading slash, as /proc/PID/cgroup shows it.
     #[must_use]
     pub fn path(&self) -> String {
-        let Driver::File(components) = &self.driver;
+        let components = match &self.driver {
+            Driver::File(components) => components,
+            Driver::Systemd(scope) => &scope.unit.components,
+        };
         format!("/{}", components.join("/"))
+    }
+
+    /// The unit, when systemd makes the cgroup.
+    #[must_use]
+    pub fn unit(&self) -> Option<UnitName> {
+        match &self.driver {
+            Driver::File(_) => None,
+            Driver::Systemd(scope) => Some(scope.name()),
+        }
+    }
+
+    /// The limit that is set when init is in the cgroup already, before which init must not run its program. With
+    /// systemd a second process is there at the clone, and a limit of one process would refuse init.
+    #[must_use]
+    pub fn late_write(&self) -> Option<&Write> {
+        let is_scope = matches!(&self.driver, Driver::Systemd(scope) if !scope.unit.is_slice());
+        let is_low =
+            |write: &&Write| write.file == "pids.max" && write.value.trim().parse::<u64>().is_ok_and(|limit| limit < 2);
+        self.writes.iter().rfind(is_low).filter(|_| is_scope)
     }
 }
 
@@ -58,12 +123,29 @@ pub fn plan(spec: &Spec, id: &str, facts: &Facts<'_>) -> Result<Plan> {
     let resources = linux.and_then(|linux| linux.resources().as_ref());
     let cgroups_path = linux.and_then(|linux| linux.cgroups_path().as_deref());
     let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
+    let writes = resources.map_or(Ok(Vec::new()), |resources| limits::plan(resources, "linux.resources"))?;
+    let driver = match &facts.systemd {
+        None => Driver::File(path::resolve(cgroups_path, id, facts.user_namespace, facts.own_path)?),
+        Some(facts) => Driver::Systemd(plan_scope(spec, id, facts, &writes)?),
+    };
     Ok(Plan {
-        driver: Driver::File(path::resolve(cgroups_path, id, facts.user_namespace, facts.own_path)?),
-        writes: resources.map_or(Ok(Vec::new()), |resources| limits::plan(resources, "linux.resources"))?,
+        driver,
+        writes,
         devices: devices::plan(rules, "linux.resources.devices", facts.user_namespace)?,
         owner: if facts.new_cgroup_namespace { owner(spec, facts.other_ids) } else { None },
     })
+}
+
+/// What annotations say goes before what tare would say.
+fn plan_scope(spec: &Spec, id: &str, facts: &Systemd<'_>, writes: &[Write]) -> Result<Scope> {
+    let cgroups_path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
+    let asked = systemd::properties::of_annotations(spec.annotations().as_ref())?;
+    let unit = systemd::resolve(cgroups_path, id, facts.user, &(facts.control_group)(facts.user)?)?;
+    let mut properties = systemd::properties::usual(id, &unit);
+    properties.extend(systemd::properties::of_writes(writes));
+    properties.retain(|property| !asked.iter().any(|other| other.name == property.name));
+    properties.extend(asked);
+    Ok(Scope { unit, user: facts.user, properties })
 }
 
 /// The user of the container's process, when the container sees its cgroup as the root of a writable cgroup mount.

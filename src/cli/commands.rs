@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::ArgMatches;
 
 use super::log::{Log, Messages};
+use crate::cgroup::Asked;
 use crate::container::create::Options;
 use crate::container::run::Stay;
 use crate::container::{self, exec, exec_process, kill};
@@ -40,17 +41,18 @@ impl Global {
         }
     }
 
-    /// Whether a cgroup is made, after what is not done yet has been refused.
-    fn cgroup(&self) -> Result<bool> {
+    /// Who makes the cgroup, after what is not done yet has been refused.
+    fn cgroup(&self) -> Result<Asked> {
         let later = |what: &str| Err(Error::new(ErrorKind::Unsupported, format!("{what} is not supported yet")));
-        if self.systemd || self.manager.as_deref() == Some("systemd") {
-            return later("the systemd cgroup driver (--systemd-cgroup, --cgroup-manager systemd)")
-                .map_err(|e| e.hint("configure the engine for its cgroupfs driver"));
-        }
         if self.rootless || !rustix::process::geteuid().is_root() {
             return later("running without root (--rootless)");
         }
-        Ok(self.manager.as_deref() != Some("disabled"))
+        Ok(match self.manager.as_deref() {
+            Some("disabled") => Asked::Disabled,
+            Some("systemd") => Asked::Systemd,
+            _ if self.systemd => Asked::Systemd,
+            _ => Asked::File,
+        })
     }
 }
 

@@ -46,8 +46,8 @@ pub struct Options {
     pub new_keyring: bool,
     /// --preserve-fds.
     pub preserve_fds: u32,
-    /// Not --cgroup-manager disabled.
-    pub cgroup: bool,
+    /// --cgroup-manager, --systemd-cgroup.
+    pub cgroup: crate::cgroup::Asked,
 }
 
 /// Where warnings go: problems that need not stop us.
@@ -145,6 +145,7 @@ fn first_record(id: &str, spec: &Spec, bundle: &Bundle, plan: &Plan) -> Result<R
         start_time: 0,
         namespaces: plan.namespaces.all(),
         cgroup: plan.cgroup.as_ref().map(crate::cgroup::Plan::path),
+        unit: plan.cgroup.as_ref().and_then(crate::cgroup::Plan::unit),
         hooks: !plan.hooks.is_empty(),
         annotations: spec.annotations().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect(),
     })
@@ -191,6 +192,7 @@ fn populate(making: &mut Making, config: &[u8], options: &Options, begin: Begin,
     making.record.pid = child.pid;
     making.record.start_time = status::process_facts(child.pid)?.map_or(0, |(_, start_time)| start_time);
     making.child = Some(child);
+    making.cgroup.as_mut().map_or(Ok(()), Cgroup::settle)?;
     talk(making, begin, &mut channels)?;
     making.master = channels.master()?;
     making.record.phase = Phase::Created;
@@ -295,8 +297,8 @@ fn undo(making: &mut Making, warn: Warn<'_>) {
     if let Some(child) = making.child.take() {
         child.kill_and_reap();
     }
-    if let Some(cgroup) = &making.cgroup
-        && let Err(error) = delete::remove_cgroup(cgroup)
+    if let Some(cgroup) = making.cgroup.take()
+        && let Err(error) = delete::remove_cgroup(&cgroup).and_then(|()| delete::stop_unit(&making.record))
     {
         warn(error);
     }

@@ -70,6 +70,7 @@ pub(super) fn destroy(store: &Store, container: &Container, warn: Warn<'_>) -> R
     if let Some(cgroup) = status::cgroup(record)? {
         remove_cgroup(&cgroup)?;
     }
+    stop_unit(record)?;
     if record.hooks {
         match super::saved_hooks(directory) {
             Ok(plan) => poststop(&plan, record, warn),
@@ -101,6 +102,14 @@ pub(super) fn remove_cgroup(cgroup: &Cgroup) -> Result<()> {
         cgroup.wait_empty(PATIENCE)?;
     }
     cgroup.remove()
+}
+
+/// Has systemd forget the unit of a container; that of another boot is forgotten already.
+pub(super) fn stop_unit(record: &Record) -> Result<()> {
+    match &record.unit {
+        Some(unit) if status::boot_id()? == record.boot_id => unit.stop(),
+        _ => Ok(()),
+    }
 }
 
 /// What the cgroup of a container is tagged with.

@@ -50,6 +50,9 @@ pub struct Record {
     pub namespaces: u64,
     /// The cgroup, as a path below the root of the v2 hierarchy; `None` with cgroups disabled.
     pub cgroup: Option<String>,
+    /// The unit that the cgroup is of, with the systemd driver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<crate::cgroup::UnitName>,
     /// Whether config.json has hooks that start or delete must run.
     pub hooks: bool,
     /// annotations of config.json.
@@ -126,6 +129,7 @@ pub(super) mod tests {
             start_time: 2,
             namespaces: 0,
             cgroup: None,
+            unit: None,
             hooks: false,
             annotations: BTreeMap::new(),
         }

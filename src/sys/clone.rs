@@ -154,6 +154,33 @@ pub fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, E
     Ok(Side::Parent { pid: i32::try_from(pid).map_err(|_| Errno::OVERFLOW)?, pidfd })
 }
 
+/// A child that sleeps until it is killed or its parent dies, with no signal to the parent at its end: wait for it with
+/// `__WALL`. Its pid and its pidfd.
+///
+/// # Errors
+/// As clone3(2): EAGAIN, ENOMEM.
+pub fn sleeper() -> Result<(i32, OwnedFd), Errno> {
+    let parent = rustix::process::getpid();
+    let mut pidfd: libc::c_int = -1;
+    let args = CloneArgs {
+        flags: u64::from(libc::CLONE_PIDFD.cast_unsigned()),
+        pidfd: (&raw mut pidfd).addr() as u64,
+        ..CloneArgs::default()
+    };
+    // SAFETY: without CLONE_VM the child has a copy of all memory, as after fork; `args` and `pidfd` are live.
+    let pid = super::check(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) })?;
+    if pid == 0 {
+        let ready = nix::sys::signal::SigSet::all().thread_set_mask().is_ok()
+            && super::process_attributes::set_parent_death_signal(libc::SIGKILL).is_ok();
+        // The parent may have died before the death signal was set.
+        while ready && rustix::process::getppid() == Some(parent) {
+            rustix::event::pause();
+        }
+        exit_now(1);
+    }
+    Ok((i32::try_from(pid).map_err(|_| Errno::OVERFLOW)?, own_pidfd(pidfd)))
+}
+
 /// Takes the descriptor number of [`Side::Parent`] into ownership, in the process that shares the table.
 #[must_use]
 pub fn own_pidfd(pidfd: RawFd) -> OwnedFd {

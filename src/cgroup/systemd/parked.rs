@@ -1,0 +1,41 @@
+//! A process that a scope begins with until init is there. World: parent.
+//!
+//! systemd starts a scope around a process, and moving one costs an RCU period (design: nothing of the container is
+//! ever moved). So a process that only sleeps is moved, init is cloned into the cgroup that exists then, and the
+//! sleeper goes. It dies with tare, and an empty scope is collected by systemd: nothing stays whatever happens.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use rustix::process::{Signal, pidfd_send_signal};
+
+use crate::error::{Context, Result};
+use crate::sys::clone;
+
+/// The sleeper; killed and reaped when it is dropped.
+#[derive(Debug)]
+pub struct Parked {
+    /// In our pid namespace.
+    pub pid: i32,
+    pidfd: OwnedFd,
+}
+
+impl Parked {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// As clone3(2).
+    pub fn new() -> Result<Self> {
+        let (pid, pidfd) = clone::sleeper().context(|| "make the first process of the scope")?;
+        Ok(Self { pid, pidfd })
+    }
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        // Dead already is as good.
+        let _dead = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::__WALL;
+        while waitid(Id::PIDFd(self.pidfd.as_fd()), flags) == Err(nix::errno::Errno::EINTR) {}
+    }
+}
