@@ -15,6 +15,8 @@ use crate::error::{Context, Error, Result};
 pub struct Host {
     hierarchy: OnceCell<Hierarchy>,
     in_user_namespace: OnceCell<bool>,
+    capabilities: OnceCell<u64>,
+    set_groups: OnceCell<bool>,
     last_capability: OnceCell<u8>,
     apparmor: OnceCell<bool>,
     selinux: OnceCell<bool>,
@@ -27,6 +29,8 @@ impl Host {
         Self {
             hierarchy: OnceCell::from(hierarchy),
             in_user_namespace: OnceCell::from(in_user_namespace),
+            capabilities: OnceCell::from(u64::MAX),
+            set_groups: OnceCell::from(true),
             last_capability: OnceCell::from(last_capability),
             apparmor: OnceCell::from(false),
             selinux: OnceCell::from(false),
@@ -45,13 +49,85 @@ impl Host {
     ///
     /// # Errors
     /// /proc is not mounted.
+    ///
+    /// # Source
+    /// USER_NS_INIT_INO of linux/nsfs.h: the number of the initial one since Linux 3.8.
     pub fn in_user_namespace(&self) -> Result<bool> {
+        const INITIAL: u64 = 0xefff_fffd;
         get(&self.in_user_namespace, || {
-            let map = read_small("/proc/self/uid_map").context(|| "read /proc/self/uid_map")?;
-            // The initial namespace maps all 2^32-1 ids to themselves.
-            Ok(map.split_whitespace().ne(["0", "0", "4294967295"]))
+            let facts = rustix::fs::stat("/proc/self/ns/user").context(|| "stat /proc/self/ns/user")?;
+            Ok(facts.st_ino != INITIAL)
         })
         .copied()
+    }
+
+    /// The effective capabilities of the caller over its own user namespace.
+    #[must_use]
+    pub fn capabilities(&self) -> u64 {
+        // Without an answer nothing is held to be permitted.
+        *self.capabilities.get_or_init(|| crate::sys::credentials::capabilities().map_or(0, |sets| sets.effective))
+    }
+
+    /// Whether the caller lacks the host's privileges: an ordinary user, or root of a user namespace alone.
+    ///
+    /// # Errors
+    /// /proc is not mounted.
+    pub fn rootless(&self) -> Result<bool> {
+        Ok(self.capabilities() & crate::process::capabilities::SYS_ADMIN == 0 || self.in_user_namespace()?)
+    }
+
+    /// Whether setgroups(2) is permitted in the caller's user namespace, which those below inherit.
+    ///
+    /// # Errors
+    /// /proc is not mounted.
+    pub fn set_groups(&self) -> Result<bool> {
+        get(&self.set_groups, || {
+            if !self.in_user_namespace()? {
+                return Ok(true);
+            }
+            let path = "/proc/self/setgroups";
+            Ok(read_small(path).context(|| format!("read {path}"))?.trim() != "deny")
+        })
+        .copied()
+    }
+
+    /// Whether a group of the caller's user namespace exists there.
+    ///
+    /// # Errors
+    /// /proc is not mounted.
+    pub fn maps_group(&self, group: u32) -> Result<bool> {
+        if !self.in_user_namespace()? {
+            return Ok(true);
+        }
+        let path = "/proc/self/gid_map";
+        let map = read_small(path).context(|| format!("read {path}"))?;
+        Ok(map.lines().any(|line| {
+            let mut numbers = line.split_whitespace().map(|word| word.parse::<u32>().unwrap_or(0));
+            let (first, count) = (numbers.next().unwrap_or(0), numbers.nth(1).unwrap_or(0));
+            group.checked_sub(first).is_some_and(|offset| offset < count)
+        }))
+    }
+
+    /// Who tare is when it writes id mappings.
+    #[must_use]
+    pub fn caller(&self) -> crate::namespaces::plan::Caller {
+        const SET_GID: u64 = 1 << 6;
+        const SET_UID: u64 = 1 << 7;
+        crate::namespaces::plan::Caller {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            sets_uids: self.capabilities() & SET_UID != 0,
+            sets_gids: self.capabilities() & SET_GID != 0,
+            administers: self.capabilities() & crate::process::capabilities::SYS_ADMIN != 0,
+        }
+    }
+
+    /// Why a cgroup cannot be made for want of delegation; `None` when it can.
+    ///
+    /// # Errors
+    /// cgroup v2 is not mounted, or cannot be looked at.
+    pub fn refuses_cgroup(&self, path: &str) -> Result<Option<String>> {
+        crate::cgroup::refusal(self.hierarchy()?, path)
     }
 
     /// Whether AppArmor is in force. Source: /sys/module/apparmor/parameters/enabled.

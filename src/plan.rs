@@ -2,6 +2,8 @@
 //!
 //! No kernel calls: facts about the host come in as `Host`, so that plans are tested without root.
 
+mod rootless;
+
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxNamespaceType as Kind, Process, Spec};
@@ -36,6 +38,9 @@ pub struct Request<'a> {
     pub preserve_fds: u32,
     /// Whether to track the container in a cgroup, and who makes it.
     pub cgroup: cgroup::Asked,
+    /// --rootless: whether a container that asks nothing of a cgroup does without one where none can be made; by
+    /// default where the caller is not the host's root.
+    pub rootless: Option<bool>,
 }
 
 /// What will be done for create or run.
@@ -77,20 +82,28 @@ pub struct Program {
 pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     check_version(spec)?;
     refuse_what_is_not_done(spec)?;
-    let namespaces = namespaces::plan(spec)?;
-    let in_user_namespace = host.in_user_namespace()?;
-    let cgroup = plan_cgroup(spec, request, &namespaces, in_user_namespace)?;
+    let namespaces = namespaces::plan(spec, &host.caller())?;
+    let rootless = host.rootless()?;
+    let cgroup = match plan_cgroup(spec, request, &namespaces, rootless)? {
+        Some(plan) => rootless::without_delegation(plan, spec, request, host)?,
+        None => None,
+    };
     let cgroup_path = match &cgroup {
         Some(plan) => Some(PathBuf::from(format!("{}{}", host.hierarchy()?.root.display(), plan.path()))),
+        // It stays in the caller's cgroup and sees what the caller sees.
+        None if rootless => host.hierarchy().ok().map(|hierarchy| hierarchy.root.clone()),
         None => None,
     };
     let root = spec.root().as_ref().ok_or_else(|| Error::invalid("root", "config.json has no root"))?;
     let rootfs_path = request.bundle.join(root.path());
     let facts = rootfs::Facts {
         bundle: request.bundle,
-        user_namespace: namespaces.has(Kind::User) || in_user_namespace,
+        user_namespace: namespaces.has(Kind::User) || host.in_user_namespace()?,
         mount_namespace: namespaces.has(Kind::Mount),
         network_namespace: namespaces.has(Kind::Network),
+        pid_namespace: namespaces.has(Kind::Pid),
+        ipc_namespace: namespaces.has(Kind::Ipc),
+        maps_tty: rootless::maps_tty(spec, &namespaces, host)?,
         // A joined one may be the host's, where mounting cgroup2 anew would change its options.
         cgroup_namespace: namespaces.is_new(Kind::Cgroup),
         cgroup_path: cgroup_path.as_deref(),
@@ -101,8 +114,10 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     let rootfs = rootfs::plan(spec, &facts)?;
     let program = match spec.process() {
         Some(process) => {
-            let facts =
-                process_facts(process, "process", request.id, namespaces.has(Kind::User), request.new_keyring, host)?;
+            let own_ids = namespaces.has(Kind::User);
+            let mut facts = process_facts(process, "process", request.id, own_ids, request.new_keyring, host)?;
+            facts.set_groups =
+                host.set_groups()? && !namespaces.mappings.as_ref().is_some_and(|mappings| mappings.deny_set_groups);
             let terminal = terminal::plan(process, request.console_socket, request.detach)?;
             Some(program(spec, process, &facts, terminal, request.preserve_fds)?)
         }
@@ -120,16 +135,16 @@ fn plan_cgroup(
     spec: &Spec,
     request: &Request<'_>,
     own: &namespaces::Plan,
-    user_namespace: bool,
+    rootless: bool,
 ) -> Result<Option<cgroup::Plan>> {
     let systemd = match request.cgroup {
         cgroup::Asked::Disabled => return Ok(None),
         cgroup::Asked::File => None,
-        // In a user namespace root is somebody's session, and the machine's systemd would not listen.
-        cgroup::Asked::Systemd => Some(cgroup::Systemd { user: user_namespace, control_group: &cgroup::control_group }),
+        // Root of a user namespace is in somebody's session, and the machine's systemd would not listen.
+        cgroup::Asked::Systemd => Some(cgroup::Systemd { user: rootless, control_group: &cgroup::control_group }),
     };
     let facts = cgroup::Facts {
-        user_namespace,
+        user_namespace: rootless,
         own_path: &cgroup::own_path,
         systemd,
         new_cgroup_namespace: own.is_new(Kind::Cgroup),
@@ -155,6 +170,8 @@ pub struct ExecRequest<'a> {
     pub new_keyring: bool,
     /// --preserve-fds.
     pub preserve_fds: u32,
+    /// setgroups(2) is permitted in the container.
+    pub set_groups: bool,
 }
 
 /// Plans another process in a container whose config is `spec`.
@@ -165,6 +182,7 @@ pub fn plan_exec(spec: &Spec, process: &Process, request: &ExecRequest<'_>, host
     let user_namespace = request.namespaces & namespaces::plan::bit(Kind::User) != 0;
     let mut facts = process_facts(process, request.at, request.id, user_namespace, request.new_keyring, host)?;
     facts.init = false;
+    facts.set_groups = request.set_groups;
     let terminal = terminal::plan(process, request.console_socket, request.detach)?;
     program(spec, process, &facts, terminal, request.preserve_fds)
 }

@@ -1,22 +1,58 @@
-//! Handing a container's cgroup over to the container: who may make cgroups below it and move processes between them.
-//! World: parent.
+//! Delegation: what a caller without privileges may do in the hierarchy, and handing a container's cgroup over to the
+//! container. World: parent.
 //!
 //! Promise: only the directory and the files that the kernel names for it change hands, never a limit.
 //! Source: cgroup-v2.rst "Model of Delegation", runtime-spec config-linux.md "Cgroup ownership".
 
 use std::os::fd::AsFd;
+use std::path::Path;
 
-use rustix::fs::{AtFlags, Uid};
+use rustix::fs::{Access, AtFlags, CWD, Uid};
 use rustix::io::Errno;
 
 use super::files;
+use super::hierarchy::{Hierarchy, own_path};
 use super::parent::Cgroup;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, errno_text};
 
 /// The kernel's list. Kernel: 4.15.
 const LIST: &str = "/sys/kernel/cgroup/delegate";
 /// What the list begins with, for a host whose /sys is not mounted.
 const ALWAYS: &str = "cgroup.procs\ncgroup.threads\ncgroup.subtree_control\n";
+
+/// Why the caller may not make the cgroup at `path` and have a process born in it; `None` when it may.
+///
+/// The kernel asks for the right to write to the parent directory, and to cgroup.procs of the nearest cgroup above both
+/// the caller's own cgroup and the new one.
+///
+/// # Errors
+/// The hierarchy cannot be opened; /proc is not mounted.
+pub fn refusal(hierarchy: &Hierarchy, path: &str) -> Result<Option<String>> {
+    let parts = |path: &str| -> Vec<String> { path.split('/').filter(|p| !p.is_empty()).map(str::to_owned).collect() };
+    let (wanted, own) = (parts(path), parts(&own_path()?));
+    let root = &hierarchy.root;
+    // Beyond the root of the caller's cgroup namespace.
+    if own.first().is_some_and(|part| part == "..") {
+        return Ok(Some(format!("tare's own cgroup lies outside of {}", root.display())));
+    }
+    let above = |count: usize| wanted.iter().take(count).fold(root.clone(), |path, part| path.join(part));
+    let existing = (0..=wanted.len()).rev().map(above).find(|path| path.exists()).unwrap_or_else(|| root.clone());
+    if let Some(why) = unwritable(&existing)? {
+        return Ok(Some(why));
+    }
+    let common = wanted.iter().zip(&own).take_while(|(one, other)| one == other).count();
+    unwritable(&above(common).join("cgroup.procs"))
+}
+
+fn unwritable(path: &Path) -> Result<Option<String>> {
+    match rustix::fs::accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS) {
+        Ok(()) => Ok(None),
+        Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => {
+            Ok(Some(format!("write to {}: {}", path.display(), errno_text(errno.raw_os_error()))))
+        }
+        Err(errno) => Err(Error::system(format!("look at {}", path.display()), errno)),
+    }
+}
 
 impl Cgroup {
     /// Gives it to `uid` (an id of the runtime's own user namespace), unless that is the owner already.

@@ -23,6 +23,7 @@ mod watch;
 
 pub use change::{Change, Present, plan_change};
 pub use control::Events;
+pub use delegate::refusal;
 pub use devices::Devices;
 pub use hierarchy::{Hierarchy, mount, own_path};
 pub use limits::{IfMissing, Write};

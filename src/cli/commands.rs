@@ -21,7 +21,7 @@ pub struct Global {
     pub messages: Messages,
     systemd: bool,
     manager: Option<String>,
-    rootless: bool,
+    rootless: Option<bool>,
 }
 
 impl Global {
@@ -37,29 +37,34 @@ impl Global {
             },
             systemd: matches.get_flag("systemd-cgroup"),
             manager: matches.get_one::<String>("cgroup-manager").cloned(),
-            rootless: matches.get_one::<String>("rootless").is_some_and(|mode| mode == "true"),
+            rootless: matches.get_one::<String>("rootless").and_then(|mode| mode.parse().ok()),
         }
     }
 
-    /// Who makes the cgroup, after what is not done yet has been refused.
-    fn cgroup(&self) -> Result<Asked> {
-        let later = |what: &str| Err(Error::new(ErrorKind::Unsupported, format!("{what} is not supported yet")));
-        if self.rootless || !rustix::process::geteuid().is_root() {
-            return later("running without root (--rootless)");
-        }
-        Ok(match self.manager.as_deref() {
+    /// Who makes the cgroup.
+    fn cgroup(&self) -> Asked {
+        match self.manager.as_deref() {
             Some("disabled") => Asked::Disabled,
             Some("systemd") => Asked::Systemd,
             _ if self.systemd => Asked::Systemd,
             _ => Asked::File,
-        })
+        }
     }
 }
 
+/// As runc: XDG_RUNTIME_DIR is for users, and the host's root may have it set by a login. Root of a user namespace is a
+/// user, as USER tells where it is set at all; engines set nothing.
 fn default_root() -> PathBuf {
-    match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(runtime) if !rustix::process::geteuid().is_root() => PathBuf::from(runtime).join("tare"),
-        _ => PathBuf::from("/run/tare"),
+    let uid = rustix::process::geteuid();
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let host = crate::host::Host::default();
+    let user = !uid.is_root()
+        || (variable("USER").is_none_or(|user| user != "root") && host.in_user_namespace().unwrap_or(false));
+    match variable("XDG_RUNTIME_DIR").filter(|_| user) {
+        Some(runtime) => PathBuf::from(runtime).join("tare"),
+        // Where a login would have pointed it to.
+        None if !uid.is_root() => PathBuf::from(format!("/run/user/{}/tare", uid.as_raw())),
+        None => PathBuf::from("/run/tare"),
     }
 }
 
@@ -102,7 +107,6 @@ pub fn dispatch(matches: &ArgMatches, global: &Global, log: &Log) -> Result<i32>
         }
         "delete" => container::delete::delete(root, id(), command.get_flag("force"), warn)?,
         "exec" => {
-            global.cgroup()?;
             let (id, options) = execution(command)?;
             return exec::exec(root, &id, &options, warn);
         }
@@ -137,7 +141,8 @@ fn creation(command: &ArgMatches, global: &Global) -> Result<Options> {
         no_pivot: command.get_flag("no-pivot"),
         new_keyring: !command.get_flag("no-new-keyring"),
         preserve_fds: command.get_one::<u32>("preserve-fds").copied().unwrap_or(0),
-        cgroup: global.cgroup()?,
+        cgroup: global.cgroup(),
+        rootless: global.rootless,
     })
 }
 

@@ -113,7 +113,7 @@ mod tests {
             let bytes = serde_json::to_vec(&config).unwrap();
             let (spec, warnings) = crate::bundle::parse_spec(&bytes).unwrap();
             assert!(warnings.is_empty());
-            crate::namespaces::plan(&spec).unwrap();
+            crate::namespaces::plan(&spec, &crate::host::Host::default().caller()).unwrap();
         }
     }
 }

@@ -48,6 +48,8 @@ pub struct Options {
     pub preserve_fds: u32,
     /// --cgroup-manager, --systemd-cgroup.
     pub cgroup: crate::cgroup::Asked,
+    /// --rootless, unless it is auto.
+    pub rootless: Option<bool>,
 }
 
 /// Where warnings go: problems that need not stop us.
@@ -105,6 +107,7 @@ pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn:
         new_keyring: options.new_keyring,
         preserve_fds,
         cgroup: options.cgroup,
+        rootless: options.rootless,
     };
     let mut plan = plan::plan(&spec, &request, &host)?;
     if plan.program.is_none() && begin != Begin::AtGate {

@@ -58,35 +58,49 @@ pub fn exec(root: &Path, id: &str, options: &Options, warn: Warn<'_>) -> Result<
     super::check_preserved(options.preserve_fds)?;
     let container = super::find(root, id)?;
     container.directory.lock(FlockOperation::LockShared)?;
-    let init = running_init(&container, options.ignore_paused)?;
-    let (spec, _) = saved_config(&container)?;
+    let (child, master) = begin(&container, options, warn).map_err(|error| explain_waiting(&container, error))?;
+    if options.detach {
+        drop(master);
+        return Ok(0);
+    }
+    drop(container);
+    foreground::wait(child.pidfd.as_fd(), child.id()?, master)
+}
+
+/// Until it is started, init is tare itself: the kernel shows that to the host's root alone, lest anybody traces it.
+fn explain_waiting(container: &Container, error: Error) -> Error {
+    let denied = matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM));
+    let waits = || super::status::gate(&container.directory).is_ok_and(|gate| gate.is_some());
+    if denied && !rustix::process::geteuid().is_root() && waits() {
+        return error.hint("the container is not started yet, and until then only root can enter it; start it first");
+    }
+    error
+}
+
+/// Up to the point where the program runs; the pty's master when tare relays it.
+fn begin(container: &Container, options: &Options, warn: Warn<'_>) -> Result<(Child, Option<OwnedFd>)> {
+    let init = running_init(container, options.ignore_paused)?;
+    let (spec, _) = saved_config(container)?;
     let (process, warnings) = process(&spec, options)?;
     for warning in &warnings {
         warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
     }
-    let mut program = program(&container, &spec, &process, options)?;
+    let mut program = program(container, &spec, &process, options)?;
     for warning in &program.process.warnings {
         warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
     }
-    let mut cgroup = exec_cgroup::choose(&container, options.cgroup.as_deref(), options.ignore_paused)?;
+    let mut cgroup = exec_cgroup::choose(container, options.cgroup.as_deref(), options.ignore_paused)?;
     let mut channels = Channels::open(Some(&mut program))?;
-    let child = match spawn_in(&container, &init, &program, cgroup.as_ref(), &channels, options.detach)? {
+    let child = match spawn_in(container, &init, &program, cgroup.as_ref(), &channels, options.detach)? {
         Ok(child) => child,
         Err(fault) => {
-            cgroup = Some(exec_cgroup::after(&container, cgroup, options.cgroup.is_some(), &program, &fault)?);
-            let again = spawn_in(&container, &init, &program, cgroup.as_ref(), &channels, options.detach)?;
+            cgroup = Some(exec_cgroup::after(container, cgroup, options.cgroup.is_some(), &program, &fault)?);
+            let again = spawn_in(container, &init, &program, cgroup.as_ref(), &channels, options.detach)?;
             again.map_err(|fault| exec_cgroup::explain(cgroup.as_ref(), &program, &fault))?
         }
     };
-    match follow(&container, &program, &child, cgroup.as_ref(), &mut channels, options) {
-        Ok(master) if options.detach => {
-            drop(master);
-            Ok(0)
-        }
-        Ok(master) => {
-            drop(container);
-            foreground::wait(child.pidfd.as_fd(), child.id()?, master)
-        }
+    match follow(container, &program, &child, cgroup.as_ref(), &mut channels, options) {
+        Ok(master) => Ok((child, master)),
         Err(error) => {
             child.kill_and_reap();
             Err(error)
@@ -140,6 +154,7 @@ pub(super) fn saved_program(container: &Container) -> Result<Program> {
         detach: true,
         new_keyring: false,
         preserve_fds: 0,
+        set_groups: true,
     };
     plan::plan_exec(&spec, &process, &request, &Host::default())
 }
@@ -163,6 +178,7 @@ fn program(container: &Container, spec: &Spec, process: &Process, options: &Opti
         detach: options.detach,
         new_keyring: options.new_keyring,
         preserve_fds: options.preserve_fds,
+        set_groups: may_set_groups(container, &host)?,
     };
     let mut program = plan::plan_exec(spec, process, &request, &host)?;
     if program.process.lacks_home() {
@@ -173,6 +189,15 @@ fn program(container: &Container, spec: &Spec, process: &Process, options: &Opti
         program.process.set_env("HOME", &home)?;
     }
     Ok(program)
+}
+
+/// Whether setgroups(2) is permitted in the user namespace of the container.
+fn may_set_groups(container: &Container, host: &Host) -> Result<bool> {
+    if container.record.namespaces & USER == 0 && !host.in_user_namespace()? {
+        return Ok(true);
+    }
+    let path = format!("/proc/{}/setgroups", container.record.pid);
+    Ok(crate::host::read_small(&path).context(|| format!("read {path}"))?.trim() != "deny")
 }
 
 const CGROUP: u64 = crate::namespaces::Kind::Cgroup as u64;

@@ -21,7 +21,21 @@ pub fn kill(root: &std::path::Path, id: &str, signal: i32, all: bool) -> Result<
         }
         return Err(Error::new(ErrorKind::WrongStatus, "container not running"));
     };
+    // Without a cgroup: SIGKILL of a pid namespace's init is the end of all in it; nothing else finds them.
+    if all && record.cgroup.is_none() && (signal != libc::SIGKILL || !is_pid_1(record.pid)?) {
+        let what = format!("--all: container \"{id}\" has no cgroup, by which its processes could be found");
+        let hint = "with a pid namespace of its own, --all KILL ends all of it; without --all init alone is signalled";
+        return Err(Error::new(ErrorKind::Unsupported, what).hint(hint));
+    }
     crate::sys::pidfd::send_signal(pidfd.as_fd(), signal).context(|| format!("signal container \"{id}\""))
+}
+
+/// Whether a process is the first of a pid namespace. Source: proc_pid_status(5), NSpid.
+fn is_pid_1(pid: i32) -> Result<bool> {
+    let path = format!("/proc/{pid}/status");
+    let text = crate::host::read_small(&path).context(|| format!("read {path}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    Ok(line.and_then(|line| line.split_whitespace().last()) == Some("1"))
 }
 
 /// Signals by name, without SIG.

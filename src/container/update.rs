@@ -39,7 +39,7 @@ pub fn update(root: &std::path::Path, id: &str, resources: &Value, warn: Warn<'_
         Error::new(ErrorKind::Unsupported, format!("container \"{id}\" has no cgroup whose limits could change"))
     })?;
     let remembered = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
-    let change = plan_change(&asked, remembered, &cgroup.present()?, Host::default().in_user_namespace()?)?;
+    let change = plan_change(&asked, remembered, &cgroup.present()?, Host::default().rootless()?)?;
     container.directory.replace(CONFIG, &remember(&saved, resources)?)?;
     if let Err(error) = cgroup.change(&change, warn) {
         container.directory.replace(CONFIG, &saved)?;

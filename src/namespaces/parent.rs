@@ -1,5 +1,7 @@
 //! World: parent. Opens the namespaces that are joined, writes the id mappings of a new one.
 
+mod helper;
+
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -91,20 +93,34 @@ pub fn is_callers(namespace: BorrowedFd<'_>) -> Result<bool> {
     Ok((own.st_dev, own.st_ino) == (owner.st_dev, owner.st_ino))
 }
 
-/// Writes gid_map and uid_map of process `pid`, whose user namespace is new.
+/// Writes gid_map and uid_map of process `pid`, whose user namespace is new, or has the helpers write them.
 ///
 /// # Errors
-/// The kernel's refusal, with the field of the config.
+/// The kernel's or the helper's refusal, with the field of the config.
 pub fn write_mappings(pid: i32, mappings: &Mappings) -> Result<()> {
-    for (file, text, at) in
-        [("gid_map", &mappings.gid, "linux.gidMappings"), ("uid_map", &mappings.uid, "linux.uidMappings")]
+    if mappings.deny_set_groups {
+        let path = format!("/proc/{pid}/setgroups");
+        write(&path, "deny").map_err(|e| Error::system(format!("write {path}"), e).at("linux.gidMappings"))?;
+    }
+    let Mappings { uid, gid, uid_by_helper, gid_by_helper, .. } = mappings;
+    for (file, text, by_helper, at) in
+        [("gid_map", gid, gid_by_helper, "linux.gidMappings"), ("uid_map", uid, uid_by_helper, "linux.uidMappings")]
     {
-        let path = format!("/proc/{pid}/{file}");
-        OpenOptions::new().write(true).open(&path).and_then(|mut map| map.write_all(text.as_bytes())).map_err(|e| {
-            Error::system(format!("write {path}"), e).at(at).hint(
-                "overlapping ranges and ids that the caller does not own are refused by the kernel, see user_namespaces(7)",
-            )
-        })?;
+        let written = if *by_helper { helper::write(file, pid, text) } else { write_map(file, pid, text) };
+        written.map_err(|error| error.at(at))?;
     }
     Ok(())
+}
+
+fn write_map(file: &str, pid: i32, text: &str) -> Result<()> {
+    let path = format!("/proc/{pid}/{file}");
+    write(&path, text).map_err(|e| {
+        Error::system(format!("write {path}"), e).hint(
+            "overlapping ranges and ids that the caller does not own are refused by the kernel, see user_namespaces(7)",
+        )
+    })
+}
+
+fn write(path: &str, text: &str) -> std::io::Result<()> {
+    OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(text.as_bytes()))
 }

@@ -43,13 +43,47 @@ pub struct Join {
     pub index: usize,
 }
 
-/// The texts for uid_map and gid_map. Source: user_namespaces(7).
+/// The texts for uid_map and gid_map, and who writes them. Source: user_namespaces(7).
 #[derive(Debug)]
 pub struct Mappings {
     /// Lines of "inside outside count".
     pub uid: String,
     /// The same for groups.
     pub gid: String,
+    /// newuidmap(1) writes the first, since the kernel would not take it from the caller.
+    pub uid_by_helper: bool,
+    /// newgidmap(1) writes the second.
+    pub gid_by_helper: bool,
+    /// setgroups(2) has to be given up for the second.
+    pub deny_set_groups: bool,
+}
+
+/// What the kernel asks about the writer of id mappings.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller {
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+    /// CAP_SETUID over its own user namespace: any map.
+    pub sets_uids: bool,
+    /// CAP_SETGID over its own user namespace: any map.
+    pub sets_gids: bool,
+    /// CAP_SYS_ADMIN over its own user namespace: namespaces without a new user namespace.
+    pub administers: bool,
+}
+
+impl Mappings {
+    /// Decides who writes: without the capability the kernel takes one line for the caller's own id, and nothing else.
+    fn for_caller(&mut self, caller: &Caller) {
+        let own = |text: &str, id: u32| {
+            let mut numbers = text.split_whitespace().skip(1).map(str::parse);
+            (numbers.next(), numbers.next(), numbers.next()) == (Some(Ok(id)), Some(Ok(1)), None)
+        };
+        self.uid_by_helper = !caller.sets_uids && !own(&self.uid, caller.uid);
+        self.gid_by_helper = !caller.sets_gids && !own(&self.gid, caller.gid);
+        self.deny_set_groups = !caller.sets_gids && !self.gid_by_helper;
+    }
 }
 
 /// The CLONE_NEW* bit of a kind.
@@ -84,19 +118,28 @@ impl Plan {
     }
 }
 
-/// Plans the namespaces of `spec`.
+/// Plans the namespaces of `spec` for a caller.
 ///
 /// # Errors
 /// Duplicates, relative paths, mappings without a user namespace or the other way round, offsets without a time
 /// namespace, a hostname without a UTS namespace, sysctls that are not the container's own.
-pub fn plan(spec: &Spec) -> Result<Plan> {
+pub fn plan(spec: &Spec, caller: &Caller) -> Result<Plan> {
     let mut plan = Plan::default();
     let linux = spec.linux().as_ref();
     for (index, namespace) in linux.and_then(|linux| linux.namespaces().as_ref()).into_iter().flatten().enumerate() {
         add(&mut plan, index, namespace.typ(), namespace.path().as_deref())?;
     }
+    if !caller.administers && !plan.has(Kind::User) {
+        let what = "a rootless container needs a user namespace: the caller has no CAP_SYS_ADMIN";
+        let hint =
+            "add {\"type\": \"user\"} and linux.uidMappings and gidMappings, as `tare spec --rootless` writes them";
+        return Err(Error::new(crate::error::ErrorKind::Denied, what).at("linux.namespaces").hint(hint));
+    }
     if let Some(linux) = linux {
         plan.mappings = mappings(linux, &plan)?;
+        if let Some(mappings) = &mut plan.mappings {
+            mappings.for_caller(caller);
+        }
         plan.time_offsets = time_offsets(linux, &plan)?;
         plan.sysctls = sysctl::plan(linux.sysctl().as_ref(), &plan)?;
     }
@@ -160,7 +203,13 @@ fn mappings(linux: &Linux, plan: &Plan) -> Result<Option<Mappings>> {
             return Err(Error::invalid(at, what).hint("map at least id 0 of the container"));
         }
     }
-    Ok(Some(Mappings { uid: map_text(uid, "linux.uidMappings")?, gid: map_text(gid, "linux.gidMappings")? }))
+    Ok(Some(Mappings {
+        uid: map_text(uid, "linux.uidMappings")?,
+        gid: map_text(gid, "linux.gidMappings")?,
+        uid_by_helper: false,
+        gid_by_helper: false,
+        deny_set_groups: false,
+    }))
 }
 
 /// Lines that the kernel takes at the most. Source: user_namespaces(7), Linux 4.15.
@@ -227,4 +276,31 @@ fn name(name: Option<&str>, at: &str, plan: &Plan) -> Result<Option<CString>> {
         return Err(Error::invalid(at, format!("{} bytes, the kernel takes {NAME_MAX}", name.len())));
     }
     CString::new(name).map(Some).map_err(|_| Error::invalid(at, "contains a NUL byte"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_helpers_write_what_the_kernel_would_not_take() {
+        let decide = |uid: &str, gid: &str, privileged: bool| {
+            let mut mappings = Mappings {
+                uid: uid.into(),
+                gid: gid.into(),
+                uid_by_helper: false,
+                gid_by_helper: false,
+                deny_set_groups: false,
+            };
+            let caller =
+                Caller { uid: 1000, gid: 100, sets_uids: privileged, sets_gids: privileged, administers: true };
+            mappings.for_caller(&caller);
+            (mappings.uid_by_helper, mappings.gid_by_helper, mappings.deny_set_groups)
+        };
+        assert_eq!(decide("0 1000 1\n", "0 100 1\n", false), (false, false, true));
+        assert_eq!(decide("0 1000 1\n", "0 1000 1\n", false), (false, true, false));
+        assert_eq!(decide("0 1000 1\n1 100000 65536\n", "0 100 1\n1 100000 65536\n", false), (true, true, false));
+        assert_eq!(decide("0 1000 2\n", "0 100 1\n", false), (true, false, true));
+        assert_eq!(decide("0 100000 65536\n", "0 100000 65536\n", true), (false, false, false));
+    }
 }

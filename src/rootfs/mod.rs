@@ -18,6 +18,7 @@ pub use plan::{Place, Plan, plan};
 
 /// What the plan has to know besides the Spec.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts, not states")]
 pub struct Facts<'a> {
     /// The bundle, absolute.
     pub bundle: &'a Path,
@@ -27,6 +28,12 @@ pub struct Facts<'a> {
     pub mount_namespace: bool,
     /// The container has a network namespace of its own, new or joined.
     pub network_namespace: bool,
+    /// The container has a pid namespace of its own, new or joined.
+    pub pid_namespace: bool,
+    /// The container has an IPC namespace of its own, new or joined.
+    pub ipc_namespace: bool,
+    /// The group 5 exists in the container's user namespace.
+    pub maps_tty: bool,
     /// The container has a cgroup namespace of its own, new or joined, whose root is its cgroup; never the initial one,
     /// where a mount of cgroup2 without options would change those of the host.
     pub cgroup_namespace: bool,

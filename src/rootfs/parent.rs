@@ -73,7 +73,7 @@ pub fn open(plan: &Plan, user_namespace: Option<BorrowedFd<'_>>) -> Result<Prepa
         let place = |error: Error| error.at(format!("mounts[{number}]{field}")).context(mount.phrase());
         prepared.sources.push(match &mount.kind {
             Kind::Bind(bind) if is_opened_here(plan, bind) => {
-                open_source(bind, clones, user_namespace).map_err(place)?
+                open_source(bind, clones, user_namespace).map_err(|error| explain(plan, bind, error)).map_err(place)?
             }
             _ => None,
         });
@@ -114,6 +114,14 @@ fn open_root(plan: &Plan) -> Result<Option<OwnedFd>> {
     root.map(Some).map_err(|errno| {
         Error::system(format!("open the rootfs {}", plan.root.to_string_lossy()), errno).at("root.path")
     })
+}
+
+fn explain(plan: &Plan, bind: &Bind, error: Error) -> Error {
+    let errno = error.raw_os_error().filter(|_| plan.user_namespace);
+    match errno.and_then(|errno| bind.refused_in_user_namespace(errno)) {
+        Some(hint) if bind.idmap.is_none() => error.hint(hint),
+        _ => error,
+    }
 }
 
 fn open_source(bind: &Bind, clones: bool, user_namespace: Option<BorrowedFd<'_>>) -> Result<Option<Source>> {

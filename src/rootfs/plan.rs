@@ -175,6 +175,19 @@ impl Mount {
 }
 
 impl Bind {
+    /// What a refusal of the source means in a user namespace: what the host has mounted stays as it is.
+    #[must_use]
+    pub fn refused_in_user_namespace(&self, errno: i32) -> Option<&'static str> {
+        let clears = self.changes.iter().any(|change| !change.wanted.clear.is_empty());
+        match errno {
+            libc::EPERM if clears => Some("in a user namespace the flags that the host's mount has cannot be cleared"),
+            libc::EINVAL if !self.recursive => {
+                Some("in a user namespace what the host has mounted below cannot be left out; bind it with \"rbind\"")
+            }
+            _ => None,
+        }
+    }
+
     /// Mounts in the container reach the host and the other way round: it must stay a peer of the host's own mount.
     #[must_use]
     pub fn is_shared(&self) -> bool {

@@ -26,8 +26,8 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 const MARK: &str = "TARE_TEST_MARK";
 
 const APPLETS: &[&str] = &[
-    "sh", "cat", "echo", "ls", "mkdir", "tail", "sleep", "true", "false", "id", "kill", "env", "tr", "pwd", "stat",
-    "readlink",
+    "sh", "cat", "echo", "ls", "mkdir", "tail", "grep", "cut", "sleep", "true", "false", "id", "kill", "env", "tr",
+    "pwd", "stat", "readlink",
 ];
 
 /// A bundle, its container's id, and a state root of its own. Whatever is left is removed on drop.
@@ -39,6 +39,8 @@ pub struct Bundle {
     pub id: String,
     /// Used in paths, cgroups and the mark.
     pub name: String,
+    /// Who runs the runtime, if not root.
+    pub user: Option<u32>,
 }
 
 /// How a command ended.
@@ -127,7 +129,7 @@ impl Bundle {
         APPLETS.iter().for_each(|applet| symlink("busybox", rootfs.join("bin").join(applet)).unwrap());
         fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
         let config = config(&name);
-        Some(Self { directory, config, id: format!("c-{name}"), name })
+        Some(Self { directory, config, id: format!("c-{name}"), name, user: None })
     }
 
     /// A container whose program is a line for the shell.
@@ -200,7 +202,22 @@ impl Bundle {
     pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
         let mut command = Command::new(runtime());
         command.arg("--root").arg(self.root()).args(args).current_dir(self.path()).env(MARK, &self.name);
+        if let Some(user) = self.user {
+            command = self.as_user(user, command);
+        }
         command
+    }
+
+    /// The same command for another user, who may not be able to reach the runtime where it was built.
+    fn as_user(&self, user: u32, command: Command) -> Command {
+        use std::os::unix::process::CommandExt;
+        static ONCE: Once = Once::new();
+        let copy = std::env::temp_dir().join("runtime");
+        ONCE.call_once(|| assert!(fs::copy(runtime(), &copy).unwrap() > 0));
+        let mut own = Command::new(&copy);
+        own.args(command.get_args()).current_dir(self.path()).uid(user).gid(user);
+        own.env_clear().env(MARK, &self.name).env("PATH", "/usr/bin:/bin").env("XDG_RUNTIME_DIR", self.path());
+        own
     }
 
     /// Runs a command of the runtime with stdin at its end.

@@ -11,6 +11,7 @@ mod exec;
 mod faults;
 mod lifecycle;
 mod output;
+mod rootless;
 mod run;
 mod trace;
 mod update;

@@ -97,21 +97,40 @@ impl<'a> Request<'a> {
             return self.remount();
         }
         let own_cgroup = matches!(self.kind, "cgroup" | "cgroup2") && !self.facts.cgroup_namespace;
-        // Only the owner of a network namespace may mount its sysfs.
-        let host_sysfs = self.kind == "sysfs" && self.facts.user_namespace && !self.facts.network_namespace;
+        let host_copy = self.host_copy();
         match self.options.bind {
             Some(recursive) => {
                 let source = self.source()?;
                 self.bind(source, recursive)
             }
             None if own_cgroup => self.cgroup_of_host(),
-            None if host_sysfs => {
-                // Mounts below the host's /sys are locked together with it in a user namespace.
-                self.options.tree = merge(self.options.tree, self.options.top);
-                self.bind(c"/sys".to_owned(), true)
-            }
-            None => self.filesystem(),
+            None => match host_copy {
+                Some(source) => {
+                    // Mounts below it are locked together with it in a user namespace.
+                    self.options.tree = merge(self.options.tree, self.options.top);
+                    self.options.parameters.clear();
+                    self.bind(source, true)
+                }
+                None => self.filesystem(),
+            },
         }
+    }
+
+    /// In a user namespace only the owner of a network, pid or IPC namespace may mount the filesystem that shows it; the
+    /// caller's own is bound where the container shares the namespace with the caller.
+    fn host_copy(&self) -> Option<CString> {
+        let shared = match self.kind {
+            "sysfs" => !self.facts.network_namespace,
+            "proc" => !self.facts.pid_namespace,
+            "mqueue" => !self.facts.ipc_namespace,
+            _ => false,
+        };
+        let source = match self.kind {
+            "sysfs" => c"/sys",
+            "proc" => c"/proc",
+            _ => c"/dev/mqueue",
+        };
+        (shared && self.facts.user_namespace).then(|| source.to_owned())
     }
 
     /// Nothing may hide a part of procfs that the runtime or the kernel's own tools rely on.
@@ -296,12 +315,18 @@ impl<'a> Request<'a> {
     }
 
     fn kernel_parameters(&self) -> Result<Vec<KernelParameter>> {
+        // Every engine asks for the group tty, which few user namespaces of ordinary users have; the devpts is the
+        // container's alone, so that its nodes belong to the container's own group instead (as crun).
+        let no_tty = self.kind == "devpts" && !self.facts.maps_tty;
+        let dropped = |parameter: &&options::Parameter| {
+            no_tty && parameter.key == "gid" && parameter.value.as_deref() == Some("5")
+        };
         let one = |parameter: &options::Parameter| {
             let at = self.option(parameter.option);
             let value = parameter.value.as_ref().map(|value| string(value.as_bytes(), &at)).transpose()?;
             Ok(KernelParameter { option: Some(parameter.option), key: string(parameter.key.as_bytes(), &at)?, value })
         };
-        self.options.parameters.iter().map(one).collect()
+        self.options.parameters.iter().filter(|parameter| !dropped(parameter)).map(one).collect()
     }
 
     fn old_call(&self, parameters: &[KernelParameter]) -> Result<Option<OldCall>> {

@@ -84,7 +84,11 @@ impl Plan {
         let Kind::Bind(bind) = &mount.kind else { return Place::new(at, mount.phrase()) };
         let procfs = bind.procfs && errno == libc::EXDEV;
         let what = if procfs { "only the root of a procfs can be bound on /proc" } else { Step::MountSource.name() };
-        Place::new(at, format!("{}: {what}", mount.phrase()))
+        let mut place = Place::new(at, format!("{}: {what}", mount.phrase()));
+        if self.user_namespace {
+            place.hint = bind.refused_in_user_namespace(errno).map(str::to_string);
+        }
+        place
     }
 
     fn mount(&self, step: Step, index: u32, errno: i32) -> Place {

@@ -1,0 +1,42 @@
+//! newuidmap and newgidmap: the set-user-ID programs that write id mappings for an ordinary user, as /etc/subuid and
+//! /etc/subgid permit.
+//!
+//! World: parent. They are looked for in fixed places: PATH is the caller's, and engines often set none.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::error::{Error, ErrorKind, Result};
+
+const PLACES: [&str; 6] = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/run/wrappers/bin", "/sbin"];
+
+/// Has the helper for `file` (uid_map or gid_map) write `text` for process `pid`.
+///
+/// # Errors
+/// The helper is missing, or refuses: in its own words.
+pub(super) fn write(file: &str, pid: i32, text: &str) -> Result<()> {
+    let (name, ids, database) =
+        if file == "uid_map" { ("newuidmap", "uids", "/etc/subuid") } else { ("newgidmap", "gids", "/etc/subgid") };
+    let Some(program) = PLACES.iter().map(|place| Path::new(place).join(name)).find(|path| path.exists()) else {
+        let what = format!("mapping {ids} that are not the caller's own needs {name}, which is not installed");
+        let hint = format!(
+            "install the package uidmap or shadow-utils, or map the caller's own id alone; looked in {}",
+            PLACES.join(", ")
+        );
+        return Err(Error::new(ErrorKind::Unsupported, what).hint(hint));
+    };
+    let output = Command::new(&program)
+        .arg(pid.to_string())
+        .args(text.split_whitespace())
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| Error::system(format!("execute {}", program.display()), e))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', ", ");
+    let what = format!("{name} refuses to map the {ids}");
+    let hint = format!("{database} must give these ids to the user, and {name} must be set-user-ID root");
+    Err(Error::new(ErrorKind::Denied, what).detail(said).hint(hint))
+}
