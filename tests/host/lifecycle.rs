@@ -397,7 +397,7 @@ fn the_callers_umask_opens_nothing_and_closes_nothing() {
         let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode(&root) & 0o077, 0, "{umask}");
         if is_tare() {
-            assert_eq!((mode(&root), mode(&root.join(id))), (0o700, 0o700), "{umask}");
+            assert_eq!((mode(&root), mode(&root.join(id))), (0o1700, 0o700), "{umask}");
             for file in fs::read_dir(root.join(id)).unwrap().map(|entry| entry.unwrap().path()) {
                 assert_eq!(mode(&file), 0o600, "{umask} {}", file.display());
             }
