@@ -198,8 +198,14 @@ impl fmt::Display for OneLine<'_> {
 #[must_use]
 pub fn errno_text(errno: i32) -> String {
     let text = match errno {
-        // The C library's words; nix has its own.
+        // The C library's and Go's words; nix has its own.
         libc::ELOOP => "Too many levels of symbolic links",
+        libc::EBADF => "Bad file descriptor",
+        libc::EDQUOT => "Disk quota exceeded",
+        libc::ENOTTY => "Inappropriate ioctl for device",
+        libc::EOPNOTSUPP => "Operation not supported",
+        libc::ERANGE => "Numerical result out of range",
+        libc::EXDEV => "Invalid cross-device link",
         errno => nix::errno::Errno::from_raw(errno).desc(),
     };
     let mut chars = text.chars();
@@ -329,6 +335,8 @@ mod tests {
         assert_eq!(errno_text(libc::EISDIR), "is a directory");
         assert_eq!(errno_text(libc::ENOTDIR), "not a directory");
         assert_eq!(errno_text(libc::ELOOP), "too many levels of symbolic links");
+        assert_eq!(errno_text(libc::EOPNOTSUPP), "operation not supported");
+        assert_eq!(errno_text(libc::ERANGE), "numerical result out of range");
     }
 
     #[test]

@@ -104,7 +104,15 @@ impl Level<'_> {
             return Err(self.not_offered(controller, write));
         }
         let missing: Vec<String> = offered.difference(&handed_on).map(|controller| format!("+{controller}")).collect();
-        if missing.is_empty() || files::write(self.directory, HANDED_ON, &missing.join(" ")).is_ok() {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if self.has_processes().context(|| format!("look for processes of cgroup {}", self.path))? {
+            let lacking = needed(writes).find(|(controller, _)| !handed_on.contains(controller));
+            return lacking
+                .map_or(Ok(()), |(controller, write)| Err(self.not_handed_on(controller, write, Errno::BUSY)));
+        }
+        if files::write(self.directory, HANDED_ON, &missing.join(" ")).is_ok() {
             return Ok(());
         }
         // The kernel takes all or nothing: find out which it takes.
@@ -115,6 +123,14 @@ impl Level<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether processes of its own keep it from handing on controllers. Those for threads would be handed on all the
+    /// same, and make the cgroup one of threads, below which no other controller and no process can be.
+    fn has_processes(&self) -> std::result::Result<bool, Errno> {
+        let kind = files::read_if_there(self.directory, "cgroup.type")?;
+        // The root has no type, and may have both.
+        Ok(kind.is_some_and(|kind| kind.trim() == "domain") && !files::read(self.directory, "cgroup.procs")?.is_empty())
     }
 
     fn not_offered(&self, controller: &str, write: &Write) -> Error {

@@ -171,7 +171,11 @@ impl Cgroup {
     pub(super) fn refused(&self, write: &Write, errno: Errno) -> Error {
         let Write { file, value, at, .. } = write;
         if errno != Errno::NOENT {
-            return Error::system(format!("write {value:?} to {file}"), errno).at(at.clone());
+            let error = Error::system(format!("write {value:?} to {file}"), errno).at(at.clone());
+            return match (file.as_str(), std::fs::read_to_string("/sys/devices/system/cpu/online")) {
+                ("cpuset.cpus", Ok(online)) => error.hint(format!("this machine has the processors {}", online.trim())),
+                _ => error,
+            };
         }
         let controller = write.controller().unwrap_or("cgroup");
         Error::unsupported(at.clone(), format!("the {controller} controller of this kernel has no file {file}"))
@@ -260,6 +264,9 @@ fn long_way<'p>(root: OwnedFd, components: &'p [String], hierarchy: &Hierarchy, 
         }
         let below = files::open_directory(parent.as_fd(), name).context(|| format!("open cgroup {path}"))?;
         allow_reading(below.as_fd(), made, &path)?;
+        if made {
+            be_threaded_where_it_must(below.as_fd(), &path)?;
+        }
         way.parents.push(below);
     }
     Ok(way)
@@ -282,7 +289,20 @@ fn enter_leaf(way: &mut Way<'_>, plan: &Plan, tag: &Tag) -> Result<OwnedFd> {
     let directory = files::open_directory(parent.as_fd(), name).context(|| format!("open cgroup {path}"))?;
     allow_reading(directory.as_fd(), made, &path)?;
     refuse_in_use(directory.as_fd(), &path)?;
+    // The short way leads through cgroups that hand on memory, which none with threads does.
+    if way.parents.len() > 1 {
+        be_threaded_where_it_must(directory.as_fd(), &path)?;
+    }
     Ok(directory)
+}
+
+/// Below a cgroup of threads a new one is of no use until it is one of threads too. Source: cgroup-v2.rst, "Threads".
+fn be_threaded_where_it_must(directory: BorrowedFd<'_>, path: &str) -> Result<()> {
+    let kind = files::read_if_there(directory, "cgroup.type").context(|| format!("read cgroup.type of {path}"))?;
+    if kind.is_none_or(|kind| kind.trim() != "domain invalid") {
+        return Ok(());
+    }
+    files::write(directory, "cgroup.type", "threaded").context(|| format!("make cgroup {path} one of threads"))
 }
 
 /// Whether it was made now, or was there before.

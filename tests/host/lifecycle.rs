@@ -307,6 +307,20 @@ fn pause_and_resume() {
 }
 
 #[test]
+fn a_paused_container_stands_still() {
+    let Some(bundle) = Bundle::script("while :; do echo x >> /tmp/steps; done") else { return };
+    bundle.begin();
+    let steps = || fs::metadata(bundle.file("rootfs/tmp/steps")).map_or(0, |facts| facts.len());
+    crate::bundle::eventually("steps", || steps() > 0);
+    bundle.on("pause").silent();
+    let before = steps();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(steps(), before);
+    bundle.on("resume").silent();
+    crate::bundle::eventually("more steps", || steps() > before);
+}
+
+#[test]
 fn list_shows_every_container() {
     let Some(bundle) = Bundle::script("sleep 100") else { return };
     let json = |done: crate::bundle::Done| serde_json::from_str::<Value>(&done.good()).unwrap();

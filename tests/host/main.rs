@@ -11,6 +11,7 @@ mod exec;
 mod faults;
 mod lifecycle;
 mod output;
+mod placement;
 mod rootless;
 mod run;
 mod trace;
