@@ -184,7 +184,7 @@ impl Cgroup {
     /// # Errors
     /// A process stays for 10 s.
     pub fn remove(&self) -> Result<()> {
-        let deadline = Instant::now() + REMOVE;
+        let mut deadline = None;
         let Some(name) = self.path.rsplit('/').next() else { return Ok(()) };
         let parent =
             match rustix::fs::openat(self.directory(), "..", OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty())
@@ -204,6 +204,7 @@ impl Cgroup {
                 Err(Errno::BUSY | Errno::NOTEMPTY) => {}
                 Err(errno) => return Err(Error::system(format!("remove cgroup {}", self.path), errno)),
             }
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + REMOVE);
             let left = deadline.saturating_duration_since(Instant::now());
             if !self.wait_empty(left)? || left.is_zero() {
                 let pids = self.processes()?;

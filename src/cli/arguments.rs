@@ -41,6 +41,14 @@ impl End {
 /// Parses; `args` begin with the program's name.
 pub fn parse(args: Vec<OsString>) -> Result<ArgMatches, End> {
     let args = normalize(args);
+    // With one command instead of all of them half of the memory and the time is enough. Whatever it does not
+    // understand, the whole command line explains.
+    let named = args.iter().skip(1).find_map(|arg| COMMANDS.iter().find(|(name, _)| arg == name));
+    if let Some((name, build)) = named
+        && let Ok(matches) = global().subcommand(build(Command::new(*name))).try_get_matches_from(&args)
+    {
+        return Ok(matches);
+    }
     command().try_get_matches_from(&args).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             End::Text(error.to_string())
@@ -209,13 +217,23 @@ pub(super) fn id() -> Arg {
     Arg::new("id").value_name("ID").required(true).help("The container's id")
 }
 
-fn sub(name: &'static str, about: &'static str, build: fn(Command) -> Command) -> Command {
-    Command::new(name).about(about).args_override_self(true).defer(build)
+fn sub(command: Command, about: &'static str, build: fn(Command) -> Command) -> Command {
+    command.about(about).args_override_self(true).defer(build)
+}
+
+/// The arguments one by one: an array of them would fill pages of the stack.
+pub(super) fn each<const N: usize>(arguments: [fn() -> Arg; N]) -> impl Iterator<Item = Arg> {
+    arguments.into_iter().map(|make| make())
 }
 
 /// The whole command line; public for the generator of man pages and completions.
 #[must_use]
 pub fn command() -> Command {
+    COMMANDS.iter().fold(global(), |all, (name, build)| all.subcommand(build(Command::new(*name))))
+}
+
+/// The program and its options, without commands.
+fn global() -> Command {
     Command::new("tare")
         .about("A low-level OCI container runtime")
         .version(super::commands::version())
@@ -223,79 +241,92 @@ pub fn command() -> Command {
         .args_override_self(true)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .args([
-            path("root", "DIR", "Directory for the state of containers [default: /run/tare]"),
-            path("log", "FILE", "Append messages to this file"),
-            text("log-format", "FORMAT", "text or json").value_parser(["text", "json"]),
-            text("log-level", "LEVEL", "debug, info, warning or error"),
-            flag("debug", "Log debug messages"),
-            flag("systemd-cgroup", "Use systemd to manage cgroups"),
-            text("cgroup-manager", "MANAGER", "cgroupfs, systemd or disabled")
-                .value_parser(["cgroupfs", "systemd", "disabled"]),
-            text("rootless", "MODE", "true, false or auto").value_parser(["true", "false", "auto"]),
-            Arg::new("version").long("version").short('v').action(ArgAction::Version).help("Print the version"),
-        ])
-        .subcommands([
-            sub("create", "Create a container; start runs its program", |c| c.args(creation()).arg(id())),
-            sub("run", "Create and start a container", |c| {
-                c.args(creation())
-                    .args([
-                        flag("detach", "Return as soon as the program runs").short('d'),
-                        flag("keep", "Do not delete the container when the program ends"),
-                    ])
-                    .arg(id())
-            }),
-            sub("start", "Run the program of a created container", |c| c.arg(id())),
-            sub("state", "Print the state of a container as JSON", |c| c.arg(id())),
-            sub("kill", "Send a signal to a container [default: TERM]", |c| {
-                c.arg(flag("all", "Send it to every process of the container").short('a'))
-                    .arg(id())
-                    .arg(Arg::new("signal").value_name("SIGNAL").default_value("TERM").help("A name or a number"))
-            }),
-            sub("delete", "Delete a stopped container", |c| {
-                c.arg(flag("force", "Kill it first; an unknown id is no error").short('f')).arg(id())
-            }),
-            sub("exec", "Run another process in a container", exec),
-            sub("list", "List containers", |c| {
-                c.args([
-                    text("format", "FORMAT", "table or json").short('f').value_parser(["table", "json"]),
-                    flag("quiet", "Print ids only").short('q'),
-                ])
-            })
-            .alias("ls"),
-            sub("ps", "List the processes of a container", |c| {
-                c.arg(text("format", "FORMAT", "table or json").short('f').value_parser(["table", "json"]))
-                    .arg(id())
-                    .arg(
-                        Arg::new("arguments")
-                            .value_name("PS_ARGUMENT")
-                            .num_args(0..)
-                            .trailing_var_arg(true)
-                            .allow_hyphen_values(true)
-                            .help("Arguments for ps(1) [default: -ef]"),
-                    )
-            }),
-            sub("pause", "Freeze a container", |c| c.arg(id())),
-            sub("resume", "Thaw a container", |c| c.arg(id())),
-            sub("events", "Print what a container uses and what happens in it, as JSON", |c| {
-                c.args([
-                    text("interval", "DURATION", "Time between statistics, such as 500ms or 1m30s [default: 5s]")
-                        .allow_hyphen_values(true),
-                    flag("stats", "Print the statistics once"),
-                ])
-                .arg(id())
-                .after_help(EVENTS)
-            }),
-            sub("update", "Change the limits of a container", super::update::command),
-            sub("spec", "Write an example config.json", |c| {
-                c.args([
-                    path("bundle", "DIR", "The bundle directory [default: .]").short('b'),
-                    flag("rootless", "For a container without root's help"),
-                ])
-            }),
-            sub("features", "Print what tare supports as JSON", |c| c),
-        ])
+        .args(each([
+            || path("root", "DIR", "Directory for the state of containers [default: /run/tare]"),
+            || path("log", "FILE", "Append messages to this file"),
+            || text("log-format", "FORMAT", "text or json").value_parser(["text", "json"]),
+            || text("log-level", "LEVEL", "debug, info, warning or error"),
+            || flag("debug", "Log debug messages"),
+            || flag("systemd-cgroup", "Use systemd to manage cgroups"),
+            || {
+                text("cgroup-manager", "MANAGER", "cgroupfs, systemd or disabled")
+                    .value_parser(["cgroupfs", "systemd", "disabled"])
+            },
+            || text("rootless", "MODE", "true, false or auto").value_parser(["true", "false", "auto"]),
+            || Arg::new("version").long("version").short('v').action(ArgAction::Version).help("Print the version"),
+        ]))
 }
+
+/// Builds a command from its bare name.
+type Build = fn(Command) -> Command;
+
+/// The commands in the order of the help.
+const COMMANDS: &[(&str, Build)] = &[
+    ("create", |c| sub(c, "Create a container; start runs its program", |c| c.args(creation()).arg(id()))),
+    ("run", |c| {
+        sub(c, "Create and start a container", |c| {
+            c.args(creation())
+                .arg(flag("detach", "Return as soon as the program runs").short('d'))
+                .arg(flag("keep", "Do not delete the container when the program ends"))
+                .arg(id())
+        })
+    }),
+    ("start", |c| sub(c, "Run the program of a created container", |c| c.arg(id()))),
+    ("state", |c| sub(c, "Print the state of a container as JSON", |c| c.arg(id()))),
+    ("kill", |c| {
+        sub(c, "Send a signal to a container [default: TERM]", |c| {
+            c.arg(flag("all", "Send it to every process of the container").short('a'))
+                .arg(id())
+                .arg(Arg::new("signal").value_name("SIGNAL").default_value("TERM").help("A name or a number"))
+        })
+    }),
+    ("delete", |c| {
+        sub(c, "Delete a stopped container", |c| {
+            c.arg(flag("force", "Kill it first; an unknown id is no error").short('f')).arg(id())
+        })
+    }),
+    ("exec", |c| sub(c, "Run another process in a container", exec)),
+    ("list", |c| {
+        sub(c, "List containers", |c| {
+            c.arg(text("format", "FORMAT", "table or json").short('f').value_parser(["table", "json"]))
+                .arg(flag("quiet", "Print ids only").short('q'))
+        })
+        .alias("ls")
+    }),
+    ("ps", |c| {
+        sub(c, "List the processes of a container", |c| {
+            c.arg(text("format", "FORMAT", "table or json").short('f').value_parser(["table", "json"])).arg(id()).arg(
+                Arg::new("arguments")
+                    .value_name("PS_ARGUMENT")
+                    .num_args(0..)
+                    .trailing_var_arg(true)
+                    .allow_hyphen_values(true)
+                    .help("Arguments for ps(1) [default: -ef]"),
+            )
+        })
+    }),
+    ("pause", |c| sub(c, "Freeze a container", |c| c.arg(id()))),
+    ("resume", |c| sub(c, "Thaw a container", |c| c.arg(id()))),
+    ("events", |c| {
+        sub(c, "Print what a container uses and what happens in it, as JSON", |c| {
+            c.arg(
+                text("interval", "DURATION", "Time between statistics, such as 500ms or 1m30s [default: 5s]")
+                    .allow_hyphen_values(true),
+            )
+            .arg(flag("stats", "Print the statistics once"))
+            .arg(id())
+            .after_help(EVENTS)
+        })
+    }),
+    ("update", |c| sub(c, "Change the limits of a container", super::update::command)),
+    ("spec", |c| {
+        sub(c, "Write an example config.json", |c| {
+            c.arg(path("bundle", "DIR", "The bundle directory [default: .]").short('b'))
+                .arg(flag("rootless", "For a container without root's help"))
+        })
+    }),
+    ("features", |c| sub(c, "Print what tare supports as JSON", |c| c)),
+];
 
 const EVENTS: &str = "\
 Each line is an object with type, id and, mostly, data:
@@ -306,45 +337,47 @@ Each line is an object with type, id and, mostly, data:
   pressure     tasks waited for data.resource (cpu, memory, io) much of the time; data.psi
   exit         the end, and the last line; data.exitCode where the kernel tells it (Linux 6.15)";
 
-fn creation() -> [Arg; 9] {
-    [
-        path("bundle", "DIR", "The bundle directory [default: .]").short('b'),
-        path("config", "FILE", "The configuration's name in the bundle [default: config.json]").short('f'),
-        path("console-socket", "SOCKET", "Send the terminal's master to this AF_UNIX socket"),
-        path("pidfd-socket", "SOCKET", "Send init's pidfd to this AF_UNIX socket"),
-        path("pid-file", "FILE", "Write init's pid to this file"),
-        flag("no-pivot", "Do not use pivot_root (the rootfs is on a ramdisk)"),
-        flag("no-new-keyring", "Keep the session keyring of the caller"),
-        flag("no-subreaper", "Do not reap orphans"),
-        text("preserve-fds", "N", "Pass N descriptors behind stdio to the program").value_parser(value_parser!(u32)),
-    ]
+fn creation() -> impl Iterator<Item = Arg> {
+    each([
+        || path("bundle", "DIR", "The bundle directory [default: .]").short('b'),
+        || path("config", "FILE", "The configuration's name in the bundle [default: config.json]").short('f'),
+        || path("console-socket", "SOCKET", "Send the terminal's master to this AF_UNIX socket"),
+        || path("pidfd-socket", "SOCKET", "Send init's pidfd to this AF_UNIX socket"),
+        || path("pid-file", "FILE", "Write init's pid to this file"),
+        || flag("no-pivot", "Do not use pivot_root (the rootfs is on a ramdisk)"),
+        || flag("no-new-keyring", "Keep the session keyring of the caller"),
+        || flag("no-subreaper", "Do not reap orphans"),
+        || text("preserve-fds", "N", "Pass N descriptors behind stdio to the program").value_parser(value_parser!(u32)),
+    ])
 }
 
 fn exec(command: Command) -> Command {
     command
-        .args([
-            path("process", "FILE", "JSON file with the process object").short('p'),
-            path("console-socket", "SOCKET", "Send the terminal's master to this AF_UNIX socket"),
-            path("pidfd-socket", "SOCKET", "Send the pidfd to this AF_UNIX socket"),
-            path("pid-file", "FILE", "Write the pid to this file"),
-            flag("tty", "Give it a terminal").short('t'),
-            text("cwd", "DIR", "Working directory"),
-            text("env", "NAME=VALUE", "Environment variable, repeatable").short('e').action(ArgAction::Append),
-            text("user", "UID[:GID]", "User").short('u'),
-            text("additional-gids", "GID", "Additional group, repeatable")
-                .short('g')
-                .action(ArgAction::Append)
-                .value_parser(value_parser!(u32)),
-            flag("detach", "Return as soon as the program runs").short('d'),
-            text("process-label", "LABEL", "SELinux label"),
-            text("apparmor", "PROFILE", "AppArmor profile"),
-            flag("no-new-privs", "Set no_new_privs"),
-            text("cap", "NAME", "Add a capability, repeatable").short('c').action(ArgAction::Append),
-            text("preserve-fds", "N", "Pass N descriptors behind stdio").value_parser(value_parser!(u32)),
-            text("cgroup", "PATH", "Sub-cgroup of the container"),
-            flag("ignore-paused", "Allow exec in a paused container"),
-            flag("no-new-keyring", "Keep the session keyring of the caller"),
-        ])
+        .args(each([
+            || path("process", "FILE", "JSON file with the process object").short('p'),
+            || path("console-socket", "SOCKET", "Send the terminal's master to this AF_UNIX socket"),
+            || path("pidfd-socket", "SOCKET", "Send the pidfd to this AF_UNIX socket"),
+            || path("pid-file", "FILE", "Write the pid to this file"),
+            || flag("tty", "Give it a terminal").short('t'),
+            || text("cwd", "DIR", "Working directory"),
+            || text("env", "NAME=VALUE", "Environment variable, repeatable").short('e').action(ArgAction::Append),
+            || text("user", "UID[:GID]", "User").short('u'),
+            || {
+                text("additional-gids", "GID", "Additional group, repeatable")
+                    .short('g')
+                    .action(ArgAction::Append)
+                    .value_parser(value_parser!(u32))
+            },
+            || flag("detach", "Return as soon as the program runs").short('d'),
+            || text("process-label", "LABEL", "SELinux label"),
+            || text("apparmor", "PROFILE", "AppArmor profile"),
+            || flag("no-new-privs", "Set no_new_privs"),
+            || text("cap", "NAME", "Add a capability, repeatable").short('c').action(ArgAction::Append),
+            || text("preserve-fds", "N", "Pass N descriptors behind stdio").value_parser(value_parser!(u32)),
+            || text("cgroup", "PATH", "Sub-cgroup of the container"),
+            || flag("ignore-paused", "Allow exec in a paused container"),
+            || flag("no-new-keyring", "Keep the session keyring of the caller"),
+        ]))
         .arg(
             Arg::new("words")
                 .value_names(["ID", "COMMAND"])
@@ -372,6 +405,14 @@ mod tests {
         assert_eq!(matches.get_one::<PathBuf>("root").unwrap(), &PathBuf::from("/b"));
         let (_, create) = matches.subcommand().unwrap();
         assert_eq!(create.get_one::<PathBuf>("bundle").unwrap(), &PathBuf::from("/x"));
+    }
+
+    #[test]
+    fn a_value_that_is_the_name_of_a_command_is_a_value() {
+        let matches = parse(words("tare --root state delete run")).ok().unwrap();
+        assert_eq!(matches.get_one::<PathBuf>("root").unwrap(), &PathBuf::from("state"));
+        let (name, delete) = matches.subcommand().unwrap();
+        assert_eq!((name, delete.get_one::<String>("id").unwrap().as_str()), ("delete", "run"));
     }
 
     #[test]

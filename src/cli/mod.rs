@@ -27,6 +27,12 @@ pub fn run(args: Vec<OsString>) -> i32 {
         print_error(&format!("tare: {error}\n"));
         return 1;
     }
+    execute(args)
+}
+
+/// Apart from [`run`], which executes tare anew: its stack frame of many pages would be touched twice.
+#[inline(never)]
+fn execute(args: Vec<OsString>) -> i32 {
     let matches = match arguments::parse(args) {
         Ok(matches) => matches,
         Err(end) => return end.show(),

@@ -52,10 +52,13 @@ pub fn delete(root: &Path, id: &str, force: bool, warn: Warn<'_>) -> Result<()> 
 
 /// Waits a while for another command, which may be a create that is being killed.
 fn lock(directory: &Directory) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let mut deadline = None;
     loop {
         match directory.lock(FlockOperation::NonBlockingLockExclusive) {
-            Err(error) if error.kind() == ErrorKind::WrongStatus && Instant::now() < deadline => {
+            Err(error)
+                if error.kind() == ErrorKind::WrongStatus
+                    && Instant::now() < *deadline.get_or_insert_with(|| Instant::now() + PATIENCE) =>
+            {
                 std::thread::sleep(Duration::from_millis(10));
             }
             result => return result,

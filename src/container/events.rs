@@ -19,7 +19,7 @@ use crate::cgroup::{BlockIo, Cgroup, Cpu, CpuSet, Happening, HugePages, Memory, 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::namespaces;
 use crate::network::statistics::{Interface, interfaces};
-use crate::sys::{allocation, pidfd};
+use crate::sys::pidfd;
 
 /// How long the end of init may take to become an exit code: until its parent has waited for it.
 const REAPED: Duration = Duration::from_millis(500);
@@ -77,7 +77,6 @@ pub fn stats(root: &std::path::Path, id: &str, output: &mut Output<'_>) -> Resul
 /// # Errors
 /// As [`stats`].
 pub fn stream(root: &std::path::Path, id: &str, interval: Duration, output: &mut Output<'_>) -> Result<()> {
-    allocation::leave();
     let source = open(root, id)?;
     match source.follow(interval, output) {
         // The reader went while we wrote.

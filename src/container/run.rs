@@ -41,8 +41,8 @@ pub fn run(root: &Path, id: &str, options: &Options, stay: Stay, warn: Warn<'_>)
     if stay.detach {
         return Ok(0);
     }
-    let Making { store, directory, record, child, cgroup, master, .. } = making;
-    drop(cgroup);
+    let Making { store, directory, record, child, cgroup, master, plan, .. } = making;
+    drop((cgroup, plan));
     let Some(child) = child else { return Err(Error::new(ErrorKind::Internal, "run made no process")) };
     // The container is made: exec, update and delete want their turn while it runs.
     directory.lock(FlockOperation::Unlock)?;

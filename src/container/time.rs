@@ -3,8 +3,8 @@
 /// Now, in UTC, with nanoseconds.
 #[must_use]
 pub fn now() -> String {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    rfc3339(now.tv_sec, now.tv_nsec)
+    let (seconds, nanoseconds) = crate::sys::clock::real();
+    rfc3339(seconds, nanoseconds)
 }
 
 /// Seconds and nanoseconds since 1970 as RFC 3339 in UTC.

@@ -90,7 +90,7 @@ fn leaf(writer: &mut Writer, decisions: &Decisions<'_>, decision: Decision) -> L
     match decision {
         Decision::Return(action) => writer.answer(action),
         Decision::Unnamed => writer.answer(decisions.default),
-        Decision::Chain(index) => match decisions.chains.get(index) {
+        Decision::Chain(index) => match decisions.chains.get(usize::from(index)) {
             Some(chain) => writer.chain(chain, decisions.default),
             None => writer.answer(decisions.default),
         },

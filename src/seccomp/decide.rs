@@ -17,8 +17,8 @@ pub(super) enum Decision {
     Unnamed,
     /// Always this SECCOMP_RET_*.
     Return(u32),
-    /// It depends on the arguments; an index into [`Decisions::chains`].
-    Chain(usize),
+    /// It depends on the arguments; an index into [`Decisions::chains`], of which there is one per call at the most.
+    Chain(u16),
 }
 
 /// Rules for one call that look at arguments; the default action where none matches.
@@ -136,11 +136,13 @@ impl Section {
             Decision::Return(_) => {}
             _ if always => *decision = Decision::Return(alternative.action),
             Decision::Unnamed => {
-                *decision = Decision::Chain(chains.len());
+                // Nine ABIs with DENSE calls each are far fewer.
+                let Ok(index) = u16::try_from(chains.len()) else { return };
+                *decision = Decision::Chain(index);
                 chains.push(Chain { narrow, alternatives: vec![alternative] });
             }
             Decision::Chain(index) => {
-                if let Some(chain) = chains.get_mut(index) {
+                if let Some(chain) = chains.get_mut(usize::from(index)) {
                     chain.alternatives.push(alternative);
                 }
             }
@@ -192,7 +194,7 @@ impl Decisions<'_> {
         match decision {
             Some(Decision::Return(action)) => is_permitted(*action),
             Some(Decision::Chain(index)) => {
-                let alternatives = self.chains.get(*index).map(|chain| chain.alternatives.as_slice());
+                let alternatives = self.chains.get(usize::from(*index)).map(|chain| chain.alternatives.as_slice());
                 is_permitted(self.default) && alternatives.unwrap_or_default().iter().all(|a| is_permitted(a.action))
             }
             Some(Decision::Unnamed) => {

@@ -45,7 +45,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new() -> Self {
-        Self { code: Vec::with_capacity(1024), returns: Vec::new() }
+        Self { code: Vec::with_capacity(512), returns: Vec::new() }
     }
 
     /// The program, first instruction first.

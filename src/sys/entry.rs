@@ -4,10 +4,10 @@
 use std::ffi::{CStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStringExt;
 
-use tare::sys::allocation::Arena;
+use tare::sys::allocation::Allocator;
 
 #[global_allocator]
-static ALLOCATOR: Arena = Arena;
+static ALLOCATOR: Allocator = Allocator;
 
 /// Called with the arguments of execve.
 #[allow(unsafe_code, reason = "the C library looks for this symbol")]

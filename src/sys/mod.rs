@@ -6,6 +6,7 @@
 
 pub mod allocation;
 pub mod bpf;
+pub mod clock;
 pub mod clone;
 pub mod credentials;
 pub mod descriptors;

@@ -35,12 +35,14 @@ pub fn wait(process: BorrowedFd<'_>, pid: Pid, master: Option<OwnedFd>) -> Resul
     block_signals()?;
     let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
         .context(|| "make a signalfd")?;
-    let mut relay = master.map(Relay::new).transpose()?;
+    // On the heap: its buffers would be touched without a terminal too.
+    let mut relay = master.map(|master| Relay::new(master).map(Box::new)).transpose()?;
+    crate::sys::allocation::release();
     let code = loop {
         if let Some(code) = reap(pid)? {
             break code;
         }
-        relay_until_child_ended(&signals, process, relay.as_mut())?;
+        relay_until_child_ended(&signals, process, relay.as_deref_mut())?;
     };
     if let Some(relay) = &mut relay {
         relay.drain(|output| wait_for_output(&signals, output));
