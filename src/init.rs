@@ -34,6 +34,22 @@ pub struct Task<'a> {
     pub procfs: Option<BorrowedFd<'a>>,
 }
 
+impl Task<'_> {
+    /// Whether processes with rights over it are in the pid namespace that it enters: until it executes its program it
+    /// holds descriptors of the host, and is non-dumpable for that reason (docs/security.md, class 13). Over a user namespace
+    /// that is new nobody in a container has rights.
+    #[must_use]
+    pub fn is_seen_by_others(&self) -> bool {
+        match &self.kind {
+            Kind::Init(init) => {
+                let namespaces = &init.plan.namespaces;
+                !namespaces.is_new(namespaces::Kind::Pid) && !namespaces.is_new(namespaces::Kind::User)
+            }
+            Kind::Exec(_) => true,
+        }
+    }
+}
+
 /// The child's ends of the channels for descriptors; each exists only when the plan needs it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Handover<'a> {
@@ -111,6 +127,9 @@ pub fn intermediate(task: &Task<'_>) -> Done<Made> {
         }
     }
     let cgroup = if enter_cgroup_first(task)? { None } else { task.cgroup };
+    if task.is_seen_by_others() {
+        sys::process_attributes::set_dumpable(false).at(Step::JoinNamespace)?;
+    }
     let new = match &task.kind {
         Kind::Init(init) => {
             namespaces::child::join(init.namespaces)?;

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, wai
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::init::{self, Made, Task};
 use crate::sys::clone::{in_intermediate, own_pidfd};
+use crate::sys::process_attributes::{is_dumpable, set_dumpable};
 use crate::wire::{Fault, Packet};
 
 /// The two ends of the conversation.
@@ -71,8 +72,13 @@ pub enum End {
 /// # Errors
 /// The inner error is the fault of a step before init existed.
 pub fn spawn(task: &Task<'_>, own_memory: bool) -> Result<std::result::Result<Made, Fault>> {
-    let made =
-        in_intermediate(own_memory, || init::intermediate(task)).context(|| "create the intermediate process")?;
+    let dumpable = is_dumpable().context(|| "look whether this process can be dumped")?;
+    let made = in_intermediate(own_memory, || init::intermediate(task));
+    if dumpable && task.is_seen_by_others() {
+        // The memory that the intermediate process hid is ours as well, and nobody in the container sees us.
+        set_dumpable(true).context(|| "be dumpable again")?;
+    }
+    let made = made.context(|| "create the intermediate process")?;
     made.ok_or_else(|| Error::new(ErrorKind::System, "the intermediate process died"))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A short-lived intermediate joins the container's namespaces (setns(2) into a pid namespace only holds for children)
 //! and clones the hook process as a child of the runtime. Order: non-dumpable before anything of the container is
-//! joined (attacks.md row 13), groups before ids, descriptors last.
+//! joined (docs/security.md, class 13), groups before ids, descriptors last.
 
 use std::os::fd::{BorrowedFd, RawFd};
 

@@ -1,7 +1,7 @@
 //! Hooks: programs of the host's administrator that run at six points of a container's life.
 //!
-//! They are never run by init itself (attacks.md row 26): `parent::run` starts each one in a process of its own, in the
-//! runtime's namespaces or joined to the container's, with nothing but its own arguments and environment, the state
+//! They are never run by init itself (docs/security.md, class 26): `parent::run` starts each one in a process of its
+//! own, in the runtime's namespaces or joined to the container's, with nothing but its own arguments and environment, the state
 //! JSON on stdin, and no descriptor of ours. plan (pure) -> run (parent) -> child (the process before its execve).
 
 mod child;

@@ -19,6 +19,14 @@ pub fn set_dumpable(dumpable: bool) -> Result<(), Errno> {
     checked(prctl::set_dumpable(dumpable))
 }
 
+/// Whether [`set_dumpable`] is in force; the C library never changes it, execve does.
+///
+/// # Errors
+/// None in practice.
+pub fn is_dumpable() -> Result<bool, Errno> {
+    prctl::get_dumpable().map_err(Errno::from_raw_os_error)
+}
+
 /// The signal for the death of the parent thread; cleared by a change of ids or capabilities.
 ///
 /// # Errors

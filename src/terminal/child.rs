@@ -1,7 +1,7 @@
 //! World: child. Opens a pty in the container's devpts, hands its master over, makes it the controlling terminal.
 //!
-//! The pty never comes from the host's devpts, and no name in the container decides which file it is (attacks.md
-//! row 8): ptmx is looked up in a directory that is verified to be the root of a devpts, and the slave is
+//! The pty never comes from the host's devpts, and no name in the container decides which file it is (docs/security.md,
+//! class 8): ptmx is looked up in a directory that is verified to be the root of a devpts, and the slave is
 //! opened by TIOCGPTPEER from that very descriptor. Kernel: TIOCGPTPEER 4.13.
 
 use std::io::IoSlice;
