@@ -160,7 +160,11 @@ impl Store {
     /// Something in it is not tare's, or the filesystem refuses.
     pub fn remove(&self, directory: &Directory) -> Result<()> {
         for name in FILES {
-            match unlinkat(&directory.fd, *name, AtFlags::empty()) {
+            let removed = match unlinkat(&directory.fd, *name, AtFlags::empty()) {
+                Err(Errno::ISDIR) => unlinkat(&directory.fd, *name, AtFlags::REMOVEDIR),
+                removed => removed,
+            };
+            match removed {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(e) => return Err(Error::system(format!("remove {}", directory.path.join(name).display()), e)),
             }

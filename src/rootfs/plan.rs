@@ -237,6 +237,7 @@ pub fn plan(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
     let linux = spec.linux().as_ref();
     let (building, finished) = root_propagation(linux.and_then(|linux| linux.rootfs_propagation().as_deref()))?;
     let label = linux.and_then(|linux| linux.mount_label().as_deref()).filter(|label| !label.is_empty());
+    label.map_or(Ok(()), check_label)?;
     let mut warnings = Vec::new();
     if label.is_some() && !facts.selinux {
         // A label of files, not a confinement: nothing is weaker without it where nobody reads labels.
@@ -276,6 +277,21 @@ pub fn plan(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
         plan.without_mount_namespace(linux.is_some_and(|linux| linux.rootfs_propagation().is_some()))?;
     }
     Ok(plan)
+}
+
+/// Longer ones have no room beside the other parameters of a mount.
+const LONGEST_LABEL: usize = 2048;
+
+/// It stands in quotes among the parameters that mount(2) takes as one text.
+fn check_label(label: &str) -> Result<()> {
+    let at = "linux.mountLabel";
+    if label.len() > LONGEST_LABEL {
+        return Err(Error::invalid(at, format!("{} bytes are too long for a label", label.len())));
+    }
+    match label.chars().find(|c| c.is_control() || *c == '"') {
+        Some(c) => Err(Error::invalid(at, format!("a label has no {c:?}"))),
+        None => Ok(()),
+    }
 }
 
 impl Plan {

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::bundle::{Bundle, is_tare};
-use crate::support::{add_capability, add_user_namespace, both_refuse, every_way, rounds, through_shell};
+use crate::support::{add_capability, add_user_namespace, both_refuse, rounds, through_shell};
 
 /// CVE-2024-21626: runc up to 1.1.11 leaves a descriptor of /sys/fs/cgroup (usually 7 or 8) open for init.
 #[test]

@@ -7,6 +7,12 @@ mod binary;
 #[path = "../host/bundle.rs"]
 #[allow(dead_code, reason = "shared with the other tests of the binary")]
 mod bundle;
+mod cgroups;
 mod descriptors;
+mod hooks;
+mod names;
 mod paths;
+mod privileges;
+mod procfs;
+mod state;
 mod support;

@@ -125,7 +125,9 @@ fn class_21_bind_sources_are_swapped() {
     let Some(mut bundle) = Bundle::script("echo $(cat /volume/a) $(cat /volume/b)") else { return };
     for name in ["one", "two"] {
         fs::create_dir(bundle.file(name)).unwrap();
-        ["a", "b"].map(|file| fs::write(bundle.file(name).join(file), name).unwrap());
+        for file in ["a", "b"] {
+            fs::write(bundle.file(name).join(file), name).unwrap();
+        }
     }
     let source = bundle.file("one");
     bundle.set("/mounts/-", mount("/volume", "bind", source.to_str().unwrap(), &["rbind", "ro"]));
