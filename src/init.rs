@@ -127,16 +127,16 @@ pub fn intermediate(task: &Task<'_>) -> Done<Made> {
         }
     }
     let cgroup = if enter_cgroup_first(task)? { None } else { task.cgroup };
-    if task.is_seen_by_others() {
-        sys::process_attributes::set_dumpable(false).at(Step::JoinNamespace)?;
-    }
     let new = match &task.kind {
         Kind::Init(init) => {
+            let clocks = namespaces::child::clocks(&init.plan.namespaces)?;
+            hide(task)?;
             namespaces::child::join(init.namespaces)?;
-            namespaces::child::new_time(&init.plan.namespaces)?;
+            namespaces::child::new_time(&init.plan.namespaces, clocks)?;
             init.plan.namespaces.new_with_clone()
         }
         Kind::Exec(exec) => {
+            hide(task)?;
             namespaces::child::join_container(exec.init, exec.namespaces)?;
             0
         }
@@ -145,6 +145,14 @@ pub fn intermediate(task: &Task<'_>) -> Done<Made> {
         Side::Parent { pid, pidfd } => Ok(Made { pid, pidfd }),
         Side::Child => run(task),
     }
+}
+
+/// Before anything of a container is joined; files of one's own in /proc may be closed to an ordinary user afterwards.
+fn hide(task: &Task<'_>) -> Done {
+    if task.is_seen_by_others() {
+        return sys::process_attributes::set_dumpable(false).at(Step::JoinNamespace);
+    }
+    Ok(())
 }
 
 /// Whether the cgroup and its namespace had to be entered already.

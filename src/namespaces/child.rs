@@ -93,23 +93,35 @@ pub fn join_container(pidfd: BorrowedFd<'_>, bits: u64) -> Done {
     setns(pidfd, flags(bits)).at(Step::JoinNamespace)
 }
 
+/// Opens the file for the clocks of a time namespace to be made: before a foreign mount namespace is joined, in which
+/// /proc is what somebody else says.
+///
+/// # Errors
+/// A fault of [`Step::TimeNamespace`].
+pub fn clocks(plan: &Plan) -> Done<Option<OwnedFd>> {
+    if plan.new & TIME == 0 || plan.time_offsets.is_empty() {
+        return Ok(None);
+    }
+    let file = openat(CWD, c"/proc/self/timens_offsets", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    file.map(Some).at(Step::TimeNamespace)
+}
+
 /// Makes a time namespace for the children of the calling process and sets its clocks, before anyone is in it.
 ///
 /// # Errors
 /// A fault of [`Step::TimeNamespace`].
-pub fn new_time(plan: &Plan) -> Done {
-    const TIME: u64 = super::Kind::Time as u64;
+pub fn new_time(plan: &Plan, clocks: Option<OwnedFd>) -> Done {
     if plan.new & TIME == 0 {
         return Ok(());
     }
     unshare(flags(TIME)).at(Step::TimeNamespace)?;
-    if plan.time_offsets.is_empty() {
-        return Ok(());
+    match clocks {
+        Some(file) => write_whole(file.as_fd(), &plan.time_offsets).at(Step::TimeNamespace),
+        None => Ok(()),
     }
-    let file = openat(CWD, c"/proc/self/timens_offsets", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
-        .at(Step::TimeNamespace)?;
-    write_whole(file.as_fd(), &plan.time_offsets).at(Step::TimeNamespace)
 }
+
+const TIME: u64 = super::Kind::Time as u64;
 
 /// Makes the cgroup namespace. It must be made by init itself: clone3 would root it in the cgroup of the caller.
 ///

@@ -108,6 +108,26 @@ fn class_07_proc_is_swapped() {
     }
 }
 
+/// The clocks of a time namespace are set in /proc/self, which is anybody's after a mount namespace has been joined.
+#[test]
+fn class_07_proc_of_a_joined_mount_namespace() {
+    if !Path::new("/proc/self/ns/time").exists() {
+        return skip("this kernel has no time namespaces");
+    }
+    let Some(mut bundle) = Bundle::script("sleep 1000") else { return };
+    let sentinel = bundle.file("rootfs/proc/self/timens_offsets");
+    fs::create_dir(bundle.file("rootfs/proc/self")).unwrap();
+    fs::write(&sentinel, "untouched\n").unwrap();
+    bundle.set("/mounts", json!([]));
+    bundle.begin();
+    let mut joining = Bundle::new().unwrap();
+    let path = format!("/proc/{}/ns/mnt", bundle.pid());
+    joining.set("/linux/namespaces/1", json!({ "type": "mount", "path": path }));
+    joining.set("/linux/namespaces/-", json!({ "type": "time" }));
+    joining.set("/linux/timeOffsets", json!({ "monotonic": { "secs": 5, "nanosecs": 0 } }));
+    try_both(&joining, &|_| assert_eq!(fs::read_to_string(&sentinel).unwrap(), "untouched\n"));
+}
+
 /// No process that has entered a container opens /proc by its path: descriptors of a verified procfs only.
 #[test]
 fn class_07_no_path_of_proc_is_opened() {
