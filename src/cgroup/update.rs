@@ -11,6 +11,7 @@ use super::change::{Change, Present};
 use super::devices::Devices;
 use super::limits::{IfMissing, Write};
 use super::parent::Cgroup;
+use super::systemd::UnitName;
 use super::{controllers, files};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::bpf;
@@ -42,18 +43,25 @@ impl Cgroup {
         })
     }
 
-    /// Changes it. Where the kernel makes something else of a value, `warn` is told.
+    /// Changes it, and has systemd know when it is that of `unit`. Where the kernel makes something else of a value,
+    /// `warn` is told.
     ///
     /// # Errors
     /// A file is missing, the kernel refuses a value or the device program: everything is as it was then, or the
     /// error says what is not.
-    pub fn change(&self, change: &Change, warn: &mut dyn FnMut(Error)) -> Result<()> {
+    pub fn change(&self, change: &Change, unit: Option<&UnitName>, warn: &mut dyn FnMut(Error)) -> Result<()> {
         let steps =
             change.writes.iter().filter_map(|write| self.step(write).transpose()).collect::<Result<Vec<_>>>()?;
         let writes: Vec<Write> = steps.iter().map(|step| step.write.clone()).collect();
         let devices = || change.devices.as_ref().map_or(Ok(()), |devices| self.replace_devices(devices));
-        if let Err(error) = self.write_all(&writes).and_then(|()| devices()) {
-            return Err(self.put_back(&steps, error));
+        let tell = |writes: &[Write]| unit.map_or(Ok(()), |unit| unit.set_limits(writes));
+        if let Err(error) = self.write_all(&writes).and_then(|()| tell(&writes)).and_then(|()| devices()) {
+            let error = self.put_back(&steps, error);
+            let old: Vec<Write> = steps.iter().filter_map(Step::undoing).collect();
+            return match tell(&old) {
+                Ok(()) => Err(error),
+                Err(untold) => Err(error.hint(format!("systemd still has the new values: {untold}"))),
+            };
         }
         writes.iter().filter_map(|write| self.kept_otherwise(write)).for_each(warn);
         Ok(())
@@ -163,6 +171,11 @@ impl Cgroup {
 }
 
 impl Step {
+    /// The write that undoes this one.
+    fn undoing(&self) -> Option<Write> {
+        self.undone().map(|(_, value)| Write { value, ..self.write.clone() })
+    }
+
     /// The file and the value that undoes the write.
     fn undone(&self) -> Option<(&str, String)> {
         let Write { file, value, .. } = &self.write;

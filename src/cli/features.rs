@@ -60,7 +60,7 @@ pub fn print() -> Result<()> {
         "linux": {
             "namespaces": namespaces,
             "capabilities": capabilities,
-            "cgroup": { "v1": false, "v2": true, "systemd": true, "systemdUser": false, "rdma": true },
+            "cgroup": { "v1": false, "v2": true, "systemd": true, "systemdUser": true, "rdma": true },
             "seccomp": {
                 "enabled": true,
                 "actions": ACTIONS,

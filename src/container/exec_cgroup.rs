@@ -16,6 +16,9 @@ use crate::wire::{Fault, Step};
 /// There is no such sub-cgroup, or it is frozen: the process would never come to life.
 pub fn choose(container: &Container, below: Option<&str>, ignore_frozen: bool) -> Result<Option<Cgroup>> {
     let cgroup = cgroup(&container.record)?;
+    if let (Some(cgroup), Some(unit)) = (&cgroup, &container.record.unit) {
+        unit.approach(&crate::cgroup::mount()?, cgroup.path())?;
+    }
     let Some(below) = below else { return Ok(cgroup) };
     let absent = |what: String| Err(Error::new(ErrorKind::NotFound, format!("--cgroup: {what}")));
     let Some(cgroup) = cgroup else {

@@ -41,7 +41,7 @@ pub fn update(root: &std::path::Path, id: &str, resources: &Value, warn: Warn<'_
     let remembered = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     let change = plan_change(&asked, remembered, &cgroup.present()?, Host::default().rootless()?)?;
     container.directory.replace(CONFIG, &remember(&saved, resources)?)?;
-    if let Err(error) = cgroup.change(&change, warn) {
+    if let Err(error) = cgroup.change(&change, container.record.unit.as_ref(), warn) {
         container.directory.replace(CONFIG, &saved)?;
         return Err(error);
     }

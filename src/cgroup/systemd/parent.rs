@@ -14,7 +14,8 @@ use super::properties::{self, Property};
 use super::unit::Unit;
 use super::units::{Look, Systemd};
 use super::value::Value;
-use crate::cgroup::hierarchy::Hierarchy;
+use crate::cgroup::delegate::refusal;
+use crate::cgroup::hierarchy::{Hierarchy, own_path};
 use crate::cgroup::limits::Write;
 use crate::cgroup::parent::{Cgroup, Tag, Unsettled, clear_leftover_at, open_root};
 use crate::cgroup::plan::{Plan, Scope};
@@ -43,6 +44,31 @@ impl UnitName {
         self.systemd().stop(&self.name)
     }
 
+    /// Makes sure that tare may have a process born in the cgroup at `path`, which belongs to the user's own systemd.
+    /// A login is outside of that one's cgroup, where the kernel permits no way over: then tare is put into a scope of
+    /// its own there, which ends with it.
+    ///
+    /// # Errors
+    /// As [`Self::stop`].
+    pub fn approach(&self, hierarchy: &Hierarchy, path: &str) -> Result<()> {
+        if !self.user || refusal(hierarchy, path)?.is_none() {
+            return Ok(());
+        }
+        let pid = std::process::id();
+        let unit = Unit { name: format!("run-tare-{pid}.scope"), slice: String::new(), components: Vec::new() };
+        let look = || Ok(if own_path()?.ends_with(&unit.name) { Look::Ours } else { Look::Empty });
+        let properties = [
+            Property::new("Description", Value::text("tare at work")),
+            Property::new("CollectMode", Value::text("inactive-or-failed")),
+        ];
+        let context = || "move tare to where the container's cgroup is".to_owned();
+        self.systemd().start(&unit, &properties, Some(pid), &look).context(context)?;
+        match refusal(hierarchy, path)? {
+            None => Ok(()),
+            Some(why) => Err(Error::new(ErrorKind::Denied, context()).detail(why)),
+        }
+    }
+
     /// Tells systemd of new limits, so that it does not put the old ones back; the files are the caller's to write.
     ///
     /// # Errors
@@ -58,6 +84,7 @@ impl UnitName {
 /// # Errors
 /// As [`Cgroup::create`]; and whatever systemd says. The unit is gone then.
 pub(in crate::cgroup) fn make(plan: &Plan, scope: &Scope, hierarchy: &Hierarchy, tag: &Tag) -> Result<Cgroup> {
+    scope.name().approach(hierarchy, &plan.path())?;
     let root = open_root(hierarchy)?;
     clear_leftover_at(root.as_fd(), &scope.unit.components, &plan.path(), tag)?;
     let parked = if scope.unit.is_slice() { None } else { Some(Parked::new()?) };

@@ -96,8 +96,9 @@ fn of_file(file: &str, value: &str) -> Vec<Property> {
     let number = |name: &str| quantity(value).map(|number| Property::new(name, Value::U64(number)));
     let one = match file {
         "cpu.weight" => number("CPUWeight"),
-        // 0 is systemd's number for "idle"; not idle is said by the weight.
+        // 0 is systemd's number for "idle". Who is not idle any more has the usual weight.
         "cpu.idle" if value == "1" => Some(Property::new("CPUWeight", Value::U64(0)).since(252)),
+        "cpu.idle" => Some(Property::new("CPUWeight", Value::U64(100))),
         "cpu.max" => return bandwidth(value),
         "memory.min" => number("MemoryMin"),
         "memory.low" => number("MemoryLow"),
@@ -159,7 +160,8 @@ fn set(name: &str, list: &str) -> Option<Property> {
     /// Far above the kernel's NR_CPUS and MAX_NUMNODES.
     const HIGHEST: usize = 65_535;
     let mut bits: Vec<u8> = Vec::new();
-    for range in list.split(',') {
+    // An empty list is no limit, to the kernel and to systemd.
+    for range in list.split(',').filter(|_| !list.is_empty()) {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (first, last) = (first.trim().parse::<usize>().ok()?, last.trim().parse::<usize>().ok()?);
         if first > last || last > HIGHEST {
@@ -272,7 +274,7 @@ mod tests {
         for (file, value, expected) in [
             ("cpu.weight", "100", "CPUWeight=100"),
             ("cpu.idle", "1", "CPUWeight=0"),
-            ("cpu.idle", "0", ""),
+            ("cpu.idle", "0", "CPUWeight=100"),
             ("cpu.max", "50000 100000", "CPUQuotaPerSecUSec=500000 CPUQuotaPeriodUSec=100000"),
             ("cpu.max", "1000 300000", "CPUQuotaPerSecUSec=3334 CPUQuotaPeriodUSec=300000"),
             ("cpu.max", "20000", "CPUQuotaPerSecUSec=200000 CPUQuotaPeriodUSec=100000"),
@@ -304,7 +306,7 @@ mod tests {
         };
         assert_eq!(bytes("0-3,5"), [Value::Byte(0b10_1111)]);
         assert_eq!(bytes("9"), [Value::Byte(0), Value::Byte(2)]);
-        for left_to_the_kernel in ["", "3-1", "0-7:2/4", "all", "70000"] {
+        for left_to_the_kernel in ["3-1", "0-7:2/4", "all", "70000"] {
             assert_eq!(bytes(left_to_the_kernel), [], "{left_to_the_kernel}");
         }
         assert_eq!(of("cpuset.mems", "0")[0].0, "AllowedMemoryNodes");
