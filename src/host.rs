@@ -2,10 +2,15 @@
 //!
 //! World: parent; plans get it as an argument, tests make one from given facts.
 
+mod subordinate;
+
 use std::cell::OnceCell;
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+
+pub use subordinate::Range;
 
 use crate::cgroup::Hierarchy;
 use crate::error::{Context, Error, Result};
@@ -91,6 +96,20 @@ impl Host {
         .copied()
     }
 
+    /// Whether setgroups(2) is permitted in the user namespace at `path`, as far as can be told: those of engines are
+    /// named by a process, /proc/PID/ns/user, and other names are those of somebody with privileges.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn set_groups_at(&self, path: &Path) -> Result<bool> {
+        let Some(process) = path.to_str().and_then(|path| path.strip_suffix("/ns/user")) else { return Ok(true) };
+        if !process.starts_with("/proc/") {
+            return Ok(true);
+        }
+        let path = format!("{process}/setgroups");
+        Ok(read_small(&path).context(|| format!("read {path}"))?.trim() != "deny")
+    }
+
     /// Whether a group of the caller's user namespace exists there.
     ///
     /// # Errors
@@ -120,6 +139,13 @@ impl Host {
             sets_gids: self.capabilities() & SET_GID != 0,
             administers: self.capabilities() & crate::process::capabilities::SYS_ADMIN != 0,
         }
+    }
+
+    /// The subordinate user and group ids of the caller.
+    #[must_use]
+    pub fn subordinate_ids(&self) -> [Vec<Range>; 2] {
+        let uid = self.caller().uid;
+        ["/etc/subuid", "/etc/subgid"].map(|database| subordinate::ranges(database, uid))
     }
 
     /// Why a cgroup cannot be made for want of delegation; `None` when it can.

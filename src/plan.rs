@@ -82,6 +82,8 @@ pub struct Program {
 pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     check_version(spec)?;
     refuse_what_is_not_done(spec)?;
+    let completed = rootless::with_user_namespace(spec, host)?;
+    let spec = completed.as_ref().unwrap_or(spec);
     let namespaces = namespaces::plan(spec, &host.caller())?;
     let rootless = host.rootless()?;
     let cgroup = match plan_cgroup(spec, request, &namespaces, rootless)? {
@@ -116,8 +118,8 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
         Some(process) => {
             let own_ids = namespaces.has(Kind::User);
             let mut facts = process_facts(process, "process", request.id, own_ids, request.new_keyring, host)?;
-            facts.set_groups =
-                host.set_groups()? && !namespaces.mappings.as_ref().is_some_and(|mappings| mappings.deny_set_groups);
+            facts.set_groups = rootless::may_set_groups(&namespaces, host)?;
+            facts.keep_groups = rootless::keeps_groups(spec);
             let terminal = terminal::plan(process, request.console_socket, request.detach)?;
             Some(program(spec, process, &facts, terminal, request.preserve_fds)?)
         }
@@ -183,6 +185,7 @@ pub fn plan_exec(spec: &Spec, process: &Process, request: &ExecRequest<'_>, host
     let mut facts = process_facts(process, request.at, request.id, user_namespace, request.new_keyring, host)?;
     facts.init = false;
     facts.set_groups = request.set_groups;
+    facts.keep_groups = rootless::keeps_groups(spec);
     let terminal = terminal::plan(process, request.console_socket, request.detach)?;
     program(spec, process, &facts, terminal, request.preserve_fds)
 }
@@ -200,6 +203,7 @@ fn process_facts<'a>(
         at,
         user_namespace: user_namespace || host.in_user_namespace()?,
         set_groups: true,
+        keep_groups: false,
         init: true,
         last_capability: host.last_capability()?,
         new_keyring,

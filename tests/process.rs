@@ -124,6 +124,7 @@ fn applied_here() {
         at: "process",
         user_namespace: flag(&case, "user_namespace"),
         set_groups: true,
+        keep_groups: false,
         init: true,
         last_capability: last.trim().parse().unwrap(),
         new_keyring: true,

@@ -12,6 +12,8 @@ use rustix::io::Errno;
 use super::plan::{Kind, Mappings, Plan, bit, word};
 use crate::error::{Context, Error, ErrorKind, Result};
 
+pub use helper::path as helper;
+
 /// The opened namespaces.
 #[derive(Debug, Default)]
 pub struct Prepared {
@@ -115,10 +117,22 @@ pub fn write_mappings(pid: i32, mappings: &Mappings) -> Result<()> {
 fn write_map(file: &str, pid: i32, text: &str) -> Result<()> {
     let path = format!("/proc/{pid}/{file}");
     write(&path, text).map_err(|e| {
-        Error::system(format!("write {path}"), e).hint(
+        let error = Error::system(format!("write {path}"), e);
+        // Source: kernel/user_namespace.c, `verify_root_map`, since Linux 5.12.
+        let maps_root = text.lines().any(|line| line.split_whitespace().nth(1) == Some("0"));
+        if file == "uid_map" && maps_root && !holds_setfcap() {
+            return error
+                .hint("a container with the caller's own root, id 0, needs CAP_SETFCAP, which the caller lacks");
+        }
+        error.hint(
             "overlapping ranges and ids that the caller does not own are refused by the kernel, see user_namespaces(7)",
         )
     })
+}
+
+fn holds_setfcap() -> bool {
+    const SETFCAP: u64 = 1 << 31;
+    crate::sys::credentials::capabilities().is_ok_and(|sets| sets.effective & SETFCAP != 0)
 }
 
 fn write(path: &str, text: &str) -> std::io::Result<()> {

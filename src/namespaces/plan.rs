@@ -129,12 +129,6 @@ pub fn plan(spec: &Spec, caller: &Caller) -> Result<Plan> {
     for (index, namespace) in linux.and_then(|linux| linux.namespaces().as_ref()).into_iter().flatten().enumerate() {
         add(&mut plan, index, namespace.typ(), namespace.path().as_deref())?;
     }
-    if !caller.administers && !plan.has(Kind::User) {
-        let what = "a rootless container needs a user namespace: the caller has no CAP_SYS_ADMIN";
-        let hint =
-            "add {\"type\": \"user\"} and linux.uidMappings and gidMappings, as `tare spec --rootless` writes them";
-        return Err(Error::new(crate::error::ErrorKind::Denied, what).at("linux.namespaces").hint(hint));
-    }
     if let Some(linux) = linux {
         plan.mappings = mappings(linux, &plan)?;
         if let Some(mappings) = &mut plan.mappings {

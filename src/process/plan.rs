@@ -29,6 +29,8 @@ pub struct Facts<'a> {
     pub user_namespace: bool,
     /// setgroups(2) is allowed there (/proc/PID/setgroups does not say deny).
     pub set_groups: bool,
+    /// The caller's supplementary groups stay, and no others are set: crun's annotation run.oci.keep_original_groups.
+    pub keep_groups: bool,
     /// The first process of the container, not one that is executed in it.
     pub init: bool,
     /// The highest capability of the kernel (/proc/sys/kernel/cap_last_cap).
@@ -174,7 +176,7 @@ pub fn plan(process: &Process, linux: Option<&Linux>, facts: &Facts<'_>) -> Resu
         uid: user.uid,
         gid: user.gid,
         groups: user.groups,
-        set_groups: facts.set_groups,
+        set_groups: facts.set_groups && !facts.keep_groups,
         umask: user.umask,
         last_capability: facts.last_capability,
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
@@ -232,6 +234,7 @@ pub(super) mod tests {
         at: "process",
         user_namespace: false,
         set_groups: true,
+        keep_groups: false,
         init: true,
         last_capability: 40,
         new_keyring: true,

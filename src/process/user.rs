@@ -34,7 +34,7 @@ pub(super) fn plan(user: &User, facts: &Facts<'_>) -> Result<Planned> {
     let here = |field: &str| path(facts.at, &format!("user.{field}"));
     check_id(user.uid(), || here("uid"))?;
     check_id(user.gid(), || here("gid"))?;
-    let groups = user.additional_gids().clone().unwrap_or_default();
+    let groups = if facts.keep_groups { Vec::new() } else { user.additional_gids().clone().unwrap_or_default() };
     for (i, group) in groups.iter().enumerate() {
         check_id(*group, || here(&format!("additionalGids[{i}]")))?;
     }
@@ -172,6 +172,14 @@ mod tests {
         let refused = plan(&asked, None, &facts).unwrap_err();
         assert_eq!(refused.path(), Some("process.user.additionalGids"));
         assert!(refused.to_string().contains("cannot set any additional groups in a rootless container"));
+    }
+
+    #[test]
+    fn groups_of_the_caller_may_stay() {
+        let facts = Facts { keep_groups: true, ..FACTS };
+        let asked = process(json!({"user": {"uid": 0, "gid": 0, "additionalGids": [5]}}));
+        let plan = plan(&asked, None, &facts).unwrap();
+        assert_eq!((plan.groups.len(), plan.set_groups), (0, false));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Once;
 
 use serde_json::{Value, json};
 
-use crate::bundle::{Bundle, Done, finish, is_tare};
+use crate::bundle::{Bundle, Done, copy_program, finish, is_tare, runtime};
 
 const USER: u32 = 4242;
 /// The first of the user's subordinate ids.
@@ -32,9 +32,13 @@ fn script(line: &str) -> Option<Bundle> {
 
 /// Everything in the bundle is the user's.
 fn give(top: &Path) {
+    give_to(top, USER);
+}
+
+fn give_to(top: &Path, user: u32) {
     let mut rest = vec![top.to_path_buf()];
     while let Some(path) = rest.pop() {
-        lchown(&path, Some(USER), Some(USER)).unwrap();
+        lchown(&path, Some(user), Some(user)).unwrap();
         if !path.is_symlink() {
             rest.extend(fs::read_dir(&path).into_iter().flatten().map(|entry| entry.unwrap().path()));
         }
@@ -150,7 +154,7 @@ fn what_the_helper_refuses_is_said_in_its_words() {
 
 #[test]
 fn what_is_asked_and_cannot_be_had_is_an_error() {
-    let cases: [(&str, Value, &str); 6] = [
+    let cases: [(&str, Value, &str); 5] = [
         (
             "/process/user",
             json!({ "uid": 0, "gid": 0, "additionalGids": [0] }),
@@ -163,11 +167,6 @@ fn what_is_asked_and_cannot_be_had_is_an_error() {
             "/process/rlimits",
             json!([{ "type": "RLIMIT_NOFILE", "soft": 1, "hard": 1_000_000_000 }]),
             "process.rlimits[0]: set the rlimit: operation not permitted",
-        ),
-        (
-            "/linux/namespaces",
-            json!([{ "type": "mount" }]),
-            "linux.namespaces: a rootless container needs a user namespace",
         ),
     ];
     for (pointer, value, words) in cases {
@@ -224,7 +223,7 @@ fn the_runtime_that_the_container_sees_cannot_be_written() {
     assert!(exe(&bundle).ends_with("/runtime"), "{}", exe(&bundle));
     let Some(bundle) = script("sleep 1000") else { return };
     let own = bundle.file("own");
-    fs::copy(std::env::temp_dir().join("runtime"), &own).unwrap();
+    copy_program(&runtime(), &own);
     chown(&own, Some(USER), Some(USER)).unwrap();
     bundle.write();
     finish(by(&own, &bundle, &["--root", "state", "create", &bundle.id])).silent();
@@ -285,4 +284,160 @@ fn root_of_a_user_namespace() {
     bundle.set("/mounts/5", json!({ "destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"] }));
     assert_eq!(words(unshared(&bundle, &["run", &bundle.id])), "0 4242 1 /dev/null deny");
     bundle.assert_nothing_left();
+}
+
+/// A cgroup that belongs to the user, as systemd gives one with Delegate=yes; the runtime is run in `caller` below it.
+fn with_delegation(bundle: &Bundle) -> std::path::PathBuf {
+    let top = Path::new("/sys/fs/cgroup").join(format!("{}-delegated", bundle.name));
+    for cgroup in [top.clone(), top.join("caller")] {
+        fs::create_dir(&cgroup).unwrap();
+        chown(&cgroup, Some(USER), Some(USER)).unwrap();
+        for file in ["cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {
+            chown(cgroup.join(file), Some(USER), Some(USER)).unwrap();
+        }
+    }
+    top
+}
+
+/// The runtime's command, begun in a cgroup.
+fn inside(cgroup: &Path, bundle: &Bundle, args: &[&str]) -> Done {
+    use std::os::unix::process::CommandExt;
+    let mut shell = Command::new("sh");
+    let runtime = std::env::temp_dir().join("runtime");
+    let line = "echo 0 >\"$0/cgroup.procs\" && exec setpriv --reuid 4242 --regid 4242 --clear-groups -- \"$@\"";
+    shell.args(["-c", line]).arg(cgroup).arg(runtime).arg("--root").arg(bundle.root()).args(args);
+    shell.current_dir(bundle.path()).env("TARE_TEST_MARK", &bundle.name).gid(0);
+    finish(shell)
+}
+
+#[test]
+fn a_delegated_cgroup_is_used() {
+    let Some(bundle) = script("sleep 1000") else { return };
+    let top = with_delegation(&bundle);
+    let caller = top.join("caller");
+    let on = |command: &[&str]| inside(&caller, &bundle, &[command, &[&*bundle.id]].concat());
+    bundle.write();
+    on(&["create"]).silent();
+    on(&["start"]).silent();
+    let cgroup = top.join(&bundle.id);
+    assert_eq!(fs::read_to_string(cgroup.join("cgroup.procs")).unwrap().trim(), bundle.pid().to_string());
+    on(&["pause"]).silent();
+    assert_eq!(bundle.status(), "paused");
+    on(&["resume"]).silent();
+    let exec = inside(&caller, &bundle, &["exec", &bundle.id, "/bin/tail", "-n1", "/proc/self/cgroup"]);
+    assert_eq!(exec.good(), "0::/\n");
+    // From elsewhere the kernel lets nobody in.
+    let line = bundle.exec("true").refused();
+    assert!(line.contains("not both in one subtree that is delegated to this user"), "{line}");
+    on(&["kill", "--all"]).silent();
+    on(&["delete", "--force"]).silent();
+    assert!(!cgroup.exists());
+    bundle.assert_nothing_left();
+    for cgroup in [caller, top] {
+        fs::remove_dir(cgroup).unwrap();
+    }
+}
+
+/// Another user namespace in the container, which has no more than one id, a masked /proc and no capability outside.
+#[test]
+fn a_container_in_a_container() {
+    let line = "cd /box && ./runtime --root /tmp/state run inner && ./runtime --root /tmp/state list --quiet";
+    let Some(mut bundle) = script(line) else { return };
+    let inner = bundle.file("rootfs/box");
+    fs::create_dir_all(inner.join("rootfs")).unwrap();
+    copy_program(&runtime(), &inner.join("runtime"));
+    for below in ["bin", "proc", "dev", "sys", "tmp"] {
+        fs::create_dir(inner.join("rootfs").join(below)).unwrap();
+    }
+    fs::copy("/bin/busybox", inner.join("rootfs/bin/sh")).unwrap();
+    let mut config = bundle.config.clone();
+    for map in ["uid", "gid"] {
+        config["linux"][format!("{map}Mappings")] = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
+    }
+    config["process"]["args"] = json!(["/bin/sh", "-c", "read map </proc/self/uid_map; echo $map; echo $$"]);
+    fs::write(inner.join("config.json"), config.to_string()).unwrap();
+    give(&inner);
+    // A procfs of which something is covered is not mounted again for a new pid namespace.
+    bundle.set("/linux/maskedPaths", json!([])).set("/linux/readonlyPaths", json!([]));
+    add_libraries(&mut bundle);
+    let refused = bundle.run();
+    assert!(refused.stderr.contains("needs CAP_SETFCAP, which the caller lacks"), "{refused:?}");
+    for set in ["bounding", "effective", "permitted"] {
+        bundle.set(&format!("/process/capabilities/{set}/-"), json!("CAP_SETFCAP"));
+    }
+    assert_eq!(bundle.run().good(), "0 0 1\n1\n");
+    bundle.set("/linux/maskedPaths", json!(["/proc/keys"]));
+    let done = bundle.run();
+    assert_eq!(done.code, 1);
+    assert!(done.stderr.contains("mounts[0]: mount proc on /proc: operation not permitted"), "{done:?}");
+    assert!(done.stderr.contains("something covers parts of the caller's own /proc"), "{done:?}");
+    bundle.assert_nothing_left();
+}
+
+/// The binary of a test build is linked dynamically.
+fn add_libraries(bundle: &mut Bundle) {
+    for path in ["/lib", "/lib64", "/usr/lib"] {
+        let target = bundle.file("rootfs").join(&path[1..]);
+        if Path::new(path).is_dir() {
+            fs::create_dir_all(target).unwrap();
+            add_mount(bundle, path, "bind", path, &["rbind", "ro"]);
+        }
+    }
+}
+
+/// Network namespaces of engines belong to a user namespace that is joined as well.
+#[test]
+fn namespaces_of_a_joined_user_namespace() {
+    let Some(first) = script("sleep 1000") else { return };
+    let Some(mut second) = script("for n in user net ipc; do readlink /proc/self/ns/$n; done") else { return };
+    let mut first = first;
+    first.set("/linux/namespaces/-", json!({ "type": "network" }));
+    first.create().silent();
+    first.on("start").silent();
+    let pid = first.pid();
+    let path = |name: &str| format!("/proc/{pid}/ns/{name}");
+    share(&mut second, &["user", "ipc"]);
+    for (kind, name) in [("network", "net"), ("ipc", "ipc"), ("user", "user")] {
+        second.set("/linux/namespaces/-", json!({ "type": kind, "path": path(name) }));
+    }
+    second.unset("/linux/uidMappings").unset("/linux/gidMappings");
+    let links = second.run().good();
+    let expected = ["user", "net", "ipc"].map(|name| format!("{}\n", fs::read_link(path(name)).unwrap().display()));
+    assert_eq!(links, expected.concat());
+}
+
+/// As crun, which makes a user namespace for everybody who needs one.
+#[test]
+fn a_config_for_root_is_run_with_the_ids_that_there_are() {
+    let line = "cat /proc/self/uid_map; id -u; id -g; ls /sys/class/net";
+    let Some(mut bundle) = subordinate(line) else { return };
+    let root = Bundle::new().unwrap();
+    bundle.config["linux"] = root.config["linux"].clone();
+    bundle.config["mounts"] = root.config["mounts"].clone();
+    bundle.unset("/linux/cgroupsPath").set("/process/user", json!({ "uid": 7, "gid": 3 }));
+    let output = bundle.run().good();
+    let words: Vec<_> = output.split_whitespace().collect();
+    assert_eq!(words, ["0", "200000", "7", "7", "4242", "1", "8", "200007", "65528", "7", "3", "lo"]);
+    let Some(mut bundle) = script("cat /proc/self/uid_map") else { return };
+    share(&mut bundle, &["user"]);
+    bundle.unset("/linux/uidMappings").unset("/linux/gidMappings");
+    bundle.user = Some(USER + 1);
+    give_to(bundle.path(), USER + 1);
+    assert_eq!(bundle.run().good().split_whitespace().collect::<Vec<_>>(), ["0", "4243", "1"]);
+}
+
+#[test]
+fn the_callers_groups_may_stay() {
+    use std::os::unix::process::CommandExt;
+    let Some(mut bundle) = subordinate("grep Groups /proc/self/status") else { return };
+    bundle.set("/annotations", json!({ "run.oci.keep_original_groups": "1" }));
+    bundle.write();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "4242", "--regid", "4242", "--groups", "4242,77", "--"]);
+    command.arg(std::env::temp_dir().join("runtime")).arg("--root").arg(bundle.root()).args(["run", &bundle.id]);
+    command.current_dir(bundle.path()).gid(0).env("TARE_TEST_MARK", &bundle.name);
+    // 77 is not mapped.
+    let mut groups: Vec<_> = finish(command).good().split_whitespace().skip(1).map(str::to_string).collect();
+    groups.sort();
+    assert_eq!(groups, ["0", "65534"]);
 }

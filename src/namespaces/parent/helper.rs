@@ -3,12 +3,18 @@
 //!
 //! World: parent. They are looked for in fixed places: PATH is the caller's, and engines often set none.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::{Error, ErrorKind, Result};
 
 const PLACES: [&str; 6] = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/run/wrappers/bin", "/sbin"];
+
+/// Where a helper is installed.
+#[must_use]
+pub fn path(name: &str) -> Option<PathBuf> {
+    PLACES.iter().map(|place| Path::new(place).join(name)).find(|path| path.exists())
+}
 
 /// Has the helper for `file` (uid_map or gid_map) write `text` for process `pid`.
 ///
@@ -17,7 +23,7 @@ const PLACES: [&str; 6] = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/
 pub(super) fn write(file: &str, pid: i32, text: &str) -> Result<()> {
     let (name, ids, database) =
         if file == "uid_map" { ("newuidmap", "uids", "/etc/subuid") } else { ("newgidmap", "gids", "/etc/subgid") };
-    let Some(program) = PLACES.iter().map(|place| Path::new(place).join(name)).find(|path| path.exists()) else {
+    let Some(program) = path(name) else {
         let what = format!("mapping {ids} that are not the caller's own needs {name}, which is not installed");
         let hint = format!(
             "install the package uidmap or shadow-utils, or map the caller's own id alone; looked in {}",

@@ -112,6 +112,9 @@ impl Plan {
             Kind::Remount(remount) => &remount.parameters[..],
             Kind::Bind(_) => &[],
         };
+        if self.user_namespace && errno == libc::EPERM && step == Step::Mount {
+            place.hint = refused_in_user_namespace(&mount.label).map(str::to_string);
+        }
         if let Some(parameter) = parameter.and_then(|parameter| parameters.get(parameter)) {
             place.hint = suggestion(&parameter.key.to_string_lossy());
             match parameter.option {
@@ -134,6 +137,18 @@ impl Plan {
         };
         let what = format!("create the device {} ({letter} {}:{})", text(&node.path), node.major, node.minor);
         Place { at: node.number.map(|number| format!("linux.devices[{number}]")), what, hint: None }
+    }
+}
+
+/// Source: fs/namespace.c, `mount_too_revealing`.
+fn refused_in_user_namespace(filesystem: &str) -> Option<&'static str> {
+    match filesystem {
+        "proc" => Some(
+            "in a user namespace the kernel gives no new procfs where something covers parts of the caller's own /proc, \
+             as the masked paths of a container around tare do",
+        ),
+        "sysfs" => Some("it needs a network namespace that this user namespace owns; bind /sys instead"),
+        _ => None,
     }
 }
 
