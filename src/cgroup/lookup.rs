@@ -18,8 +18,17 @@ impl Cgroup {
     /// # Errors
     /// The hierarchy cannot be read.
     pub fn find_tagged(hierarchy: &Hierarchy, tag: &Tag) -> Result<Vec<Self>> {
+        let found = Self::all_tagged(hierarchy)?.into_iter();
+        Ok(found.filter(|(_, other)| other == tag).map(|(cgroup, _)| cgroup).collect())
+    }
+
+    /// Every cgroup that tare made, with its tag. What is below one is the container's own business.
+    ///
+    /// # Errors
+    /// The hierarchy cannot be read.
+    pub fn all_tagged(hierarchy: &Hierarchy) -> Result<Vec<(Self, Tag)>> {
         let mut found = Vec::new();
-        search(hierarchy, "", tag, DEPTH, &mut found)?;
+        search(hierarchy, "", DEPTH, &mut found)?;
         Ok(found)
     }
 
@@ -57,7 +66,7 @@ impl Cgroup {
     }
 }
 
-fn search(hierarchy: &Hierarchy, below: &str, tag: &Tag, depth: usize, found: &mut Vec<Cgroup>) -> Result<()> {
+fn search(hierarchy: &Hierarchy, below: &str, depth: usize, found: &mut Vec<(Cgroup, Tag)>) -> Result<()> {
     let path = format!("{}{below}", hierarchy.root.display());
     let entries = match std::fs::read_dir(&path) {
         Ok(entries) => entries,
@@ -67,11 +76,11 @@ fn search(hierarchy: &Hierarchy, below: &str, tag: &Tag, depth: usize, found: &m
     for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         let below = format!("{below}/{}", entry.file_name().to_string_lossy());
         if let Some(cgroup) = Cgroup::open(hierarchy, &below)?
-            && cgroup.tag().as_ref() == Some(tag)
+            && let Some(tag) = cgroup.tag()
         {
-            found.push(cgroup);
+            found.push((cgroup, tag));
         } else if depth > 0 {
-            search(hierarchy, &below, tag, depth - 1, found)?;
+            search(hierarchy, &below, depth - 1, found)?;
         }
     }
     Ok(())

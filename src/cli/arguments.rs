@@ -100,6 +100,8 @@ const LONG: &[&str] = &[
     "regex",
     "interval",
     "stats",
+    "repair",
+    "json",
 ];
 
 /// Options without a value; Go's parser also takes `--debug=true`.
@@ -118,6 +120,8 @@ const FLAGS: &[&str] = &[
     "no-new-privs",
     "ignore-paused",
     "stats",
+    "repair",
+    "json",
 ];
 
 /// `--flag=true` is `--flag`, and `--flag=false` is nothing; `None` for any other word.
@@ -323,6 +327,11 @@ const COMMANDS: &[(&str, Build)] = &[
         sub(c, "Write an example config.json", |c| {
             c.arg(path("bundle", "DIR", "The bundle directory [default: .]").short('b'))
                 .arg(flag("rootless", "For a container without root's help"))
+        })
+    }),
+    ("doctor", |c| {
+        sub(c, "Look for what killed commands left behind", |c| {
+            c.arg(flag("repair", "Remove what is tare's and dead")).arg(flag("json", "Print JSON"))
         })
     }),
     ("features", |c| sub(c, "Print what tare supports as JSON", |c| c)),

@@ -124,6 +124,11 @@ pub fn dispatch(matches: &ArgMatches, global: &Global, log: &Log) -> Result<i32>
         "events" => events(root, id(), command)?,
         "update" => super::update::run(root, id(), command, warn)?,
         "spec" => super::spec::write(command.get_one::<PathBuf>("bundle"), command.get_flag("rootless"))?,
+        "doctor" => {
+            let report = container::doctor::examine(root, command.get_flag("repair"), warn)?;
+            super::table::doctor(&report, command.get_flag("json"))?;
+            return Ok(i32::from(!report.is_well()));
+        }
         "features" => super::features::print()?,
         other => return Err(Error::new(ErrorKind::Internal, format!("command {other:?} has no code"))),
     }

@@ -1,9 +1,10 @@
-//! list and ps: tables for people, JSON for engines, in runc's layout.
+//! list, ps and doctor: tables for people, JSON for programs; list and ps in runc's layout.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::container::create::Warn;
+use crate::container::doctor::Report;
 use crate::container::processes::processes;
 use crate::container::state;
 use crate::error::{Error, ErrorKind, Result};
@@ -37,6 +38,31 @@ pub fn list(root: &Path, json: bool, quiet: bool, warn: Warn<'_>) -> Result<()> 
         ]
     });
     super::print(columns(std::iter::once(head).chain(rows).collect()).as_bytes())
+}
+
+/// Prints what doctor found, a line each.
+///
+/// # Errors
+/// stdout cannot be written to.
+pub fn doctor(report: &Report, json: bool) -> Result<()> {
+    if json {
+        let mut text = serde_json::to_string_pretty(report)
+            .map_err(|e| Error::new(ErrorKind::Internal, "encode the report").detail(e.to_string()))?;
+        text.push('\n');
+        return super::print(text.as_bytes());
+    }
+    let count = |number: usize, of: &str| format!("{number} {of}{}", if number == 1 { "" } else { "s" });
+    let mut text = format!(
+        "{}: {}, {}\n",
+        report.root.display(),
+        count(report.containers, "container"),
+        count(report.findings.len(), "finding")
+    );
+    for finding in &report.findings {
+        let end = if finding.repaired { "removed" } else { &finding.remedy };
+        text += &format!("{}: {}; {end}\n", finding.subject, finding.what);
+    }
+    super::print(text.as_bytes())
 }
 
 /// Columns as wide as their widest cell plus three, at least 12.

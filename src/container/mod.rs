@@ -5,6 +5,7 @@
 
 pub mod create;
 pub mod delete;
+pub mod doctor;
 pub mod events;
 pub mod exec;
 mod exec_cgroup;

@@ -6,6 +6,7 @@ mod bad_bundles;
 mod bad_values;
 mod bundle;
 mod delegation;
+mod doctor;
 mod events;
 mod exec;
 mod faults;
