@@ -7,7 +7,6 @@ mod subordinate;
 use std::cell::OnceCell;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 pub use subordinate::Range;
@@ -189,10 +188,8 @@ impl Host {
 /// # Errors
 /// As open(2) and read(2).
 pub fn read_small(path: &str) -> std::result::Result<String, Errno> {
-    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut bytes = [0; 4096];
-    let read = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut bytes))?;
-    Ok(String::from_utf8_lossy(bytes.get(..read).unwrap_or_default()).into_owned())
+    let mut buffer = [0; 4096];
+    crate::sys::text::read(path, &mut buffer).map(|text| String::from_utf8_lossy(text).into_owned())
 }
 
 fn get<T>(cell: &OnceCell<T>, read: impl FnOnce() -> Result<T>) -> Result<&T> {

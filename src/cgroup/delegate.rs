@@ -11,7 +11,7 @@ use rustix::fs::{Access, AtFlags, CWD, Uid};
 use rustix::io::Errno;
 
 use super::files;
-use super::hierarchy::{Hierarchy, own_path};
+use super::hierarchy::{Hierarchy, own_path, path_of};
 use super::parent::Cgroup;
 use crate::error::{Context, Error, Result, errno_text};
 
@@ -86,9 +86,7 @@ impl Cgroup {
     /// # Errors
     /// The process is gone, or its cgroup cannot be opened.
     pub fn of_process(&self, pid: i32) -> Result<Option<Self>> {
-        let file = format!("/proc/{pid}/cgroup");
-        let content = std::fs::read_to_string(&file).context(|| format!("read {file}"))?;
-        let path = content.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+        let path = path_of(pid)?;
         match path.strip_prefix(self.path()) {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => self.below(rest),
             _ => Ok(None),

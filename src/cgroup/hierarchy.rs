@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::sys::text;
 
 const UNIFIED: &str = "/sys/fs/cgroup";
 const HYBRID: &str = "/sys/fs/cgroup/unified";
@@ -43,8 +44,19 @@ fn is_cgroup2(facts: &rustix::fs::StatFs) -> bool {
 /// # Errors
 /// /proc is not there, or its kernel has no cgroup v2.
 pub fn own_path() -> Result<String> {
-    let file = "/proc/self/cgroup";
-    let content = std::fs::read_to_string(file).context(|| format!("read {file}"))?;
-    let path = content.lines().find_map(|line| line.strip_prefix("0::"));
-    path.map(str::to_owned).ok_or_else(|| Error::new(ErrorKind::Unsupported, format!("{file} names no cgroup v2")))
+    path_of("self")
+}
+
+/// The cgroup of a process, by its directory in /proc, below the root of the v2 hierarchy.
+///
+/// # Errors
+/// The process is gone; /proc is not there, or its kernel has no cgroup v2.
+pub fn path_of(process: impl std::fmt::Display) -> Result<String> {
+    let file = format!("/proc/{process}/cgroup");
+    // A line for each hierarchy of v1, and a path of some length in each.
+    let mut buffer = [0; 16 * 1024];
+    let text = text::read(&file, &mut buffer).context(|| format!("read {file}"))?;
+    let path = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::"));
+    path.map(|path| String::from_utf8_lossy(path).into_owned())
+        .ok_or_else(|| Error::new(ErrorKind::Unsupported, format!("{file} names no cgroup v2")))
 }

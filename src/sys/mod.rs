@@ -22,6 +22,7 @@ pub mod pty;
 pub mod scheduling;
 pub mod seccomp;
 pub mod signals;
+pub mod text;
 pub mod user_namespace;
 
 use rustix::io::Errno;

@@ -15,7 +15,7 @@ use super::unit::Unit;
 use super::units::{Look, Systemd};
 use super::value::Value;
 use crate::cgroup::delegate::refusal;
-use crate::cgroup::hierarchy::{Hierarchy, own_path};
+use crate::cgroup::hierarchy::{Hierarchy, own_path, path_of};
 use crate::cgroup::limits::Write;
 use crate::cgroup::parent::{Cgroup, Tag, Unsettled, clear_leftover_at, open_root};
 use crate::cgroup::plan::{Plan, Scope};
@@ -155,8 +155,7 @@ fn look(hierarchy: &Hierarchy, path: &str, pid: Option<i32>) -> Result<Look> {
 /// The unit has started, and its cgroup is not where it was planned: systemd lives in another tree than assumed.
 fn elsewhere(unit: &Unit, path: &str, pid: Option<i32>) -> Error {
     let what = format!("unit {} has started, but not in cgroup {path}", unit.name);
-    let found = pid.and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok());
-    let found = found.as_deref().and_then(|text| text.lines().find_map(|line| line.strip_prefix("0::")));
+    let found = pid.and_then(|pid| path_of(pid).ok());
     Error::new(ErrorKind::System, what)
         .detail(found.map_or_else(|| "its process is gone".to_owned(), |found| format!("its process is in {found}")))
 }
@@ -168,9 +167,8 @@ fn elsewhere(unit: &Unit, path: &str, pid: Option<i32>) -> Error {
 pub fn control_group(user: bool) -> Result<String> {
     // pid 1 is in init.scope of that cgroup; if it is something else, systemd is asked.
     if !user {
-        let text = std::fs::read_to_string("/proc/1/cgroup").context(|| "read /proc/1/cgroup")?;
-        let own = text.lines().find_map(|line| line.strip_prefix("0::")?.strip_suffix("/init.scope"));
-        if let Some(above) = own {
+        let path = path_of(1)?;
+        if let Some(above) = path.strip_suffix("/init.scope") {
             return Ok(above.to_owned());
         }
     }
