@@ -91,6 +91,8 @@ fn place(offset: usize) -> *mut u8 {
 }
 
 /// The list of a size, and the size that its blocks have; `None` for what is the system's.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "every allocation goes through it, and opt-level s would call it")]
 fn list(layout: Layout) -> Option<(usize, usize)> {
     let size = layout.size().max(STEP);
     if layout.align() > STEP || size > LARGEST {
@@ -106,6 +108,7 @@ fn list(layout: Layout) -> Option<(usize, usize)> {
 
 impl Book {
     /// Offset of a block of `size` bytes; `None` when the arena is full.
+    #[inline]
     fn take(&mut self, list: usize, size: usize) -> Option<usize> {
         let at = match self.freed[list].checked_sub(1) {
             Some(at) => {
@@ -146,9 +149,16 @@ impl Book {
         true
     }
 
+    #[inline]
     fn count(&mut self, at: usize, size: usize, change: impl Fn(u16) -> u16) {
-        for live in &mut self.live[at / PAGE..=(at + size - 1) / PAGE] {
+        let (first, last) = (at / PAGE, (at + size - 1) / PAGE);
+        if let Some(live) = self.live.get_mut(first) {
             *live = change(*live);
+        }
+        if first != last {
+            for live in &mut self.live[first + 1..=last] {
+                *live = change(*live);
+            }
         }
     }
 }
