@@ -95,6 +95,8 @@ pub struct Exec<'a> {
     pub cgroup_namespace: Option<OwnedFd>,
     /// It is the caller's, see [`namespaces::Prepared::cgroup_first`].
     pub cgroup_first: bool,
+    /// init's root, when no mount namespace brings it along.
+    pub root: Option<OwnedFd>,
 }
 
 /// The two FIFOs of the start gate.
@@ -195,6 +197,9 @@ fn straight_line(task: &Task<'_>) -> Done<Never> {
             enter_program(task, init.gate)
         }
         Kind::Exec(exec) => {
+            if let Some(root) = &exec.root {
+                rootfs::child::enter(root.as_fd())?;
+            }
             if exec.namespaces & namespaces::plan::bit(namespaces::Kind::User) != 0 {
                 namespaces::child::root()?;
             }

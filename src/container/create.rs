@@ -149,6 +149,7 @@ fn first_record(id: &str, spec: &Spec, bundle: &Bundle, plan: &Plan) -> Result<R
         namespaces: plan.namespaces.all(),
         cgroup: plan.cgroup.as_ref().map(crate::cgroup::Plan::path),
         unit: plan.cgroup.as_ref().and_then(crate::cgroup::Plan::unit),
+        root_mount: None,
         hooks: !plan.hooks.is_empty(),
         annotations: spec.annotations().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect(),
     })
@@ -168,6 +169,10 @@ fn populate(making: &mut Making, config: &[u8], options: &Options, begin: Begin,
     let gate = if begin == Begin::AtGate { Some(make_gate(&making.directory)?) } else { None };
     let joined = namespaces::parent::open_all(&making.plan.namespaces)?;
     let opened = rootfs::parent::open(&making.plan.rootfs, joined.user_namespace())?;
+    if let Some(mount) = opened.callers_mount(&making.plan.rootfs)? {
+        making.record.root_mount = Some(mount);
+        making.record.write(&making.directory)?;
+    }
     complete_environment(&mut making.plan)?;
     let mut channels = Channels::open(making.plan.program.as_mut())?;
     let procfs = open_procfs(making.plan.program.as_ref())?;
@@ -303,6 +308,9 @@ fn undo(making: &mut Making, warn: Warn<'_>) {
     if let Some(cgroup) = making.cgroup.take()
         && let Err(error) = delete::remove_cgroup(&cgroup).and_then(|()| delete::stop_unit(&making.record))
     {
+        warn(error);
+    }
+    if let Err(error) = delete::detach_mounts(&making.record) {
         warn(error);
     }
     if making.hooked {

@@ -74,6 +74,7 @@ pub(super) fn destroy(store: &Store, container: &Container, warn: Warn<'_>) -> R
         remove_cgroup(&cgroup)?;
     }
     stop_unit(record)?;
+    detach_mounts(record)?;
     if record.hooks {
         match super::saved_hooks(directory) {
             Ok(plan) => poststop(&plan, record, warn),
@@ -111,6 +112,14 @@ pub(super) fn remove_cgroup(cgroup: &Cgroup) -> Result<()> {
 pub(super) fn stop_unit(record: &Record) -> Result<()> {
     match &record.unit {
         Some(unit) if status::boot_id()? == record.boot_id => unit.stop(),
+        _ => Ok(()),
+    }
+}
+
+/// Takes the mounts of a container without a mount namespace from the caller's.
+pub(super) fn detach_mounts(record: &Record) -> Result<()> {
+    match record.root_mount {
+        Some(mount) if status::boot_id()? == record.boot_id => crate::rootfs::parent::detach(&record.rootfs, mount),
         _ => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
 //! World: parent. doctor: finds what killed commands left behind, and removes what is provably tare's and dead.
 //!
 //! Two sides are compared: the records below the state root, and the cgroups that carry tare's tag. Mounts need no look:
-//! tare makes them in namespaces of containers alone, which take them along. A unit of systemd goes with its cgroup.
+//! they are in namespaces of containers, which take them along, or named in the record. A unit goes with its cgroup.
 
 use std::path::{Path, PathBuf};
 

@@ -202,19 +202,32 @@ fn may_set_groups(container: &Container, host: &Host) -> Result<bool> {
 
 const CGROUP: u64 = crate::namespaces::Kind::Cgroup as u64;
 const USER: u64 = crate::namespaces::Kind::User as u64;
+const MOUNT: u64 = crate::namespaces::Kind::Mount as u64;
 
 /// The container's own cgroup namespace. By path, which the process itself may not be able to open any more when it
-/// joins; the pidfd tells that the path was still init's.
+/// joins.
 fn cgroup_namespace(container: &Container, init: &OwnedFd) -> Result<Option<OwnedFd>> {
     if container.record.namespaces & CGROUP == 0 {
         return Ok(None);
     }
-    let path = format!("/proc/{}/ns/cgroup", container.record.pid);
-    let namespace =
-        rustix::fs::open(&*path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).context(|| format!("open {path}"))?;
+    of_init(container, init, "ns/cgroup", OFlags::RDONLY).map(Some)
+}
+
+/// init's root, when the container has no mount namespace to find it in.
+fn root(container: &Container, init: &OwnedFd) -> Result<Option<OwnedFd>> {
+    if container.record.namespaces & MOUNT != 0 {
+        return Ok(None);
+    }
+    of_init(container, init, "root", OFlags::PATH | OFlags::DIRECTORY).map(Some)
+}
+
+/// What /proc has of init; the pidfd tells that the path was still init's.
+fn of_init(container: &Container, init: &OwnedFd, name: &str, flags: OFlags) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/{name}", container.record.pid);
+    let opened = rustix::fs::open(&*path, flags | OFlags::CLOEXEC, Mode::empty()).context(|| format!("open {path}"))?;
     crate::sys::pidfd::send_signal(init.as_fd(), 0)
         .context(|| format!("look at init, process {}", container.record.pid))?;
-    Ok(Some(namespace))
+    Ok(opened)
 }
 
 /// The inner error is the fault of a step before the process existed.
@@ -235,7 +248,13 @@ fn spawn_in(
         _ => false,
     };
     let task = Task {
-        kind: Kind::Exec(Exec { init: init.as_fd(), namespaces: namespaces & !CGROUP, cgroup_namespace, cgroup_first }),
+        kind: Kind::Exec(Exec {
+            init: init.as_fd(),
+            namespaces: namespaces & !CGROUP,
+            cgroup_namespace,
+            cgroup_first,
+            root: root(container, init)?,
+        }),
         program: Some(program),
         cgroup: cgroup.map(Cgroup::directory),
         socket: sockets.child.as_fd(),

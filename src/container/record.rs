@@ -53,6 +53,9 @@ pub struct Record {
     /// The unit that the cgroup is of, with the systemd driver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<crate::cgroup::UnitName>,
+    /// The id of the rootfs' mount where it is the caller's too: without a mount namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_mount: Option<u64>,
     /// Whether config.json has hooks that start or delete must run.
     pub hooks: bool,
     /// annotations of config.json.
@@ -130,6 +133,7 @@ pub(super) mod tests {
             namespaces: 0,
             cgroup: None,
             unit: None,
+            root_mount: None,
             hooks: false,
             annotations: BTreeMap::new(),
         }

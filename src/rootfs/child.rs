@@ -18,7 +18,7 @@ pub use console::console;
 pub use devices::devices;
 pub use masks::finish;
 pub use mounts::mounts;
-pub use root::{attach_root, pivot, propagation};
+pub use root::{attach_root, enter, pivot, propagation};
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
 use super::child::source;
@@ -21,7 +21,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 
 /// Descriptors for the child. Cells, because the child takes and leaves descriptors in its copy.
 pub struct Prepared {
-    /// The detached tree of the rootfs; with no mount namespace its directory; none if the child opens it.
+    /// The detached tree of the rootfs; its directory where nothing is attached; none if the child opens it.
     pub(super) root: Cell<Option<OwnedFd>>,
     /// By index of the mounts.
     pub(super) sources: Vec<Option<Source>>,
@@ -47,6 +47,50 @@ pub(super) enum Source {
     Tree(OwnedFd),
     /// `copy-symlink`: what the link says.
     Link(CString),
+}
+
+impl Prepared {
+    /// The id of the mount that will be the caller's as well as the container's, which has no mount namespace: for the
+    /// record, so that [`detach`] finds it.
+    ///
+    /// # Errors
+    /// statx(2).
+    pub fn callers_mount(&self, plan: &Plan) -> Result<Option<u64>> {
+        if plan.mount_namespace || !plan.attached {
+            return Ok(None);
+        }
+        let root = self.root.take();
+        let id = root.as_ref().map(|root| mount_id(root.as_fd())).transpose();
+        self.root.set(root);
+        id.context(|| "look at the mount of the rootfs")
+    }
+}
+
+/// Unique until the next boot since Linux 6.8; before, while the mount lasts.
+fn mount_id(mount: BorrowedFd<'_>) -> std::result::Result<u64, Errno> {
+    const UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000); // STATX_MNT_ID_UNIQUE
+    let facts = rustix::fs::statx(mount, c"", rustix::fs::AtFlags::EMPTY_PATH, StatxFlags::MNT_ID | UNIQUE)?;
+    Ok(facts.stx_mnt_id)
+}
+
+/// Takes the mounts of a container without a mount namespace from the caller's: the one with this id on its rootfs, with
+/// what is below. Does nothing when they are gone.
+///
+/// # Errors
+/// umount2(2).
+pub fn detach(rootfs: &Path, id: u64) -> Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let what = || format!("detach the mounts of the rootfs {}", rootfs.display());
+    let root = match rustix::fs::open(rootfs, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(()),
+        root => root.context(what)?,
+    };
+    if mount_id(root.as_fd()).context(what)? != id {
+        return Ok(());
+    }
+    // By the descriptor, so that the name is not looked up again.
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&root));
+    rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH).context(what)
 }
 
 /// Opens the sources; `user_namespace` is the container's, when it joins one that exists.
@@ -103,7 +147,7 @@ fn is_opened_here(plan: &Plan, bind: &Bind) -> bool {
 
 /// `None`: this caller may not clone mounts.
 fn open_root(plan: &Plan) -> Result<Option<OwnedFd>> {
-    let root = if plan.mount_namespace {
+    let root = if plan.attached {
         match source::open_root(plan) {
             Err(Errno::PERM) => return Ok(None),
             root => root,

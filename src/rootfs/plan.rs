@@ -32,8 +32,10 @@ pub struct Plan {
     pub readonly: bool,
     /// The container's ids are not the host's: it may not find the sources of its mounts itself.
     pub user_namespace: bool,
-    /// The container has a mount namespace; without one there are no mounts at all.
+    /// The container has a mount namespace; without one its mounts are the caller's until it is deleted.
     pub mount_namespace: bool,
+    /// The rootfs is a mount of its own: always, but where there is neither a mount namespace nor anything to mount.
+    pub attached: bool,
     /// Propagation while the tree is built, in `MS_*`: never one that reaches the host.
     pub building: u64,
     /// Propagation of the finished root, where it differs.
@@ -250,12 +252,13 @@ pub fn plan(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
     let context = mounts::Context { facts, label, building, mappings };
     let mounts = mounts::plan(spec.mounts().as_ref().unwrap_or(&empty), &context)?;
     warnings.extend(mounts::ignored_by_binds(spec.mounts().as_deref().unwrap_or_default()));
-    let plan = Plan {
+    let mut plan = Plan {
         warnings,
         root: root_path(root.path(), facts.bundle)?,
         readonly: root.readonly().unwrap_or(false),
         user_namespace: facts.user_namespace,
         mount_namespace: facts.mount_namespace,
+        attached: true,
         building,
         finished,
         change_root: match (facts.mount_namespace, facts.no_pivot) {
@@ -295,19 +298,21 @@ fn check_label(label: &str) -> Result<()> {
 }
 
 impl Plan {
-    /// Without a mount namespace every mount would be the host's.
-    fn without_mount_namespace(&self, propagation: bool) -> Result<()> {
+    /// Without a mount namespace every mount is the caller's too, below the rootfs, until the container is deleted.
+    fn without_mount_namespace(&mut self, propagation: bool) -> Result<()> {
         let asked = [
             (!self.mounts.is_empty(), "mounts"),
             (!self.masked_paths.is_empty(), "linux.maskedPaths"),
             (!self.readonly_paths.is_empty(), "linux.readonlyPaths"),
             (self.readonly, "root.readonly"),
-            (propagation, "linux.rootfsPropagation"),
             (self.console, "process.terminal"),
             (self.devices.any_bound(), "linux.devices"),
         ];
-        match asked.iter().find(|(asked, _)| *asked) {
-            Some((_, at)) => Err(Error::invalid(*at, "needs a mount namespace of the container's own")
+        let asked = asked.iter().find(|(asked, _)| *asked).map(|(_, at)| *at);
+        self.attached = asked.is_some();
+        let refused = if propagation { Some("linux.rootfsPropagation") } else { asked.filter(|_| self.user_namespace) };
+        match refused {
+            Some(at) => Err(Error::invalid(at, "needs a mount namespace of the container's own")
                 .hint("add {\"type\": \"mount\"} to linux.namespaces")),
             None => Ok(()),
         }

@@ -173,6 +173,13 @@ impl Bundle {
         );
     }
 
+    /// The container is in the caller's mount namespace.
+    pub fn without_mount_namespace(&mut self) {
+        if let Some(Value::Array(namespaces)) = self.config.pointer_mut("/linux/namespaces") {
+            namespaces.retain(|namespace| namespace["type"] != "mount");
+        }
+    }
+
     /// The bundle's directory.
     pub fn path(&self) -> &Path {
         self.directory.path()

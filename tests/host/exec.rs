@@ -44,6 +44,16 @@ fn it_is_in_the_container() {
     }
 }
 
+/// chroot is all that keeps it in: without it, exec would hand out the host.
+#[test]
+fn without_a_mount_namespace_it_is_in_the_rootfs() {
+    let Some(mut bundle) = Bundle::script("sleep 1000") else { return };
+    bundle.without_mount_namespace();
+    bundle.set("/mounts", json!([]));
+    bundle.begin();
+    assert_eq!(bundle.exec("ls -d /rootfs /usr /bin /home 2>/dev/null").stdout, "/bin\n");
+}
+
 #[test]
 fn a_program_that_cannot_be_run_leaves_no_pid_file() {
     let Some(bundle) = running() else { return };

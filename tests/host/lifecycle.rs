@@ -425,3 +425,36 @@ fn the_callers_umask_opens_nothing_and_closes_nothing() {
         bundle.tare(&["--root", root, "delete", "--force", id]).silent();
     }
 }
+
+/// Its mounts are the caller's too, so they are there as long as the container, and no longer.
+#[test]
+fn mounts_without_a_mount_namespace_are_gone_with_the_container() {
+    let Some(mut bundle) = Bundle::script("sleep 1000") else { return };
+    if !is_tare() {
+        return;
+    }
+    bundle.without_mount_namespace();
+    bundle.set("/linux/maskedPaths", json!(["/proc/keys"]));
+    bundle.begin();
+    let own = fs::read_link("/proc/self/ns/mnt").unwrap();
+    assert_eq!(fs::read_link(format!("/proc/{}/ns/mnt", bundle.pid())).unwrap(), own);
+    assert_eq!(bundle.exec("cat /proc/1/comm; cat /proc/keys").stdout, "sleep\n");
+    assert_eq!(bundle.exec("ls /proc/1/root/bin/busybox").stdout, "/proc/1/root/bin/busybox\n");
+    let mounts = || bundle.leftovers().iter().filter(|left| left.starts_with("mount ")).count();
+    assert!(mounts() >= 6, "{:?}", bundle.leftovers());
+    bundle.tare(&["delete", "--force", &bundle.id]).silent();
+    assert_eq!(mounts(), 0, "{:?}", bundle.leftovers());
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn mounts_without_a_mount_namespace_are_gone_with_a_failed_creation() {
+    let Some(mut bundle) = Bundle::script("sleep 1000") else { return };
+    if !is_tare() {
+        return;
+    }
+    bundle.without_mount_namespace();
+    bundle.set("/process/args", json!(["/no/such/program"]));
+    bundle.create().refused();
+    bundle.assert_nothing_left();
+}

@@ -51,10 +51,10 @@ pub fn attach_root(plan: &Plan, prepared: &Prepared) -> Done<OwnedFd> {
             source::open_root(plan).at(Step::Rootfs)?
         }
     };
-    if plan.mount_namespace {
+    if plan.attached {
         match move_onto(root.as_fd(), &plan.root) {
             // The way to it may be closed to the ids of a user namespace. Any place will do for pivot_root.
-            Err(Errno::ACCESS) => move_onto(root.as_fd(), super::SLASH),
+            Err(Errno::ACCESS) if plan.mount_namespace => move_onto(root.as_fd(), super::SLASH),
             done => done,
         }
         .at(Step::Rootfs)?;
@@ -85,11 +85,18 @@ pub fn pivot(plan: &Plan, prepared: &Prepared, root: BorrowedFd<'_>) -> Done {
             move_onto(root, super::SLASH).at(Step::PivotRoot)?;
             rustix::process::chroot(c".").at(Step::PivotRoot)?;
         }
-        ChangeRoot::Chroot => {
-            rustix::process::fchdir(root).at(Step::PivotRoot)?;
-            rustix::process::chroot(c".").at(Step::PivotRoot)?;
-        }
+        ChangeRoot::Chroot => return enter(root),
     }
+    rustix::process::chdir(super::SLASH).at(Step::PivotRoot)
+}
+
+/// chroot(2), where no mount namespace has a root of its own.
+///
+/// # Errors
+/// Step PivotRoot.
+pub fn enter(root: BorrowedFd<'_>) -> Done {
+    rustix::process::fchdir(root).at(Step::PivotRoot)?;
+    rustix::process::chroot(c".").at(Step::PivotRoot)?;
     rustix::process::chdir(super::SLASH).at(Step::PivotRoot)
 }
 

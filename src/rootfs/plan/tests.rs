@@ -252,15 +252,21 @@ fn errors_in_linux_name_the_value() {
 }
 
 #[test]
-fn nothing_is_mounted_without_a_mount_namespace() {
+fn without_a_mount_namespace() {
     let facts = Facts { mount_namespace: false, ..facts() };
-    let error = |spec: &Spec| plan(spec, &facts).unwrap_err().to_string();
+    let tmpfs = r#"[{"destination": "/a", "type": "tmpfs"}]"#;
+    assert!(plan(&spec(tmpfs, "{}"), &facts).unwrap().attached);
+    assert!(!plan(&spec("[]", "{}"), &facts).unwrap().attached);
+    let error = |spec: &Spec, facts: &Facts<'_>| plan(spec, facts).unwrap_err().to_string();
     assert_eq!(
-        error(&spec(r#"[{"destination": "/a", "type": "tmpfs"}]"#, "{}")),
-        "mounts: needs a mount namespace of the container's own; add {\"type\": \"mount\"} to linux.namespaces"
+        error(&spec("[]", r#"{"rootfsPropagation": "shared"}"#), &facts),
+        "linux.rootfsPropagation: needs a mount namespace of the container's own; add {\"type\": \"mount\"} to \
+         linux.namespaces"
     );
-    assert!(error(&spec("[]", r#"{"maskedPaths": ["/a"]}"#)).starts_with("linux.maskedPaths: "));
-    assert!(plan(&spec("[]", "{}"), &facts).is_ok());
+    // A user namespace has no right to the caller's mounts.
+    let facts = Facts { user_namespace: true, ..facts };
+    assert!(error(&spec(tmpfs, "{}"), &facts).starts_with("mounts: "));
+    assert!(error(&spec("[]", r#"{"maskedPaths": ["/a"]}"#), &facts).starts_with("linux.maskedPaths: "));
 }
 
 #[test]
