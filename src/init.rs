@@ -131,10 +131,13 @@ pub fn intermediate(task: &Task<'_>) -> Done<Made> {
     let cgroup = if enter_cgroup_first(task)? { None } else { task.cgroup };
     let new = match &task.kind {
         Kind::Init(init) => {
-            let clocks = namespaces::child::clocks(&init.plan.namespaces)?;
+            let later = init.plan.namespaces.is_new(namespaces::Kind::User);
+            let clocks = if later { None } else { namespaces::child::clocks(&init.plan.namespaces)? };
             hide(task)?;
             namespaces::child::join(init.namespaces)?;
-            namespaces::child::new_time(&init.plan.namespaces, clocks)?;
+            if !later {
+                namespaces::child::new_time(&init.plan.namespaces, clocks)?;
+            }
             init.plan.namespaces.new_with_clone()
         }
         Kind::Exec(exec) => {
@@ -247,6 +250,7 @@ fn container(task: &Task<'_>, init: &Init<'_>) -> Done {
     let Init { plan, rootfs: prepared, .. } = init;
     if plan.namespaces.mappings.is_some() {
         namespaces::child::become_root(task.socket)?;
+        namespaces::child::new_time_of_user_namespace(&plan.namespaces)?;
     } else if plan.namespaces.has(namespaces::Kind::User) {
         namespaces::child::root()?;
     }

@@ -121,6 +121,21 @@ pub fn new_time(plan: &Plan, clocks: Option<OwnedFd>) -> Done {
     }
 }
 
+/// The same for a new user namespace, which has to own the time namespace: a caller without privileges may make one in
+/// no other way. Init itself moves into it, alone in its memory as it is by now.
+///
+/// # Errors
+/// A fault of [`Step::TimeNamespace`].
+pub fn new_time_of_user_namespace(plan: &Plan) -> Done {
+    if plan.new & TIME == 0 {
+        return Ok(());
+    }
+    new_time(plan, clocks(plan)?)?;
+    let namespace = openat(CWD, c"/proc/self/ns/time_for_children", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let namespace = namespace.at(Step::TimeNamespace)?;
+    setns(namespace.as_fd(), flags(TIME)).at(Step::TimeNamespace)
+}
+
 const TIME: u64 = super::Kind::Time as u64;
 
 /// Makes the cgroup namespace. It must be made by init itself: clone3 would root it in the cgroup of the caller.

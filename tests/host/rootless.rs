@@ -321,6 +321,10 @@ fn a_delegated_cgroup_is_used() {
     on(&["start"]).silent();
     let cgroup = top.join(&bundle.id);
     assert_eq!(fs::read_to_string(cgroup.join("cgroup.procs")).unwrap().trim(), bundle.pid().to_string());
+    // As podman does it, which sends the device rules along.
+    fs::write(bundle.file("resources"), r#"{"devices":[{"allow":false,"access":"rwm"}]}"#).unwrap();
+    give(&bundle.file("resources"));
+    inside(&caller, &bundle, &["update", "--resources=resources", &bundle.id]).silent();
     on(&["pause"]).silent();
     assert_eq!(bundle.status(), "paused");
     on(&["resume"]).silent();
@@ -440,4 +444,29 @@ fn the_callers_groups_may_stay() {
     let mut groups: Vec<_> = finish(command).good().split_whitespace().skip(1).map(str::to_string).collect();
     groups.sort();
     assert_eq!(groups, ["0", "65534"]);
+}
+
+#[test]
+fn what_its_own_namespaces_permit() {
+    let Some(mut bundle) =
+        script("cut -d' ' -f1 /proc/uptime; cat /proc/sys/net/ipv4/ip_forward; ls -l /tmp/fifo | cut -c1-4")
+    else {
+        return;
+    };
+    for kind in ["time", "network"] {
+        bundle.set("/linux/namespaces/-", json!({ "type": kind }));
+    }
+    bundle.set("/linux/timeOffsets", json!({ "boottime": { "secs": 100_000_000 } }));
+    bundle.set("/linux/sysctl", json!({ "net.ipv4.ip_forward": "1" }));
+    bundle.set("/linux/devices", json!([{ "path": "/tmp/fifo", "type": "p", "fileMode": 384 }]));
+    // Without no_new_privs a filter needs CAP_SYS_ADMIN, which the user namespace gives.
+    bundle.set("/process/noNewPrivileges", json!(false));
+    let rule = json!({ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO" });
+    bundle.set("/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule] }));
+    let output = bundle.run().good();
+    let words: Vec<_> = output.split_whitespace().collect();
+    assert!(words[0].parse::<f64>().unwrap() > 1e8, "{output}");
+    assert_eq!(words[1..], ["1", "prw-"]);
+    bundle.set("/process/args", json!(["/bin/mkdir", "/tmp/x"]));
+    assert_ne!(bundle.run().code, 0);
 }
