@@ -275,7 +275,14 @@ fn container(task: &Task<'_>, init: &Init<'_>) -> Done {
         rootfs::child::console(&plan.rootfs, root, slave.as_fd())?;
     }
     if plan.hooks.before_pivot() {
+        let shown = plan.hooks_look_in();
+        if shown {
+            sys::process_attributes::set_dumpable(true).at(Step::Hooks)?;
+        }
         barrier(task.socket, BEFORE_PIVOT)?;
+        if shown {
+            sys::process_attributes::set_dumpable(false).at(Step::Hooks)?;
+        }
     }
     rootfs::child::pivot(&plan.rootfs, prepared, root)?;
     if !plan.namespaces.sysctls.is_empty() {
@@ -312,6 +319,13 @@ fn enter_program(task: &Task<'_>, gate: Option<&Gate>) -> Done<Never> {
     process::child::stdio_owner(process)?;
     shut_descriptors(task, program.preserve_fds, gate).at(Step::CloseDescriptors)?;
     let found = drop_privileges(task, program, entered)?;
+    if let Kind::Init(init) = &task.kind
+        && !init.plan.hooks.start_container.is_empty()
+        && init.plan.hooks_look_in()
+    {
+        // The profile may deny it; the hook says then that it cannot enter.
+        let _denied = sys::process_attributes::set_dumpable(true);
+    }
     if let Kind::Init(init) = &task.kind
         && gate.is_none()
         && (!init.plan.hooks.start_container.is_empty() || init.plan.is_settled_late())

@@ -260,6 +260,13 @@ fn refuse_what_is_not_done(spec: &Spec) -> Result<()> {
 }
 
 impl Plan {
+    /// Whether hooks that enter the container need init to show itself: by becoming another user init has hidden from its
+    /// ordinary user, who owns the container and whose memory is all that there is to see.
+    #[must_use]
+    pub fn hooks_look_in(&self) -> bool {
+        self.namespaces.mappings.as_ref().is_some_and(|mappings| mappings.uid_by_helper)
+    }
+
     /// Whether the parent has something to do between the clone of init and its program.
     #[must_use]
     pub fn is_settled_late(&self) -> bool {

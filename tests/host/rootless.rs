@@ -470,3 +470,38 @@ fn what_its_own_namespaces_permit() {
     bundle.set("/process/args", json!(["/bin/mkdir", "/tmp/x"]));
     assert_ne!(bundle.run().code, 0);
 }
+
+#[test]
+fn hooks_run_as_the_caller_and_as_the_containers_root() {
+    let Some(mut bundle) = subordinate("cat /tmp/inside") else { return };
+    let hook =
+        |file: &str| json!([{ "path": "/bin/sh", "args": ["sh", "-c", format!("cat >/dev/null; id -u >>{file}")] }]);
+    let outside = bundle.file("outside").display().to_string();
+    for point in ["prestart", "createRuntime", "createContainer", "poststart", "poststop"] {
+        bundle.set("/hooks", bundle.config.get("hooks").cloned().unwrap_or(json!({})));
+        bundle.set(&format!("/hooks/{point}"), hook(&outside));
+    }
+    bundle.set("/hooks/startContainer", hook("/tmp/inside"));
+    assert_eq!(bundle.run().good(), "0\n");
+    assert_eq!(fs::read_to_string(&outside).unwrap(), "4242\n4242\n0\n4242\n4242\n");
+}
+
+/// Root of the container is none of the caller's own ids.
+#[test]
+fn subordinate_ids_alone() {
+    let Some(mut bundle) = subordinate("id -u; cut -d' ' -f1 /proc/self/oom_score_adj") else { return };
+    let map = json!([{ "containerID": 0, "hostID": FIRST, "size": 65535 }]);
+    bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+    fs::set_permissions(bundle.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    give_to(&bundle.file("rootfs"), FIRST);
+    bundle.set("/process/oomScoreAdj", json!(500));
+    assert_eq!(bundle.run().good(), "0\n500\n");
+    bundle.set("/process/args", json!(["/bin/sleep", "1000"]));
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "cat >/dev/null"] }]);
+    bundle.set("/hooks", json!({ "createContainer": hook, "startContainer": hook }));
+    bundle.set("/process/user", json!({ "uid": 7, "gid": 7 }));
+    bundle.begin();
+    assert_eq!(bundle.exec("id -u").good(), "7\n");
+    bundle.tare(&["delete", "--force", &bundle.id]).silent();
+    bundle.assert_nothing_left();
+}
