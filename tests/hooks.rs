@@ -28,7 +28,7 @@ fn plan(list: &Value, annotations: &Value) -> Plan {
 
 fn run_list(list: &Value, state: &[u8]) -> Result<(), Error> {
     let _alone = alone();
-    hooks::run(&plan(list, &json!({})).create_runtime, state, Place::Runtime)
+    hooks::run(&plan(list, &json!({})).create_runtime, state, Place::Runtime { directory: Path::new("/tmp") })
 }
 
 fn sh(script: &str) -> Value {
@@ -51,6 +51,18 @@ fn arguments_environment_and_state_are_exactly_the_given_ones() {
     let hook = json!({"path": "/bin/sh", "args": ["argv0", "-c", script, "zero", "one"], "env": ["A=b", "C="]});
     run_list(&json!([hook]), br#"{"id":"x"}"#).unwrap();
     assert_eq!(text(&out), "zero one\n{\"id\":\"x\"}A=b\nC=\n");
+}
+
+#[test]
+fn the_working_directory_is_the_root_once_the_bundle_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("out");
+    let list = plan(&json!([sh(&format!("pwd > {}", out.display()))]), &json!({})).create_runtime;
+    for (bundle, shown) in [(directory.path(), directory.path()), (&directory.path().join("gone"), Path::new("/"))] {
+        let _alone = alone();
+        hooks::run(&list, b"{}", Place::Runtime { directory: bundle }).unwrap();
+        assert_eq!(text(&out), format!("{}\n", shown.display()));
+    }
 }
 
 #[test]
@@ -197,7 +209,9 @@ fn output_can_go_to_files() {
     let annotations = json!({"run.oci.hooks.stdout": out, "run.oci.hooks.stderr": err});
     let plan = plan(&json!([sh("echo a; echo b >&2"), sh("echo c; exit 1")]), &annotations);
     let _alone = alone();
-    let error = hooks::run(&plan.create_runtime, b"{}", Place::Runtime).unwrap_err().to_string();
+    let error = hooks::run(&plan.create_runtime, b"{}", Place::Runtime { directory: Path::new("/tmp") })
+        .unwrap_err()
+        .to_string();
     assert!(error.ends_with("exit status 1"), "{error}");
     assert_eq!((text(&out), text(&err)), ("a\nc\n".to_string(), "b\n".to_string()));
 }

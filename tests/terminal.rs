@@ -73,7 +73,7 @@ fn relay(mode: &str, command: &[String]) -> i32 {
     drop(program);
     let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
-    foreground::wait(process.as_fd(), pid, master).unwrap()
+    foreground::wait(process.as_fd(), pid, master, None).unwrap()
 }
 
 fn runtime(mode: &str, script: &str) -> Command {

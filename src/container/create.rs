@@ -12,6 +12,7 @@ use rustix::fs::{Mode, OFlags, openat};
 use super::delete;
 use super::handover::Channels;
 use super::listen_fds;
+use super::notify;
 use super::record::{Phase, Record, VERSION};
 use super::state::State;
 use super::status::{self, Status};
@@ -76,6 +77,8 @@ pub(super) struct Making {
     pub(super) child: Option<Child>,
     /// The pty's master, when tare relays it.
     pub(super) master: Option<OwnedFd>,
+    /// Where the container says that it is ready, when tare passes that on.
+    pub(super) notify: Option<notify::Listener>,
     /// Hooks have begun to run, so poststop is owed.
     pub(super) hooked: bool,
 }
@@ -97,7 +100,11 @@ pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn:
     let host = Host::default();
     let bundle = Bundle::open(&options.bundle)?;
     let config = bundle.read_config(&options.config)?;
-    let (spec, warnings) = bundle::parse_spec(&config)?;
+    let (mut spec, warnings) = bundle::parse_spec(&config)?;
+    let caller = match notify::Caller::of_environment()? {
+        Some(caller) if notify::admit(&mut spec, &absolute(root, id)?)? => Some(caller),
+        _ => None,
+    };
     let request = plan::Request {
         id,
         bundle: &bundle.path,
@@ -122,15 +129,23 @@ pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn:
     let record = first_record(id, &spec, &bundle, &plan)?;
     let store = Store::make(root)?;
     let directory = store.create(id)?;
-    let (cgroup, child, master) = (None, None, None);
-    let mut making = Making { store, directory, record, plan, cgroup, child, master, hooked: false };
-    match populate(&mut making, &config, options, begin, &host) {
+    let (cgroup, child, master, notify) = (None, None, None, None);
+    let mut making = Making { store, directory, record, plan, cgroup, child, master, notify, hooked: false };
+    match populate(&mut making, &config, options, begin, &host, caller) {
         Ok(()) => Ok(making),
         Err(error) => {
             undo(&mut making, warn);
             Err(error)
         }
     }
+}
+
+/// Where the notify socket of a container will be.
+fn absolute(root: &Path, id: &str) -> Result<PathBuf> {
+    let root = std::path::absolute(root).map_err(|e| {
+        Error::new(ErrorKind::System, format!("the state root {}", root.display())).detail(e.to_string())
+    })?;
+    Ok(root.join(id).join(notify::DIRECTORY))
 }
 
 fn first_record(id: &str, spec: &Spec, bundle: &Bundle, plan: &Plan) -> Result<Record> {
@@ -156,9 +171,23 @@ fn first_record(id: &str, spec: &Spec, bundle: &Bundle, plan: &Plan) -> Result<R
 }
 
 /// From the record to a child that is ready.
-fn populate(making: &mut Making, config: &[u8], options: &Options, begin: Begin, host: &Host) -> Result<()> {
+fn populate(
+    making: &mut Making,
+    config: &[u8],
+    options: &Options,
+    begin: Begin,
+    host: &Host,
+    caller: Option<notify::Caller>,
+) -> Result<()> {
     making.record.write(&making.directory)?;
     making.directory.replace("config.json", config)?;
+    if let Some(caller) = caller {
+        notify::make(&making.directory)?;
+        // Who starts a container at its gate listens then.
+        if begin != Begin::AtGate {
+            making.notify = notify::Listener::open(&making.directory, caller)?;
+        }
+    }
     if let Some(plan) = &making.plan.cgroup {
         let tag = delete::tag(&making.directory);
         let cgroup = making.cgroup.insert(Cgroup::create(plan, host.hierarchy()?, &tag)?);
@@ -271,9 +300,10 @@ fn run_hooks(making: &Making, child: &Child, point: u8) -> Result<()> {
     if point == crate::init::BEFORE_PIVOT {
         // prestart is of spec 1.0, where it ran in start, on a container that was created.
         let created = State::new(&making.record, Status::Created).json()?;
-        hooks::run(&hooks.prestart, &created, Place::Runtime)?;
+        let runtime = Place::Runtime { directory: &making.record.bundle };
+        hooks::run(&hooks.prestart, &created, runtime)?;
         let state = State::new(&making.record, Status::Creating).json()?;
-        hooks::run(&hooks.create_runtime, &state, Place::Runtime)?;
+        hooks::run(&hooks.create_runtime, &state, runtime)?;
         return hooks::run(&hooks.create_container, &state, inside);
     }
     let state = State::new(&making.record, Status::Created).json()?;

@@ -140,7 +140,8 @@ pub(super) fn poststop(hooks: &hooks::Plan, record: &Record, warn: Warn<'_>) {
         Err(error) => return warn(error),
     };
     for hook in &hooks.poststop {
-        if let Err(error) = hooks::run(std::slice::from_ref(hook), &state, Place::Runtime) {
+        if let Err(error) = hooks::run(std::slice::from_ref(hook), &state, Place::Runtime { directory: &record.bundle })
+        {
             warn(error);
         }
     }

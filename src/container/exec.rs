@@ -64,7 +64,7 @@ pub fn exec(root: &Path, id: &str, options: &Options, warn: Warn<'_>) -> Result<
         return Ok(0);
     }
     drop(container);
-    foreground::wait(child.pidfd.as_fd(), child.id()?, master)
+    foreground::wait(child.pidfd.as_fd(), child.id()?, master, None)
 }
 
 /// Until it is started, init is tare itself: the kernel shows that to the host's root alone, lest anybody traces it.

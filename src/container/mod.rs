@@ -14,6 +14,7 @@ pub mod freeze;
 mod handover;
 pub mod kill;
 pub mod listen_fds;
+mod notify;
 mod pid_file;
 pub mod processes;
 pub mod record;

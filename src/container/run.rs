@@ -1,6 +1,6 @@
 //! World: parent. run: create without a gate, then either leave (detached) or stay with the program.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::FlockOperation;
@@ -8,11 +8,13 @@ use rustix::fs::FlockOperation;
 use super::Container;
 use super::create::{Begin, Making, Options, Warn, make};
 use super::delete;
+use super::notify::Listener;
 use super::record::Record;
 use super::state::State;
 use super::status::Status;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::{self, Place};
+use crate::spawn::Child;
 use crate::terminal::foreground;
 
 /// What run has besides create's options.
@@ -38,15 +40,18 @@ pub fn run(root: &Path, id: &str, options: &Options, stay: Stay, warn: Warn<'_>)
     let begin = if stay.detach { Begin::Detached } else { Begin::Foreground };
     let making = make(root, id, options, begin, warn)?;
     poststart(&making, warn)?;
-    if stay.detach {
-        return Ok(0);
-    }
-    let Making { store, directory, record, child, cgroup, master, plan, .. } = making;
+    let Making { store, directory, record, child, cgroup, master, notify, plan, .. } = making;
     drop((cgroup, plan));
     let Some(child) = child else { return Err(Error::new(ErrorKind::Internal, "run made no process")) };
+    if stay.detach && notify.is_none() {
+        return Ok(0);
+    }
     // The container is made: exec, update and delete want their turn while it runs.
     directory.lock(FlockOperation::Unlock)?;
-    let code = foreground::wait(child.pidfd.as_fd(), child.id()?, master)?;
+    if let Some(notify) = notify.as_ref().filter(|_| stay.detach) {
+        return notify.wait(child.pid, child.pidfd.as_fd()).map(|()| 0);
+    }
+    let code = wait(&child, master, notify.as_ref(), warn)?;
     if stay.keep {
         return Ok(code);
     }
@@ -58,12 +63,26 @@ pub fn run(root: &Path, id: &str, options: &Options, stay: Stay, warn: Warn<'_>)
     Ok(code)
 }
 
+/// Waits for the end of the program, and meanwhile for its word that it is ready.
+fn wait(child: &Child, master: Option<OwnedFd>, notify: Option<&Listener>, warn: Warn<'_>) -> Result<i32> {
+    let Some(notify) = notify else { return foreground::wait(child.pidfd.as_fd(), child.id()?, master, None) };
+    let mut serve = || {
+        notify.serve(None).unwrap_or_else(|error| {
+            warn(error);
+            true
+        })
+    };
+    let aside = foreground::Aside { descriptor: notify.socket(), serve: &mut serve };
+    foreground::wait(child.pidfd.as_fd(), child.id()?, master, Some(aside))
+}
+
 fn poststart(making: &Making, warn: Warn<'_>) -> Result<()> {
     if making.plan.hooks.poststart.is_empty() {
         return Ok(());
     }
     let state = State::new(&making.record, Status::Running).json()?;
-    if let Err(error) = hooks::run(&making.plan.hooks.poststart, &state, Place::Runtime) {
+    let place = Place::Runtime { directory: &making.record.bundle };
+    if let Err(error) = hooks::run(&making.plan.hooks.poststart, &state, place) {
         warn(error);
     }
     Ok(())

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{FlockOperation, Mode, OFlags, openat};
 
 use super::create::Warn;
+use super::notify::{Caller, Listener};
 use super::record::Phase;
 use super::state::State;
 use super::status::{Status, gate, status};
@@ -40,14 +41,20 @@ pub fn start(root: &std::path::Path, id: &str, warn: Warn<'_>) -> Result<()> {
             return Err(error);
         }
     }
+    let caller = Caller::of_environment()?;
+    let notify = caller.map_or(Ok(None), |caller| Listener::open(&container.directory, caller))?;
     open_gate(&container)?;
     if let Some(plan) = &plan {
         let state = State::new(&container.record, Status::Running).json()?;
-        if let Err(error) = hooks::run(&plan.poststart, &state, hooks::Place::Runtime) {
+        let place = hooks::Place::Runtime { directory: &container.record.bundle };
+        if let Err(error) = hooks::run(&plan.poststart, &state, place) {
             warn(error.context("poststart hook"));
         }
     }
-    Ok(())
+    let Some(notify) = notify else { return Ok(()) };
+    // Other commands want their turn before the container is ready.
+    container.directory.lock(FlockOperation::Unlock)?;
+    notify.wait(container.record.pid, pidfd.as_fd())
 }
 
 fn refusal(id: &str, status: Status) -> Error {

@@ -169,7 +169,16 @@ impl Store {
                 Err(e) => return Err(Error::system(format!("remove {}", directory.path.join(name).display()), e)),
             }
         }
-        match unlinkat(&self.directory, &*directory.id, AtFlags::REMOVEDIR) {
+        let remove = || unlinkat(&self.directory, &*directory.id, AtFlags::REMOVEDIR);
+        let removed = match remove() {
+            // A container with every capability may have written there; nothing is followed.
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                let _reason = std::fs::remove_dir_all(directory.path.join(super::notify::DIRECTORY));
+                remove()
+            }
+            result => result,
+        };
+        match removed {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(e) => Err(Error::system(format!("remove {}", directory.path.display()), e)),
         }

@@ -25,6 +25,8 @@ pub(super) struct Task<'a> {
     /// Takes the [`Report`] of a start that fails after the clone; end-of-file means executed or dead.
     pub(super) report: BorrowedFd<'a>,
     pub(super) join: Option<Join<'a>>,
+    /// The working directory, for a hook that joins nothing.
+    pub(super) directory: Option<BorrowedFd<'a>>,
 }
 
 /// The container that a hook process joins.
@@ -81,6 +83,9 @@ fn become_hook(task: &Task<'_>) -> Done {
     rustix::process::setsid().at(Step::Session)?;
     if let Some(join) = &task.join {
         enter(join)?;
+    }
+    if let Some(directory) = task.directory {
+        rustix::process::fchdir(directory).at(Step::WorkingDirectory)?;
     }
     rustix::stdio::dup2_stdin(task.stdin).at(Step::Session)?;
     rustix::stdio::dup2_stdout(task.stdout).at(Step::Session)?;

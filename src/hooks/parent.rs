@@ -4,6 +4,7 @@
 //! of a hook has our stdio, and none can keep us waiting: after the hook itself has ended nobody is waited for.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, OFlags, openat, stat};
@@ -21,7 +22,10 @@ use crate::wire::Step;
 #[derive(Debug, Clone, Copy)]
 pub enum Place<'a> {
     /// In the namespaces of the runtime.
-    Runtime,
+    Runtime {
+        /// The working directory, as runc has it: the bundle; `/` once that is gone.
+        directory: &'a Path,
+    },
     /// In the namespaces of the container, with the root that it has there at this time; the working directory is `/`.
     Container {
         /// Its init.
@@ -48,6 +52,7 @@ pub fn run(list: &[Hook], state: &[u8], place: Place<'_>) -> Result<()> {
 
 fn run_one(hook: &Hook, state: &[u8], place: Place<'_>) -> Result<()> {
     let container = Container::open(place)?;
+    let directory = working_directory(place)?;
     let (Ends { stdin, stdout, stderr }, mut streams) = streams::open(&hook.output)?;
     let (report, report_end) = streams::pipe("the report")?;
     let task = Task {
@@ -57,6 +62,7 @@ fn run_one(hook: &Hook, state: &[u8], place: Place<'_>) -> Result<()> {
         stderr: stderr.as_fd(),
         report: report_end.as_fd(),
         join: container.as_ref().map(Container::join),
+        directory: directory.as_ref().map(AsFd::as_fd),
     };
     let deadline = hook.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let (pid, pidfd) = match child::start(&task) {
@@ -77,6 +83,18 @@ fn run_one(hook: &Hook, state: &[u8], place: Place<'_>) -> Result<()> {
         return Err(timed_out(hook.timeout.unwrap_or_default()).detail(streams.said()));
     }
     judge(status, &report).map_err(|error| error.detail(streams.said()))
+}
+
+/// Where a hook in the runtime's namespaces works.
+fn working_directory(place: Place<'_>) -> Result<Option<OwnedFd>> {
+    let Place::Runtime { directory } = place else { return Ok(None) };
+    let open = |path: &Path| openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let opened = match open(directory) {
+        // A poststop hook may run long after the bundle was removed.
+        Err(Errno::NOENT | Errno::NOTDIR) => open(Path::new("/")),
+        opened => opened,
+    };
+    opened.map(Some).context(|| format!("open the working directory {} of hooks", directory.display()))
 }
 
 /// What a hook process that joins the container needs.

@@ -25,13 +25,21 @@ pub fn block_signals() -> Result<()> {
     SigSet::all().thread_block().context(|| "block the signals")
 }
 
+/// A descriptor that is served while the process runs.
+pub struct Aside<'a> {
+    /// Polled for input.
+    pub descriptor: BorrowedFd<'a>,
+    /// Called when there is some; true when that was all.
+    pub serve: &'a mut dyn FnMut() -> bool,
+}
+
 /// Waits for the end of `pid`, a child of this process with the pidfd `process`, and returns its exit code, 128 + N
 /// when signal N ended it. Every signal but SIGCHLD, SIGURG and SIGWINCH is passed on to it; with `master`, the pty
 /// is relayed meanwhile. Other children are reaped too.
 ///
 /// # Errors
 /// poll(2), signalfd(2), or `pid` is no child.
-pub fn wait(process: BorrowedFd<'_>, pid: Pid, master: Option<OwnedFd>) -> Result<i32> {
+pub fn wait(process: BorrowedFd<'_>, pid: Pid, master: Option<OwnedFd>, mut aside: Option<Aside<'_>>) -> Result<i32> {
     block_signals()?;
     let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
         .context(|| "make a signalfd")?;
@@ -42,7 +50,7 @@ pub fn wait(process: BorrowedFd<'_>, pid: Pid, master: Option<OwnedFd>) -> Resul
         if let Some(code) = reap(pid)? {
             break code;
         }
-        relay_until_child_ended(&signals, process, relay.as_deref_mut())?;
+        relay_until_child_ended(&signals, process, relay.as_deref_mut(), &mut aside)?;
     };
     if let Some(relay) = &mut relay {
         relay.drain(|output| wait_for_output(&signals, output));
@@ -72,9 +80,17 @@ fn exit_code(status: WaitStatus) -> i32 {
 }
 
 /// Serves signals and terminal until some child has ended.
-fn relay_until_child_ended(signals: &SignalFd, process: BorrowedFd<'_>, mut relay: Option<&mut Relay>) -> Result<()> {
+fn relay_until_child_ended(
+    signals: &SignalFd,
+    process: BorrowedFd<'_>,
+    mut relay: Option<&mut Relay>,
+    aside: &mut Option<Aside<'_>>,
+) -> Result<()> {
     loop {
-        let ready = wait_until_ready(signals, relay.as_deref())?;
+        let ready = wait_until_ready(signals, relay.as_deref(), aside.as_ref().map(|aside| aside.descriptor))?;
+        if ready.2 && aside.as_mut().is_some_and(|aside| (aside.serve)()) {
+            *aside = None;
+        }
         if let Some(relay) = relay.as_deref_mut() {
             relay.advance(ready.1);
         }
@@ -91,11 +107,17 @@ fn relay_until_child_ended(signals: &SignalFd, process: BorrowedFd<'_>, mut rela
     }
 }
 
-/// Whether there is a signal, and what the terminal can do.
-fn wait_until_ready(signals: &SignalFd, relay: Option<&Relay>) -> Result<(bool, Ready)> {
+/// Whether there is a signal, what the terminal can do, and whether there is something aside.
+fn wait_until_ready(
+    signals: &SignalFd,
+    relay: Option<&Relay>,
+    aside: Option<BorrowedFd<'_>>,
+) -> Result<(bool, Ready, bool)> {
     let first = PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN);
-    let mut list = [first.clone(), first.clone(), first.clone(), first];
-    let mut count = 1;
+    // Without anything aside its place is one more look at the signals.
+    let second = aside.map_or_else(|| first.clone(), |aside| PollFd::from_borrowed_fd(aside, PollFlags::IN));
+    let mut list = [first.clone(), second, first.clone(), first.clone(), first];
+    let mut count = 2;
     if let Some(relay) = relay {
         relay.wants(|wanted| {
             if let Some(place) = list.get_mut(count) {
@@ -112,10 +134,11 @@ fn wait_until_ready(signals: &SignalFd, relay: Option<&Relay>) -> Result<(bool, 
     let mut ready = Ready::default();
     let mut polled = list.iter().map(|polled| (polled, !polled.revents().is_empty()));
     let signaled = polled.next().is_some_and(|(_, is_ready)| is_ready);
+    let beside = polled.next().is_some_and(|(_, is_ready)| is_ready) && aside.is_some();
     if let Some(relay) = relay {
         polled.filter(|(_, is_ready)| *is_ready).for_each(|(polled, _)| relay.mark(polled, &mut ready));
     }
-    Ok((signaled, ready))
+    Ok((signaled, ready, beside))
 }
 
 /// Acts on one signal; whether it says that a child has ended.

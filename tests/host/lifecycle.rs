@@ -458,3 +458,39 @@ fn mounts_without_a_mount_namespace_are_gone_with_a_failed_creation() {
     bundle.create().refused();
     bundle.assert_nothing_left();
 }
+
+#[test]
+fn hooks_of_the_runtime_work_in_the_bundle() {
+    let Some(mut bundle) = Bundle::script("sleep 100") else { return };
+    let out = tempfile::tempdir().unwrap();
+    let hook = |name: &str| {
+        let script = format!("pwd > {}/{name}", out.path().display());
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]}])
+    };
+    bundle.set(
+        "/hooks",
+        json!({"createRuntime": hook("created"), "poststart": hook("started"), "poststop": hook("stopped")}),
+    );
+    let text = |name: &str| fs::read_to_string(out.path().join(name)).unwrap();
+    let elsewhere = |command: &str| {
+        let mut command = bundle.command(&[command, &bundle.id]);
+        command.current_dir("/");
+        finish(command).silent();
+    };
+    bundle.create().silent();
+    elsewhere("start");
+    let path = format!("{}\n", bundle.path().display());
+    assert_eq!(text("created"), path);
+    if is_tare() {
+        // Elsewhere it is the caller's.
+        assert_eq!(text("started"), path);
+    }
+    let pid = bundle.pid();
+    bundle.tare(&["kill", &bundle.id, "KILL"]).silent();
+    assert_eq!(reap(pid), 137);
+    elsewhere("delete");
+    if is_tare() {
+        assert_eq!(text("stopped"), path);
+    }
+    bundle.assert_nothing_left();
+}

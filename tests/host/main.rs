@@ -11,6 +11,7 @@ mod events;
 mod exec;
 mod faults;
 mod lifecycle;
+mod notify;
 mod output;
 mod placement;
 mod rootless;

@@ -1,0 +1,136 @@
+//! NOTIFY_SOCKET: a container says that it is ready, and the service manager hears it.
+//!
+//! What runc passes on in which words, and which pid it names, is its own; it is tare alone that is tested here.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Child, Stdio};
+
+use serde_json::json;
+
+use crate::bundle::{Bundle, LIMIT, is_tare, reap, wait};
+
+const INSIDE: &str = "run/notify/notify.sock";
+
+/// A container that lives on, and the service manager's socket.
+fn bundle() -> Option<(Bundle, UnixDatagram)> {
+    if !is_tare() {
+        eprintln!("skipped: the words are tare's own");
+        return None;
+    }
+    let bundle = Bundle::script("echo up > /tmp/up; sleep 100")?;
+    let manager = UnixDatagram::bind(bundle.file("manager")).unwrap();
+    manager.set_read_timeout(Some(LIMIT)).unwrap();
+    Some((bundle, manager))
+}
+
+fn spawn(bundle: &Bundle, args: &[&str]) -> Child {
+    bundle.write();
+    let mut command = bundle.command(args);
+    command.env("NOTIFY_SOCKET", bundle.file("manager")).stdin(Stdio::null()).stdout(Stdio::null());
+    command.spawn().unwrap()
+}
+
+fn heard(manager: &UnixDatagram) -> String {
+    let mut message = [0; 4096];
+    let length = manager.recv(&mut message).unwrap();
+    String::from_utf8(message[..length].to_vec()).unwrap()
+}
+
+#[track_caller]
+fn nothing_heard(manager: &UnixDatagram) {
+    manager.set_nonblocking(true).unwrap();
+    assert_eq!(manager.recv(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    manager.set_nonblocking(false).unwrap();
+}
+
+/// Sends through the container's own mount, as its program would.
+fn say(bundle: &Bundle, text: &str) {
+    let socket = format!("/proc/{}/root/{INSIDE}", bundle.pid());
+    UnixDatagram::unbound().unwrap().send_to(text.as_bytes(), socket).unwrap();
+}
+
+#[test]
+fn a_foreground_run_passes_on_that_the_container_is_ready() {
+    let Some((bundle, manager)) = bundle() else { return };
+    let run = spawn(&bundle, &["run", &bundle.id]);
+    bundle.wait_file("tmp/up");
+    let environment = fs::read_to_string(format!("/proc/{}/environ", bundle.pid())).unwrap();
+    assert!(environment.split('\0').any(|entry| entry == format!("NOTIFY_SOCKET=/{INSIDE}")), "{environment:?}");
+    say(&bundle, "STATUS=soon");
+    say(&bundle, "STATUS=now\nREADY=1\nMAINPID=1");
+    // tare stays: it is the main process, whatever the container says.
+    assert_eq!(heard(&manager), "READY=1\n");
+    nothing_heard(&manager);
+    bundle.tare(&["kill", &bundle.id, "KILL"]).silent();
+    assert_eq!(wait(run, "run"), 137);
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn start_and_a_detached_run_wait_for_it() {
+    let Some((bundle, manager)) = bundle() else { return };
+    for detached_run in [false, true] {
+        let command = if detached_run {
+            spawn(&bundle, &["run", "--detach", &bundle.id])
+        } else {
+            assert_eq!(wait(spawn(&bundle, &["create", &bundle.id]), "create"), 0);
+            spawn(&bundle, &["start", &bundle.id])
+        };
+        bundle.wait_file("tmp/up");
+        let pid = bundle.pid();
+        // Other commands are not kept waiting.
+        assert_eq!(bundle.exec("echo in").good(), "in\n");
+        nothing_heard(&manager);
+        say(&bundle, "READY=1");
+        assert_eq!(heard(&manager), format!("READY=1\nMAINPID={pid}\n"));
+        // Received, and its pipe with it: the reader of the barrier.
+        assert_eq!(heard(&manager), "BARRIER=1");
+        assert_eq!(wait(command, "start or run"), 0);
+        bundle.tare(&["delete", "--force", &bundle.id]).silent();
+        assert_eq!(reap(pid), 137);
+        fs::remove_file(bundle.file("rootfs/tmp/up")).unwrap();
+        bundle.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_container_that_ends_without_a_word_keeps_nobody_waiting() {
+    let Some((mut bundle, manager)) = bundle() else { return };
+    bundle.set("/process/args", json!(["/bin/true"]));
+    let run = spawn(&bundle, &["run", "--detach", "--pid-file", "pid", &bundle.id]);
+    assert_eq!(wait(run, "run"), 0);
+    nothing_heard(&manager);
+    assert_eq!(reap(fs::read_to_string(bundle.file("pid")).unwrap().parse().unwrap()), 0);
+    bundle.on("delete").silent();
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn what_a_privileged_container_leaves_in_the_directory_is_removed() {
+    let Some((bundle, manager)) = bundle() else { return };
+    let run = spawn(&bundle, &["run", &bundle.id]);
+    bundle.wait_file("tmp/up");
+    let inside = bundle.root().join(&bundle.id).join("notify");
+    fs::remove_file(inside.join("notify.sock")).unwrap();
+    fs::create_dir_all(inside.join("notify.sock/below")).unwrap();
+    std::os::unix::fs::symlink(bundle.file("rootfs"), inside.join("link")).unwrap();
+    bundle.tare(&["delete", "--force", &bundle.id]).silent();
+    assert_eq!(wait(run, "run"), 137);
+    assert!(bundle.file("rootfs/bin/busybox").exists());
+    nothing_heard(&manager);
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn a_socket_in_the_config_is_left_as_it_is() {
+    let Some((mut bundle, _manager)) = bundle() else { return };
+    bundle.set("/process/env/-", json!("NOTIFY_SOCKET=/own"));
+    let run = spawn(&bundle, &["run", &bundle.id]);
+    bundle.wait_file("tmp/up");
+    assert!(!bundle.root().join(&bundle.id).join("notify").exists());
+    assert!(!bundle.file("rootfs/run/notify").exists());
+    bundle.tare(&["delete", "--force", &bundle.id]).silent();
+    assert_eq!(wait(run, "run"), 137);
+}
