@@ -4,6 +4,7 @@
 //! that is no regular file or too large is refused before a byte is read, a wrong value is named by its JSON path.
 
 mod repair;
+mod required;
 mod words;
 
 pub use repair::keys_in_any_case;
@@ -131,6 +132,7 @@ fn read_bounded(file: OwnedFd, path: &Path) -> Result<Vec<u8>> {
 pub fn parse_spec(bytes: &[u8]) -> Result<(Spec, Vec<String>)> {
     let (mut spec, warnings) = parse(bytes, "config.json")?;
     repair::forget_empty_pids(&mut spec, bytes);
+    required::device_numbers(&spec, bytes)?;
     Ok((spec, warnings))
 }
 

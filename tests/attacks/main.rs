@@ -9,6 +9,7 @@ mod binary;
 mod bundle;
 mod cgroups;
 mod descriptors;
+mod faults;
 mod hooks;
 mod names;
 mod paths;
@@ -16,3 +17,6 @@ mod privileges;
 mod procfs;
 mod state;
 mod support;
+#[path = "../host/trace.rs"]
+#[allow(dead_code, reason = "shared with the other tests of the binary")]
+mod trace;
