@@ -31,10 +31,9 @@ pub fn protect(args: &[OsString]) -> Result<()> {
         crate::sys::process_attributes::set_name(c"tare").context(|| "set the process name")?;
         return Ok(());
     }
-    let image = match readonly_bind(&exe) {
-        Err(Errno::PERM | Errno::NOSYS | Errno::INVAL) => sealed_copy()?,
-        bind => bind.context(|| "bind tare's own executable read-only")?,
-    };
+    // Whatever keeps it from being bound (no right to mounts, an old kernel, a binary that was replaced meanwhile), the
+    // copy does not need it.
+    let image = readonly_bind(&exe).or_else(|_| sealed_copy())?;
     let words = args.iter().map(|arg| CString::new(arg.as_bytes()));
     let words = words
         .collect::<std::result::Result<Vec<_>, _>>()

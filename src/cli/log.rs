@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
@@ -107,7 +108,8 @@ impl Log {
 
     fn append(&self, line: &str) -> Result<()> {
         let Some(path) = &self.file else { return Ok(()) };
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        // Whatever the caller's umask: a container's log is not for everybody to write.
+        let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o644).open(path);
         file.and_then(|mut file| file.write_all(line.as_bytes()))
             .map_err(|e| Error::system(format!("write the log {}", path.display()), e))
     }

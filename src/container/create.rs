@@ -253,7 +253,12 @@ pub(super) fn open_procfs(program: Option<&plan::Program>) -> Result<Option<Owne
         return Ok(None);
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open("/proc", flags, Mode::empty()).map(Some).context(|| "open /proc")
+    let proc = rustix::fs::open("/proc", flags, Mode::empty()).context(|| "open /proc")?;
+    // What is no procfs would take the label and enforce nothing.
+    if rustix::fs::fstatfs(&proc).context(|| "examine /proc")?.f_type != rustix::fs::PROC_SUPER_MAGIC {
+        return Err(Error::new(ErrorKind::System, "/proc is no procfs"));
+    }
+    Ok(Some(proc))
 }
 
 /// The two FIFOs. They are opened for reading and writing, which never blocks; init keeps both until exec.

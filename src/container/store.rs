@@ -55,10 +55,10 @@ impl Store {
         if let Some(store) = Self::open(path)? {
             return Ok(store);
         }
-        // The sticky bit keeps what cleans up old files in XDG_RUNTIME_DIR away (XDG Base Directory Specification).
-        std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700)
+        // The sticky bit keeps what cleans up old files in XDG_RUNTIME_DIR away (XDG Base Directory Specification). It is
+        // given by mkdir: by the time of a chmod the name could be a link to somebody else's directory.
+        std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o1700)
             .create(path)
-            .and_then(|()| std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o1700)))
             .map_err(|e| Error::system(format!("make the state root {}", path.display()), e))
             .map_err(|e| e.hint("choose another directory with --root, or set XDG_RUNTIME_DIR"))?;
         Self::open(path)?

@@ -48,7 +48,7 @@ impl Attributes {
 
     /// Sets the 64-bit field whose first 32-bit word is `word`.
     fn set_pointer<T>(&mut self, word: usize, pointer: *const T) {
-        let bytes = (pointer.addr() as u64).to_ne_bytes();
+        let bytes = (pointer.expose_provenance() as u64).to_ne_bytes();
         let (first, second) = bytes.split_at(4);
         for (slot, half) in self.0.iter_mut().skip(word).zip([first, second]) {
             *slot = half.try_into().map_or(0, u32::from_ne_bytes);

@@ -43,12 +43,15 @@ extern "C" fn enter<F: FnOnce() -> R, R>(argument: *mut libc::c_void) -> libc::c
 /// # Errors
 /// As clone(2): EAGAIN, ENOMEM.
 pub fn in_intermediate<R: Copy, F: FnOnce() -> R>(own_memory: bool, body: F) -> Result<Option<R>, Errno> {
+    const { assert!(size_of::<Option<R>>() <= PAGE && align_of::<Option<R>>() <= PAGE) };
     let mut local: Option<R> = None;
     let shared = if own_memory { Some(SharedPage::new()?) } else { None };
     let result: *mut Option<R> = match &shared {
         Some(page) => page.0.cast(),
         None => &raw mut local,
     };
+    // SAFETY: it points to a variable of this type or to a page that has room for it, and nobody else knows either.
+    unsafe { result.write(None) };
     let mut call = Call { body: Some(body), result };
     let memory = if own_memory { 0 } else { libc::CLONE_VM };
     let flags = memory | libc::CLONE_VFORK | libc::CLONE_FILES | libc::SIGCHLD;
@@ -58,17 +61,22 @@ pub fn in_intermediate<R: Copy, F: FnOnce() -> R>(own_memory: bool, body: F) -> 
     // so `call` and `result` outlive it.
     let pid = unsafe { libc::clone(enter::<F, R>, top.cast(), flags, (&raw mut call).cast()) };
     super::check(libc::c_long::from(pid))?;
+    let mut status: libc::c_int = 0;
     loop {
-        // SAFETY: a null status pointer is allowed; the pid is our own child.
-        let waited = unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+        // SAFETY: `status` is a live integer; the pid is our own child.
+        let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
         match super::check(libc::c_long::from(waited)) {
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
             Ok(_) => break,
         }
     }
-    // SAFETY: the child has ended; `result` is valid for reads and was written by the child or is still `None`.
-    Ok(unsafe { *result })
+    if status != 0 {
+        // Killed, perhaps in the midst of writing the result.
+        return Ok(None);
+    }
+    // SAFETY: the child has ended by itself, after it wrote the result as a whole.
+    Ok(unsafe { result.read() })
 }
 
 /// One page that parent and child both see.
@@ -80,8 +88,7 @@ impl SharedPage {
     fn new() -> Result<Self, Errno> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
-        // SAFETY: a new anonymous mapping at an address of the kernel's choice; zero bytes are `None` only after
-        // the write below, so the page is initialised by the caller's type through `in_intermediate`.
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice.
         let page = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, protection, flags, -1, 0) };
         if page == libc::MAP_FAILED {
             return Err(Errno::from_raw_os_error(nix::errno::Errno::last_raw()));
@@ -139,7 +146,7 @@ pub fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, E
     let flag = |value: libc::c_int| u64::from(value.cast_unsigned());
     let mut args = CloneArgs {
         flags: namespaces | flag(libc::CLONE_PIDFD) | flag(libc::CLONE_PARENT),
-        pidfd: (&raw mut pidfd).addr() as u64,
+        pidfd: (&raw mut pidfd).expose_provenance() as u64,
         ..CloneArgs::default()
     };
     if let Some(directory) = cgroup {
@@ -164,7 +171,7 @@ pub fn sleeper() -> Result<(i32, OwnedFd), Errno> {
     let mut pidfd: libc::c_int = -1;
     let args = CloneArgs {
         flags: u64::from(libc::CLONE_PIDFD.cast_unsigned()),
-        pidfd: (&raw mut pidfd).addr() as u64,
+        pidfd: (&raw mut pidfd).expose_provenance() as u64,
         ..CloneArgs::default()
     };
     // SAFETY: without CLONE_VM the child has a copy of all memory, as after fork; `args` and `pidfd` are live.
@@ -181,7 +188,7 @@ pub fn sleeper() -> Result<(i32, OwnedFd), Errno> {
     Ok((i32::try_from(pid).map_err(|_| Errno::OVERFLOW)?, own_pidfd(pidfd)))
 }
 
-/// Takes the descriptor number of [`Side::Parent`] into ownership, in the process that shares the table.
+/// Takes the descriptor number of [`Side::Parent`] into ownership, once, in the process that shares the table.
 #[must_use]
 pub fn own_pidfd(pidfd: RawFd) -> OwnedFd {
     // SAFETY: the number comes from the kernel's CLONE_PIDFD and is owned by nobody else.
@@ -192,4 +199,19 @@ pub fn own_pidfd(pidfd: RawFd) -> OwnedFd {
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit never returns and runs no handlers.
     unsafe { libc::_exit(code) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_killed_child_has_no_result() {
+        let kill = || rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        for own_memory in [true, false] {
+            assert_eq!(in_intermediate(own_memory, || 7_u64).unwrap(), Some(7));
+            // Zero bytes would be a result of this type: Some(Ok(())).
+            assert_eq!(in_intermediate(own_memory, kill).unwrap(), None);
+        }
+    }
 }

@@ -44,6 +44,8 @@ fn class_16_umask() {
             assert_eq!((facts.mode() & 0o7777, facts.uid()), (0o755, 0), "{umask}: {made}");
         }
         bundle.on("start").silent();
+        through_shell(&bundle, &format!("umask {umask}; \"$@\""), &["--log", "log", "start", &bundle.id]).refused();
+        assert_eq!(fs::metadata(bundle.file("log")).unwrap().mode() & 0o022, 0, "log");
         if is_tare() {
             assert_eq!(fs::metadata(bundle.file("pid")).unwrap().mode() & 0o022, 0, "pid file");
         }
