@@ -505,3 +505,28 @@ fn subordinate_ids_alone() {
     bundle.tare(&["delete", "--force", &bundle.id]).silent();
     bundle.assert_nothing_left();
 }
+
+#[test]
+fn without_a_cgroup_of_its_own_it_sees_the_callers() {
+    let Some(mut bundle) = script("tail -n1 /proc/self/cgroup; ls -d /sys/fs/cgroup/leaf; mkdir /sys/fs/cgroup/x")
+    else {
+        return;
+    };
+    share(&mut bundle, &["cgroup"]);
+    let done = bundle.run();
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    assert_eq!(done.stdout, format!("{}\n/sys/fs/cgroup/leaf\n", own.lines().last().unwrap()));
+    assert!(done.stderr.contains("Read-only file system"), "{done:?}");
+}
+
+#[test]
+fn who_insists_on_a_cgroup_hears_what_the_kernel_says() {
+    let Some(bundle) = script("true") else { return };
+    bundle.write();
+    let line = bundle.tare(&["--rootless", "false", "run", &bundle.id]).refused();
+    assert!(line.starts_with("create cgroup /") && line.contains("permission denied"), "{line}");
+    bundle.assert_nothing_left();
+    for mode in ["true", "auto"] {
+        bundle.tare(&["--rootless", mode, "run", &bundle.id]).silent();
+    }
+}
