@@ -191,3 +191,44 @@ fn a_new_user_namespace_beside_a_joined_cgroup_namespace() {
     let inside = bundle.exec("readlink /proc/self/ns/cgroup; tail -n1 /proc/self/cgroup").good();
     assert_eq!(inside, format!("{}\n0::/{}\n", own.display(), bundle.name));
 }
+
+/// As in `docker run --privileged`: every capability, a writable cgroup mount, and tare in there once more.
+#[test]
+fn a_privileged_container_in_a_container() {
+    let line = "cd /box && ./runtime --root /tmp/state run --detach --pid-file pid inner && \
+        ./runtime --root /tmp/state exec inner /bin/sh -c 'echo inside' && \
+        ./runtime --root /tmp/state delete --force inner && ls -d /sys/fs/cgroup/tare/inner";
+    let Some(mut bundle) = Bundle::script(line) else { return };
+    if !is_tare() {
+        return;
+    }
+    let inner = bundle.file("rootfs/box");
+    for below in ["bin", "proc", "dev", "sys", "tmp"] {
+        fs::create_dir_all(inner.join("rootfs").join(below)).unwrap();
+    }
+    crate::bundle::copy_program(&crate::bundle::runtime(), &inner.join("runtime"));
+    crate::bundle::copy_program(std::path::Path::new("/bin/busybox"), &inner.join("rootfs/bin/sh"));
+    let mut config = bundle.config.clone();
+    std::os::unix::fs::symlink("sh", inner.join("rootfs/bin/sleep")).unwrap();
+    config["process"]["args"] = json!(["/bin/sleep", "1000"]);
+    config["linux"].as_object_mut().unwrap().remove("cgroupsPath");
+    fs::write(inner.join("config.json"), config.to_string()).unwrap();
+    let all = "SYS_ADMIN BPF NET_ADMIN SETPCAP SETUID SETGID CHOWN DAC_OVERRIDE MKNOD KILL SYS_CHROOT NET_BIND_SERVICE";
+    let all: Vec<_> = all.split(' ').map(|name| format!("CAP_{name}")).collect();
+    for set in ["bounding", "effective", "permitted"] {
+        bundle.set(&format!("/process/capabilities/{set}"), json!(all));
+    }
+    bundle.set("/linux/resources/devices", json!([{ "allow": true, "access": "rwm" }]));
+    mount(&mut bundle, &["nosuid"]);
+    for path in ["/lib", "/lib64", "/usr/lib"] {
+        if std::path::Path::new(path).is_dir() {
+            fs::create_dir_all(bundle.file("rootfs").join(&path[1..])).unwrap();
+            let mount = json!({ "destination": path, "type": "bind", "source": path, "options": ["rbind", "ro"] });
+            bundle.set("/mounts/-", mount);
+        }
+    }
+    let done = bundle.run();
+    assert_eq!(done.stdout, "inside\n", "{done:?}");
+    assert!(done.stderr.contains("/sys/fs/cgroup/tare/inner: No such file"), "{done:?}");
+    bundle.assert_nothing_left();
+}
