@@ -41,6 +41,8 @@ pub struct Bundle {
     pub name: String,
     /// Who runs the runtime, if not root.
     pub user: Option<u32>,
+    /// systemd makes the cgroup.
+    pub systemd: bool,
 }
 
 /// How a command ended.
@@ -129,7 +131,7 @@ impl Bundle {
         APPLETS.iter().for_each(|applet| symlink("busybox", rootfs.join("bin").join(applet)).unwrap());
         fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
         let config = config(&name);
-        Some(Self { directory, config, id: format!("c-{name}"), name, user: None })
+        Some(Self { directory, config, id: format!("c-{name}"), name, user: None, systemd: false })
     }
 
     /// A container whose program is a line for the shell.
@@ -197,7 +199,25 @@ impl Bundle {
 
     /// The container's cgroup.
     pub fn cgroup(&self) -> PathBuf {
+        if self.systemd {
+            return Path::new("/sys/fs/cgroup/system.slice").join(self.unit());
+        }
         Path::new("/sys/fs/cgroup").join(&self.name)
+    }
+
+    /// Has systemd make the cgroup; whether there is one.
+    pub fn use_systemd(&mut self) -> bool {
+        self.systemd = Path::new("/run/systemd/system").exists();
+        if !self.systemd {
+            eprintln!("skipped: needs systemd as init");
+        }
+        self.set("/linux/cgroupsPath", json!(format!(":host:{}", self.name)));
+        self.systemd
+    }
+
+    /// The container's unit, when systemd makes the cgroup.
+    pub fn unit(&self) -> String {
+        format!("host-{}.scope", self.name)
     }
 
     /// Writes config.json as it stands.
@@ -208,7 +228,13 @@ impl Bundle {
     /// The runtime with this bundle's state root, not yet run.
     pub fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
         let mut command = Command::new(runtime());
-        command.arg("--root").arg(self.root()).args(args).current_dir(self.path()).env(MARK, &self.name);
+        command
+            .arg("--root")
+            .arg(self.root())
+            .args(self.systemd.then_some("--systemd-cgroup"))
+            .args(args)
+            .current_dir(self.path())
+            .env(MARK, &self.name);
         if let Some(user) = self.user {
             command = self.as_user(user, command);
         }
@@ -311,7 +337,7 @@ impl Bundle {
 
     fn is_member(&self, pid: i32) -> bool {
         let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        cgroup.lines().any(|line| line.split('/').any(|part| part == self.name))
+        cgroup.lines().any(|line| line.split('/').any(|part| part == self.name || part == self.unit()))
     }
 
     /// Kills them all.
@@ -342,6 +368,9 @@ impl Bundle {
         if self.cgroup().exists() {
             left.push(format!("cgroup {}", self.cgroup().display()));
         }
+        // systemd keeps a file for each transient unit that it knows.
+        let unit = Path::new("/run/systemd/transient").join(self.unit());
+        left.extend(unit.exists().then(|| format!("unit {}", unit.display())));
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let ours = mounts.lines().filter(|line| line.contains(&self.name));
         left.extend(ours.map(|line| format!("mount {line}")));

@@ -24,12 +24,12 @@ fn sample(count: usize, usual: usize) -> Vec<usize> {
     (0..wanted).map(|n| n * count / wanted).collect()
 }
 
-struct Trial<'b> {
-    bundle: &'b Bundle,
+pub struct Trial<'b> {
+    pub bundle: &'b Bundle,
     /// The command under trial.
-    args: &'b [&'b str],
+    pub args: &'b [&'b str],
     /// What makes the container it works on.
-    before: fn(&Bundle),
+    pub before: fn(&Bundle),
 }
 
 impl Trial<'_> {
@@ -96,7 +96,7 @@ impl Trial<'_> {
         wrong
     }
 
-    fn kill_everywhere(&self, points: usize) {
+    pub fn kill_everywhere(&self, points: usize) {
         let (traced, stderr) = self.run(usize::MAX, Blow::Count);
         assert_eq!((traced.code, stderr.as_str()), (0, ""));
         assert_eq!(self.clean_up(), [""; 0]);
@@ -114,7 +114,7 @@ impl Trial<'_> {
         assert!(wrong.is_empty(), "{} of {} calls\n{}", self.args[0], traced.calls.len(), wrong.join("\n"));
     }
 
-    fn fail_everywhere(&self, points: usize, leaves: fn(&Bundle) -> Vec<String>) {
+    pub fn fail_everywhere(&self, points: usize, leaves: fn(&Bundle) -> Vec<String>) {
         let (traced, _) = self.run(usize::MAX, Blow::Count);
         assert_eq!(self.clean_up(), [""; 0]);
         let mut wrong = Vec::new();
@@ -163,7 +163,7 @@ fn text(file: &mut File) -> String {
     text
 }
 
-fn bundle() -> Option<Bundle> {
+pub fn bundle() -> Option<Bundle> {
     if !is_tare() {
         eprintln!("skipped: a promise of tare's; TARE_BIN names another build of it");
         return None;
@@ -173,13 +173,13 @@ fn bundle() -> Option<Bundle> {
     Some(bundle)
 }
 
-fn nothing(_: &Bundle) {}
+pub fn nothing(_: &Bundle) {}
 
-fn created(bundle: &Bundle) {
+pub fn created(bundle: &Bundle) {
     bundle.on("create").silent();
 }
 
-fn started(bundle: &Bundle) {
+pub fn started(bundle: &Bundle) {
     created(bundle);
     bundle.on("start").silent();
 }

@@ -16,5 +16,6 @@ mod output;
 mod placement;
 mod rootless;
 mod run;
+mod systemd;
 mod trace;
 mod update;

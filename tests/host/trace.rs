@@ -91,6 +91,8 @@ pub fn run(mut command: Command, at: usize, blow: Blow, stderr: std::fs::File) -
 struct Tracer {
     main: i32,
     known: HashSet<i32>,
+    /// Made, and not yet seen stopped at its beginning.
+    born: HashSet<i32>,
     calls: Vec<u64>,
     at: usize,
     blow: Blow,
@@ -114,7 +116,7 @@ impl Tracer {
         };
         #[allow(clippy::zombie_processes, reason = "waitpid below")]
         let main = i32::try_from(command.spawn().unwrap().id()).unwrap();
-        Self { main, known: HashSet::from([main]), calls: Vec::new(), at, blow, failing: None }
+        Self { main, known: HashSet::from([main]), born: HashSet::new(), calls: Vec::new(), at, blow, failing: None }
     }
 
     /// Follows the tree until the main process ends.
@@ -128,6 +130,7 @@ impl Tracer {
             assert!(tid > 0, "lost track of {}: {}", self.main, std::io::Error::last_os_error());
             if libc::WIFEXITED(status) || libc::WIFSIGNALED(status) {
                 if tid == self.main {
+                    self.set_free();
                     let exited = libc::WIFEXITED(status);
                     let code = if exited { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) };
                     return Traced { code, calls: self.calls };
@@ -149,12 +152,27 @@ impl Tracer {
         }
     }
 
+    /// What has just been made begins with a SIGSTOP, which would stay with it when the tracing ends.
+    fn set_free(&self) {
+        for tid in self.born.difference(&self.known) {
+            let mut status = 0;
+            // SAFETY: the pointer is to a live integer.
+            unsafe { libc::waitpid(*tid, &raw mut status, libc::__WALL) };
+            ptrace(libc::PTRACE_DETACH, *tid, 0, 0);
+        }
+    }
+
     /// Handles a stop; the signal to go on with.
     fn stopped(&mut self, tid: i32, status: i32) -> i32 {
         let signal = libc::WSTOPSIG(status);
         if signal == libc::SIGTRAP | 0x80 {
             self.system_call(tid);
             return 0;
+        }
+        if matches!(status >> 16, libc::PTRACE_EVENT_CLONE | libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK) {
+            let mut made: libc::c_ulong = 0;
+            ptrace(libc::PTRACE_GETEVENTMSG, tid, 0, (&raw mut made) as usize);
+            self.born.extend(i32::try_from(made));
         }
         let event = status >> 16 != 0 || signal == libc::SIGTRAP;
         let first = self.known.insert(tid) && signal == libc::SIGSTOP;

@@ -250,22 +250,23 @@ impl Systemd {
 
     fn connect(&self) -> std::result::Result<Connection, Fault> {
         let addresses = candidates(self.instance, &environment(self.instance));
-        let mut order: Vec<&Address> = addresses.iter().collect();
+        let mut order: Vec<(usize, &Address)> = addresses.iter().enumerate().collect();
         let first = self.failures % order.len().max(1);
         order.rotate_left(first);
         let mut errors = Vec::new();
-        for address in order {
+        for (number, address) in order {
             match Connection::open(address, self.deadline) {
                 Ok(connection) => return Ok(connection),
-                Err(errno) => errors.push((address.socket.shown(), errno)),
+                Err(errno) => errors.push((number, address.socket.shown(), errno)),
             }
         }
+        errors.sort_unstable_by_key(|(number, ..)| *number);
         // Without systemd there is nothing to wait for.
         if self.instance == Instance::System && !std::path::Path::new("/run/systemd/system").is_dir() {
             return Err(Fault::Refused(ABSENT.to_owned(), tried(&errors)));
         }
-        let last = errors.last().map_or(Errno::NOENT, |(_, errno)| *errno);
-        let back_soon = errors.iter().any(|(_, errno)| matches!(*errno, Errno::NOENT | Errno::CONNREFUSED));
+        let last = errors.last().map_or(Errno::NOENT, |(.., errno)| *errno);
+        let back_soon = errors.iter().any(|(.., errno)| matches!(*errno, Errno::NOENT | Errno::CONNREFUSED));
         let waited = self.away.is_some_and(|away| away.elapsed() + PAUSE >= ABSENCE);
         // A user's systemd that is not there is not on its way.
         let hopeless = self.failures == 0 && self.instance == Instance::User;
@@ -303,8 +304,8 @@ impl Systemd {
 /// A name of our own for an error: nobody listens.
 const ABSENT: &str = "tare.Absent";
 
-fn tried(errors: &[(String, Errno)]) -> String {
-    let text = |(socket, errno): &(String, Errno)| {
+fn tried(errors: &[(usize, String, Errno)]) -> String {
+    let text = |(_, socket, errno): &(usize, String, Errno)| {
         format!("{socket}: {}", crate::error::errno_text(crate::error::Errno::raw(*errno)))
     };
     errors.iter().map(text).collect::<Vec<_>>().join(", ")
