@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use super::address::Instance;
 use super::parked::Parked;
 use super::properties::{self, Property};
-use super::unit::Unit;
+use super::unit::{SLICE, Unit};
 use super::units::{Look, Systemd};
 use super::value::Value;
 use crate::cgroup::delegate::refusal;
 use crate::cgroup::hierarchy::{Hierarchy, own_path, path_of};
 use crate::cgroup::limits::Write;
-use crate::cgroup::parent::{Cgroup, Tag, Unsettled, clear_leftover_at, open_root};
+use crate::cgroup::parent::{Cgroup, Tag, Unsettled, clear_leftover_at, hand_on_what_is_needed, open_root};
 use crate::cgroup::plan::{Plan, Scope};
 use crate::error::{Context, Error, ErrorKind, Result};
 
@@ -36,12 +36,16 @@ impl UnitName {
         Systemd::new(if self.user { Instance::User } else { Instance::System })
     }
 
-    /// Stops the unit, with whatever is in it, and has systemd forget it; one that is gone is fine.
+    /// Stops the unit, with whatever is in it, and has systemd forget it; one that is gone is fine. A scope whose
+    /// processes are gone is forgotten by itself, so that a systemd that cannot be reached is no obstacle.
     ///
     /// # Errors
-    /// systemd cannot be reached, refuses, or fails.
+    /// systemd refuses or fails; it cannot be reached, and the unit is a slice.
     pub fn stop(&self) -> Result<()> {
-        self.systemd().stop(&self.name)
+        match self.systemd().stop(&self.name) {
+            Err(error) if error.kind() == ErrorKind::Unsupported && !self.name.ends_with(SLICE) => Ok(()),
+            result => result,
+        }
     }
 
     /// Makes sure that tare may have a process born in the cgroup at `path`, which belongs to the user's own systemd.
@@ -88,44 +92,50 @@ pub(in crate::cgroup) fn make(plan: &Plan, scope: &Scope, hierarchy: &Hierarchy,
     let root = open_root(hierarchy)?;
     clear_leftover_at(root.as_fd(), &scope.unit.components, &plan.path(), tag)?;
     let parked = if scope.unit.is_slice() { None } else { Some(Parked::new()?) };
-    let begun = begin(plan, scope, hierarchy, tag, parked.as_ref());
-    match begun {
-        Ok(directory) => Ok(Cgroup { unsettled: Unsettled::new(parked, plan), ..directory }),
+    let path = plan.path();
+    let pid = parked.as_ref().map(|parked| parked.pid);
+    let look = || look(hierarchy, &path, pid);
+    let properties = first_properties(scope, parked.is_some());
+    scope.name().systemd().start(&scope.unit, &properties, pid.and_then(|pid| u32::try_from(pid).ok()), &look)?;
+    match take(plan, scope, hierarchy, tag, pid, look()) {
+        Ok(cgroup) => Ok(Cgroup { unsettled: Unsettled::new(parked, plan), ..cgroup }),
         Err(error) => {
             drop(parked);
             // An empty scope is collected anyway; the error that counts is the first.
-            if error.kind() != ErrorKind::Exists {
-                let _gone = scope.name().stop();
-            }
+            let _gone = scope.name().stop();
             Err(error)
         }
     }
 }
 
-fn begin(plan: &Plan, scope: &Scope, hierarchy: &Hierarchy, tag: &Tag, parked: Option<&Parked>) -> Result<Cgroup> {
+/// Takes the cgroup of a unit that has begun, when it is the planned one and `found` is what should be in it.
+fn take(
+    plan: &Plan,
+    scope: &Scope,
+    hierarchy: &Hierarchy,
+    tag: &Tag,
+    pid: Option<i32>,
+    found: Result<Look>,
+) -> Result<Cgroup> {
     let path = plan.path();
-    let pid = parked.map(|parked| parked.pid);
-    let look = || look(hierarchy, &path, pid);
-    let properties = first_properties(scope, parked.is_some());
-    let mut systemd = scope.name().systemd();
-    systemd.start(&scope.unit, &properties, pid.and_then(|pid| u32::try_from(pid).ok()), &look)?;
-    let cgroup = match Cgroup::open(hierarchy, &path)? {
-        Some(cgroup) => cgroup,
-        None => return Err(elsewhere(&scope.unit, &path, pid)),
+    let wrong =
+        |what: &str| Err(Error::new(ErrorKind::System, format!("cgroup {path} {what}")).at("linux.cgroupsPath"));
+    let elsewhere = || {
+        let what = format!("unit {} has started, but its process is not in cgroup {path}", scope.unit.name);
+        let found = pid.and_then(|pid| path_of(pid).ok());
+        let found = found.map_or_else(|| "it is gone".to_owned(), |found| format!("it is in {found}"));
+        Err(Error::new(ErrorKind::System, what).detail(found))
     };
-    match (self::look(hierarchy, &path, pid)?, parked) {
-        (Look::Ours, _) | (Look::Empty, None) => {}
-        (Look::Empty, Some(_)) => return Err(elsewhere(&scope.unit, &path, pid)),
-        (Look::Taken, _) => {
-            let what = format!("cgroup {path} already has processes");
-            return Err(Error::new(ErrorKind::System, what).at("linux.cgroupsPath"));
-        }
+    let Some(cgroup) = Cgroup::open(hierarchy, &path)? else { return elsewhere() };
+    match found? {
+        Look::Taken => return wrong("already has processes"),
+        Look::Empty if !scope.unit.is_slice() => return elsewhere(),
+        Look::Ours | Look::Empty => {}
     }
     if cgroup.frozen()? {
-        let what = format!("cgroup {path} is frozen, or a cgroup above it is");
-        return Err(Error::new(ErrorKind::System, what).at("linux.cgroupsPath"));
+        return wrong("is frozen, or a cgroup above it is");
     }
-    crate::cgroup::parent::hand_on_what_is_needed(hierarchy, &scope.unit.components, &plan.writes)?;
+    hand_on_what_is_needed(hierarchy, &scope.unit.components, &plan.writes)?;
     cgroup.set_up(plan, tag)?;
     Ok(cgroup)
 }
@@ -150,14 +160,6 @@ fn look(hierarchy: &Hierarchy, path: &str, pid: Option<i32>) -> Result<Look> {
         [only] if Some(*only) == pid => Look::Ours,
         _ => Look::Taken,
     })
-}
-
-/// The unit has started, and its cgroup is not where it was planned: systemd lives in another tree than assumed.
-fn elsewhere(unit: &Unit, path: &str, pid: Option<i32>) -> Error {
-    let what = format!("unit {} has started, but not in cgroup {path}", unit.name);
-    let found = pid.and_then(|pid| path_of(pid).ok());
-    Error::new(ErrorKind::System, what)
-        .detail(found.map_or_else(|| "its process is gone".to_owned(), |found| format!("its process is in {found}")))
 }
 
 /// systemd's own cgroup below the root of the hierarchy, under which its units are.

@@ -33,7 +33,8 @@ impl Unit {
     }
 }
 
-const SLICE: &str = ".slice";
+/// The suffix of a slice.
+pub const SLICE: &str = ".slice";
 
 /// The unit of `linux.cgroupsPath`, below the cgroup `above` of systemd itself.
 ///
