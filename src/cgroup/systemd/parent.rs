@@ -143,7 +143,8 @@ fn take(
 /// The sleeper and init must both fit, for the moment of the clone.
 fn first_properties(scope: &Scope, parked: bool) -> Vec<Property> {
     let mut properties = scope.properties.clone();
-    for property in properties.iter_mut().filter(|property| parked && property.name == "TasksMax") {
+    let is_own = |property: &&mut Property| property.name == "TasksMax" && property.at.is_none();
+    for property in properties.iter_mut().filter(|property| parked && is_own(property)) {
         if let Value::U64(limit @ ..2) = &mut property.value {
             *limit = 2;
         }
