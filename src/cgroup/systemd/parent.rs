@@ -66,10 +66,11 @@ impl UnitName {
             Property::new("CollectMode", Value::text("inactive-or-failed")),
         ];
         let context = || "move tare to where the container's cgroup is".to_owned();
-        self.systemd().start(&unit, &properties, Some(pid), &look).context(context)?;
+        let remedy = |error: Error| error.hint("begin there, as with `systemd-run --user --scope tare ...`");
+        self.systemd().start(&unit, &properties, Some(pid), &look).context(context).map_err(remedy)?;
         match refusal(hierarchy, path)? {
             None => Ok(()),
-            Some(why) => Err(Error::new(ErrorKind::Denied, context()).detail(why)),
+            Some(why) => Err(remedy(Error::new(ErrorKind::Denied, context()).detail(why))),
         }
     }
 

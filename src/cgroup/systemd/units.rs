@@ -90,7 +90,7 @@ impl Systemd {
         loop {
             match self.job("StartTransientUnit", &arguments) {
                 Ok(result) if result == "done" => return Ok(()),
-                Ok(result) => return Err(failed(context(), &result, &unit.name)),
+                Ok(result) => return Err(self.failed(context(), &result, &unit.name)),
                 Err(Fault::Refused(name, text)) if name == EXISTS => match look()? {
                     // It was begun before the conversation was lost.
                     Look::Ours if self.failures > 0 => return self.wait_until_active(&unit.name),
@@ -117,7 +117,7 @@ impl Systemd {
         loop {
             match self.job("StopUnit", &[Value::text(name), Value::text("replace")]) {
                 Ok(result) if result == "done" => break,
-                Ok(result) => return Err(failed(context(), &result, name)),
+                Ok(result) => return Err(self.failed(context(), &result, name)),
                 Err(Fault::Refused(error, _)) if error == NO_SUCH => return Ok(()),
                 Err(fault) => self.endure(fault).map_err(|error| error.context(context()))?,
             }
@@ -188,7 +188,7 @@ impl Systemd {
         loop {
             match self.property(&path, UNIT, "ActiveState") {
                 Ok(Value::Text(state)) if state == "active" => return Ok(()),
-                Ok(Value::Text(state)) if state == "failed" => return Err(failed(context(), &state, name)),
+                Ok(Value::Text(state)) if state == "failed" => return Err(self.failed(context(), &state, name)),
                 Ok(_) if Instant::now() < self.deadline => std::thread::sleep(PAUSE),
                 Ok(_) => return Err(self.explain(Fault::Late).context(context())),
                 Err(fault) => return Err(self.explain(fault).context(context())),
@@ -276,6 +276,12 @@ impl Systemd {
         Err(Fault::Lost(last))
     }
 
+    fn failed(&self, what: String, result: &str, name: &str) -> Error {
+        let user = if self.instance == Instance::User { "--user " } else { "" };
+        let hint = format!("see `journalctl {user}--unit {name}` and `systemctl {user}status {name}`");
+        Error::new(ErrorKind::System, what).detail(format!("the job ended with {result:?}")).hint(hint)
+    }
+
     fn explain(&self, fault: Fault) -> Error {
         let user = self.instance == Instance::User;
         let error = |what: &str| Error::new(ErrorKind::System, what);
@@ -337,12 +343,6 @@ fn blame(error: Error, properties: &[Property]) -> Error {
         Some(at) => error.at(at),
         None => error,
     }
-}
-
-fn failed(what: String, result: &str, name: &str) -> Error {
-    Error::new(ErrorKind::System, what)
-        .detail(format!("the job ended with {result:?}"))
-        .hint(format!("see `journalctl --unit {name}` and `systemctl status {name}`"))
 }
 
 fn leading_number(text: &str) -> u32 {
