@@ -161,10 +161,13 @@ impl Listener {
             let socket = datagram()?;
             // Through the descriptor: the path may be longer than a socket's address.
             let path = format!("/proc/self/fd/{}/{SOCKET}", parent.as_raw_fd());
-            rustix::net::bind(&socket, &SocketAddrUnix::new(path.as_str())?)?;
-            // For every user of the container.
-            chmodat(&parent, SOCKET, Mode::from_raw_mode(0o777), AtFlags::empty())?;
-            Ok(socket)
+            let address = SocketAddrUnix::new(path.as_str())?;
+            // For every user of the container. Not by chmod afterwards: a container that may remount its directory could
+            // have put a link in the socket's place by then.
+            let umask = rustix::process::umask(Mode::empty());
+            let bound = rustix::net::bind(&socket, &address);
+            rustix::process::umask(umask);
+            bound.map(|()| socket)
         };
         Ok(Some(Self { socket: listen().context(what)?, caller }))
     }

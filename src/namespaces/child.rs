@@ -90,6 +90,10 @@ pub fn join_container_cgroup(namespace: BorrowedFd<'_>) -> Done {
 /// # Errors
 /// A fault of [`Step::JoinNamespace`].
 pub fn join_container(pidfd: BorrowedFd<'_>, bits: u64) -> Done {
+    // setns(2) takes no empty set.
+    if bits == 0 {
+        return Ok(());
+    }
     setns(pidfd, flags(bits)).at(Step::JoinNamespace)
 }
 

@@ -135,6 +135,17 @@ fn options_change_the_containers_own_process() {
 }
 
 #[test]
+fn a_container_without_namespaces() {
+    let Some(mut bundle) = Bundle::script("sleep 1000") else { return };
+    bundle.set("/linux/namespaces", json!([])).set("/mounts", json!([])).unset("/hostname");
+    bundle.begin();
+    let link = format!("/proc/{}/root", bundle.pid());
+    let text = bundle.exec("echo in; pwd; ls /bin/busybox").good();
+    assert_eq!(text, "in\n/\n/bin/busybox\n");
+    assert_eq!(fs::read_link(link).unwrap(), bundle.file("rootfs"));
+}
+
+#[test]
 fn hostile_users_are_refused() {
     let Some(bundle) = running() else { return };
     for user in ["-1", "4294967295", "4294967296", "12abc", ":5", "", "1:", "0x1", "1:-1", "1:4294967295", " 1", "+1"] {

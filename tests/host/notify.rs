@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Stdio};
 
@@ -58,6 +59,9 @@ fn a_foreground_run_passes_on_that_the_container_is_ready() {
     bundle.wait_file("tmp/up");
     let environment = fs::read_to_string(format!("/proc/{}/environ", bundle.pid())).unwrap();
     assert!(environment.split('\0').any(|entry| entry == format!("NOTIFY_SOCKET=/{INSIDE}")), "{environment:?}");
+    // Whatever user the program is.
+    let socket = fs::metadata(bundle.root().join(&bundle.id).join("notify/notify.sock")).unwrap();
+    assert_eq!(socket.permissions().mode() & 0o777, 0o777);
     say(&bundle, "STATUS=soon");
     say(&bundle, "STATUS=now\nREADY=1\nMAINPID=1");
     // tare stays: it is the main process, whatever the container says.
