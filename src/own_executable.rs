@@ -62,7 +62,10 @@ fn is_protected(exe: &OwnedFd) -> std::result::Result<bool, Errno> {
 fn is_out_of_reach(exe: &OwnedFd, facts: &rustix::fs::Stat) -> std::result::Result<bool, Errno> {
     const OTHERS_WRITE: u32 = 0o022;
     const NOBODY: u32 = 65534;
-    if facts.st_mode & OTHERS_WRITE != 0 {
+    let owned_by_root = (facts.st_uid, facts.st_gid) == (0, 0);
+    let caller_is_root = rustix::process::geteuid().is_root();
+    // Root's own binary in root's hands is the usual case, and one to protect.
+    if facts.st_mode & OTHERS_WRITE != 0 || (owned_by_root && caller_is_root) {
         return Ok(false);
     }
     let host = crate::host::Host::default();
@@ -73,7 +76,7 @@ fn is_out_of_reach(exe: &OwnedFd, facts: &rustix::fs::Stat) -> std::result::Resu
         let flags = AtFlags::EACCESS | AtFlags::EMPTY_PATH;
         return Ok(rustix::fs::accessat(exe, c"", Access::WRITE_OK, flags) == Err(Errno::ACCESS));
     }
-    Ok(!rustix::process::geteuid().is_root() && host.capabilities() == 0 && (facts.st_uid, facts.st_gid) == (0, 0))
+    Ok(!caller_is_root && host.capabilities() == 0 && owned_by_root)
 }
 
 /// CAP_DAC_OVERRIDE of linux/capability.h.

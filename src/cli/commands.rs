@@ -57,10 +57,11 @@ impl Global {
 fn default_root() -> PathBuf {
     let uid = rustix::process::geteuid();
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let host = crate::host::Host::default();
-    let user = !uid.is_root()
-        || (variable("USER").is_none_or(|user| user != "root") && host.in_user_namespace().unwrap_or(false));
-    match variable("XDG_RUNTIME_DIR").filter(|_| user) {
+    let is_user = || {
+        let named_otherwise = variable("USER").is_none_or(|user| user != "root");
+        !uid.is_root() || (named_otherwise && crate::host::Host::default().in_user_namespace().unwrap_or(false))
+    };
+    match variable("XDG_RUNTIME_DIR").filter(|_| is_user()) {
         Some(runtime) => PathBuf::from(runtime).join("tare"),
         // Where a login would have pointed it to.
         None if !uid.is_root() => PathBuf::from(format!("/run/user/{}/tare", uid.as_raw())),
