@@ -302,6 +302,7 @@ impl Plan {
         let index = usize::try_from(fault.index).unwrap_or(usize::MAX);
         match fault.step {
             Step::JoinNamespace => self.describe_join(index, fault.errno),
+            Step::Clone => describe_clone(error, fault.errno),
             Step::TimeNamespace => error.at("linux.timeOffsets"),
             Step::Hostname => error.at("hostname"),
             Step::Domainname => error.at("domainname"),
@@ -338,6 +339,22 @@ impl Program {
     pub fn explain(&self, fault: &Fault) -> Error {
         let plain = || with_kernel_words(Error::new(ErrorKind::System, fault.step.name()), fault);
         self.process.describe(fault).unwrap_or_else(plain)
+    }
+}
+
+/// Source: clone(2), user_namespaces(7).
+fn describe_clone(error: Error, errno: i32) -> Error {
+    match errno {
+        libc::EPERM => error.hint(
+            "without CAP_SYS_ADMIN this needs user namespaces, which the host may deny to ordinary users: see \
+             kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns",
+        ),
+        libc::ENOSPC => error.hint("there are too many namespaces: see /proc/sys/user/max_*_namespaces"),
+        libc::ENOSYS => error.hint(
+            "a seccomp profile around tare denies clone3, as Docker's own does to containers without CAP_SYS_ADMIN: give \
+             that container --privileged or another profile",
+        ),
+        _ => error,
     }
 }
 

@@ -93,26 +93,24 @@ impl Cgroup {
         }
     }
 
-    /// Why no process can be born in this cgroup, for the errno of clone3(2).
+    /// Why no process can be born in this cgroup, for the errno of clone3(2); `None` when the cgroup is not the reason.
     ///
     /// # Source
     /// kernel/cgroup/cgroup.c, `cgroup_css_set_fork` and `cgroup_migrate_vet_dst`.
     #[must_use]
-    pub fn explain_entry(&self, errno: i32) -> Error {
-        let error = Error::system(format!("create the process in cgroup {}", self.path()), errno);
-        match errno {
-            libc::EBUSY => error.hint("it hands controllers on to the cgroups below it, and has no processes then"),
-            libc::EOPNOTSUPP => {
-                error.hint("its cgroup.type is \"domain invalid\", since a cgroup above it has threaded ones")
-            }
-            libc::ENODEV | libc::ENOENT => error.hint("it was removed meanwhile"),
-            libc::EACCES | libc::EPERM => error.hint(
+    pub fn explain_entry(&self, errno: i32) -> Option<Error> {
+        let hint = match errno {
+            libc::EBUSY => "it hands controllers on to the cgroups below it, and has no processes then",
+            libc::EOPNOTSUPP => "its cgroup.type is \"domain invalid\", since a cgroup above it has threaded ones",
+            libc::ENODEV | libc::ENOENT => "it was removed meanwhile",
+            libc::EACCES => {
                 "the cgroups of the caller and of the container are not both in one subtree that is delegated to this \
-                 user; begin from there, as with `systemd-run --user --scope`",
-            ),
-            libc::EAGAIN if self.is_full() => error.hint("its limit of processes, pids.max, is reached"),
-            _ => error,
-        }
+                 user; begin from there, as with `systemd-run --user --scope`"
+            }
+            libc::EAGAIN if self.is_full() => "its limit of processes, pids.max, is reached",
+            _ => return None,
+        };
+        Some(Error::system(format!("create the process in cgroup {}", self.path()), errno).hint(hint))
     }
 
     fn is_full(&self) -> bool {

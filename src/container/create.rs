@@ -221,9 +221,9 @@ fn populate(
         spawn::restore_signals(&signals)?;
     }
     drop(sockets.child);
-    let made = spawned?.map_err(|fault| match &making.cgroup {
-        Some(cgroup) if fault.step == Step::Clone => cgroup.explain_entry(fault.errno),
-        _ => making.plan.explain(&fault),
+    let made = spawned?.map_err(|fault| {
+        let cgroup = making.cgroup.as_ref().filter(|_| fault.step == Step::Clone);
+        cgroup.and_then(|cgroup| cgroup.explain_entry(fault.errno)).unwrap_or_else(|| making.plan.explain(&fault))
     })?;
     let child = Child::new(made, sockets.parent);
     making.record.pid = child.pid;

@@ -59,8 +59,6 @@ pub fn after(
 
 /// The words for a fault before the process existed.
 pub fn explain(cgroup: Option<&Cgroup>, program: &Program, fault: &Fault) -> Error {
-    match cgroup {
-        Some(cgroup) if fault.step == Step::Clone => cgroup.explain_entry(fault.errno),
-        _ => program.explain(fault),
-    }
+    let cgroup = cgroup.filter(|_| fault.step == Step::Clone);
+    cgroup.and_then(|cgroup| cgroup.explain_entry(fault.errno)).unwrap_or_else(|| program.explain(fault))
 }

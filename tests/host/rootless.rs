@@ -530,3 +530,16 @@ fn who_insists_on_a_cgroup_hears_what_the_kernel_says() {
         bundle.tare(&["--rootless", mode, "run", &bundle.id]).silent();
     }
 }
+
+#[test]
+fn a_host_without_user_namespaces_is_named() {
+    let Some(bundle) = script("true") else { return };
+    bundle.write();
+    let line = "echo 0 >/proc/sys/user/max_user_namespaces && exec \"$0\" --root state run inner";
+    let runtime = std::env::temp_dir().join("runtime");
+    let words = ["-Ur", "sh", "-c", line, runtime.to_str().unwrap()];
+    let line = finish(by(Path::new("/usr/bin/unshare"), &bundle, &words)).refused();
+    let expected = "create the process with clone3: no space left on device; there are too many namespaces: see \
+        /proc/sys/user/max_*_namespaces";
+    assert_eq!(line, expected);
+}
