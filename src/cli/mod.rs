@@ -3,15 +3,17 @@
 //! Promises: nothing on stdout or stderr on success but what was asked for; one line on stderr on failure, in the log
 //! too when there is one; exit codes as runc's (1, exec 255, run and exec in the foreground the program's).
 
-mod arguments;
+pub(crate) mod arguments;
 mod commands;
-mod duration;
+pub(crate) mod duration;
 mod features;
 mod log;
 mod spec;
 mod table;
 mod update;
 mod usage;
+
+pub use arguments::command;
 
 use std::ffi::OsString;
 
