@@ -273,8 +273,11 @@ impl<T> Context<T> for Result<T> {
 #[must_use]
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = if word.len() <= 4 { 1 } else { 2 };
+    // Edits change the number of characters by one at the most, and comparing takes memory for each pair of them.
+    let length = word.chars().count();
     known
         .into_iter()
+        .filter(|candidate| candidate.chars().count().abs_diff(length) <= limit)
         .map(|candidate| (edit_distance(word, candidate), candidate))
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
@@ -344,5 +347,7 @@ mod tests {
         assert_eq!(nearest("nosiud", ["nosuid", "nodev"]), Some("nosuid"));
         assert_eq!(nearest("pdi", ["pid", "network"]), Some("pid"));
         assert_eq!(nearest("entirely", ["pid", "network"]), None);
+        // Of megabytes, as a config may have them: it would take gigabytes and minutes to compare.
+        assert_eq!(nearest(&"x".repeat(16 << 20), ["pid", "network"]), None);
     }
 }

@@ -19,6 +19,10 @@ pub mod cgroup;
 pub mod cli;
 pub mod container;
 pub mod error;
+/// For the fuzzers alone.
+#[cfg(any(test, fuzzing))]
+#[path = "../tests/fuzz/targets/mod.rs"]
+pub mod fuzz;
 pub mod hooks;
 pub mod host;
 pub mod init;

@@ -91,9 +91,9 @@ pub fn parse_signal(text: &str) -> Result<i32> {
     let number = if let Ok(number) = text.parse::<i32>() {
         Some(number)
     } else if let Some(rest) = name.strip_prefix("RTMIN") {
-        offset(rest).map(|plus| RTMIN + plus).filter(|number| *number >= RTMIN)
+        offset(rest).and_then(|plus| RTMIN.checked_add(plus)).filter(|number| *number >= RTMIN)
     } else if let Some(rest) = name.strip_prefix("RTMAX") {
-        offset(rest).map(|minus| RTMAX + minus).filter(|number| *number >= RTMIN)
+        offset(rest).and_then(|minus| RTMAX.checked_add(minus)).filter(|number| *number >= RTMIN)
     } else {
         NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
     };
@@ -116,7 +116,8 @@ mod tests {
         {
             assert_eq!(parse_signal(text).unwrap(), number, "{text}");
         }
-        for text in ["", "0", "-1", "65", "SIG", "NOPE", "RTMIN+99", "RTMIN-1", "9x", "99999999999"] {
+        for text in ["", "0", "-1", "65", "SIG", "NOPE", "RTMIN+99", "RTMIN-1", "RTMIN+2147483647", "9x", "99999999999"]
+        {
             assert!(parse_signal(text).is_err(), "{text}");
         }
         assert!(parse_signal("KIL").unwrap_err().to_string().contains("did you mean \"KILL\""));

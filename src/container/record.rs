@@ -75,12 +75,21 @@ impl Record {
     /// # Errors
     /// As [`Directory::replace`].
     pub fn write(&self, directory: &Directory) -> Result<()> {
-        let json = serde_json::to_vec(self)
-            .map_err(|e| Error::new(ErrorKind::Internal, "encode the record").detail(e.to_string()))?;
-        let mut bytes = format!("{:016x}\n", checksum(&json)).into_bytes();
-        bytes.extend_from_slice(&json);
+        directory.replace(FILE, &self.encode()?)
+    }
+
+    /// The content of its file.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
+        let json = serde_json::to_vec(self);
+        let json = json.map_err(|e| Error::new(ErrorKind::Internal, "encode the record").detail(e.to_string()))?;
+        Ok(Self::seal(&json))
+    }
+
+    pub(crate) fn seal(json: &[u8]) -> Vec<u8> {
+        let mut bytes = format!("{:016x}\n", checksum(json)).into_bytes();
+        bytes.extend_from_slice(json);
         bytes.push(b'\n');
-        directory.replace(FILE, &bytes)
+        bytes
     }
 
     /// Reads the record; `None` when there is none yet.
@@ -89,21 +98,25 @@ impl Record {
     /// It is damaged, or of another version.
     pub fn read(directory: &Directory) -> Result<Option<Self>> {
         let Some(bytes) = directory.read(FILE)? else { return Ok(None) };
-        let damaged = |why: &str| {
+        Self::decode(&bytes, &directory.id).map(Some).map_err(|why| {
             let what = format!("the record {} is damaged: {why}", directory.path.join(FILE).display());
             Error::new(ErrorKind::System, what)
                 .hint(format!("`tare delete --force {}` removes the container", directory.id))
-        };
-        let text = bytes.strip_suffix(b"\n").ok_or_else(|| damaged("it ends too early"))?;
-        let (sum, json) = text.split_at_checked(17).ok_or_else(|| damaged("it ends too early"))?;
+        })
+    }
+
+    /// The record of container `id` from its file, or what is wrong with it.
+    pub(crate) fn decode(bytes: &[u8], id: &str) -> std::result::Result<Self, String> {
+        let text = bytes.strip_suffix(b"\n").ok_or("it ends too early")?;
+        let (sum, json) = text.split_at_checked(17).ok_or("it ends too early")?;
         if sum != format!("{:016x}\n", checksum(json)).as_bytes() {
-            return Err(damaged("the checksum does not match"));
+            return Err("the checksum does not match".to_owned());
         }
-        let record: Self = serde_json::from_slice(json).map_err(|e| damaged(&e.to_string()))?;
-        if record.version != VERSION || record.id != directory.id {
-            return Err(damaged("it is of another version or container"));
+        let record: Self = serde_json::from_slice(json).map_err(|e| e.to_string())?;
+        if record.version != VERSION || record.id != id {
+            return Err("it is of another version or container".to_owned());
         }
-        Ok(Some(record))
+        Ok(record)
     }
 }
 

@@ -15,7 +15,7 @@ mod plan;
 mod profile;
 mod tables;
 
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod tests;
 
 pub use plan::{Handover, Notify, Plan, plan};

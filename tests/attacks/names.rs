@@ -57,10 +57,6 @@ fn class_15_cgroup_paths() {
     for path in
         ["/..", "../x", "/a/../../b", "/a/./b", "/a/..", "..", ".", "/a\nb", "/a\u{0}b", "/a\u{7f}b", &long, &deep]
     {
-        if path == deep && !is_tare() {
-            // They make it, and nobody's rmdir takes a path of that length.
-            continue;
-        }
         bundle.set("/linux/cgroupsPath", json!(path));
         if is_tare() {
             let lines = both_refuse(&bundle);

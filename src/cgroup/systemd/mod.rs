@@ -5,14 +5,14 @@
 
 mod address;
 mod connection;
-mod message;
+pub(crate) mod message;
 pub(super) mod parent;
 mod parked;
-pub(super) mod properties;
+pub(crate) mod properties;
 mod unit;
 mod units;
-mod value;
-mod variant;
+pub(crate) mod value;
+pub(crate) mod variant;
 
 pub use address::Instance;
 pub use parent::UnitName;

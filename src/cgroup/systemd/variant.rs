@@ -16,9 +16,30 @@ pub fn parse(text: &str) -> Result<Value, String> {
     let mut parser = Parser { rest: text };
     let value = parser.value(None, DEPTH)?;
     match parser.skip_blanks() {
-        "" => Ok(value),
+        "" => of_legal_length(value),
         rest => Err(format!("{:?} is left over", cut(rest))),
     }
+}
+
+/// A signature of more than 255 bytes cannot be sent. Source: D-Bus specification, "Valid Signatures".
+fn of_legal_length(value: Value) -> Result<Value, String> {
+    let length = signature_of(std::slice::from_ref(&value)).len();
+    if length > 255 { Err(format!("its type is {length} letters long, 255 are the most")) } else { Ok(value) }
+}
+
+/// What is no path or no signature would have the bus close the connection. Source: D-Bus specification, "Valid Object
+/// Paths".
+fn is_path(text: &str) -> bool {
+    let valid = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    text == "/" || text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(valid))
+}
+
+fn is_signature(mut text: &[u8]) -> bool {
+    let length = text.len();
+    while let Ok((_, rest)) = split_first_type(text) {
+        text = rest;
+    }
+    text.is_empty() && length <= 255
 }
 
 fn cut(text: &str) -> String {
@@ -87,8 +108,10 @@ impl<'t> Parser<'t> {
                 let text = self.string()?;
                 match wanted.unwrap_or("s") {
                     "s" => Ok(Value::Text(text)),
-                    "o" => Ok(Value::Path(text)),
-                    "g" => Ok(Value::Signature(text)),
+                    "o" if is_path(&text) => Ok(Value::Path(text)),
+                    "g" if is_signature(text.as_bytes()) => Ok(Value::Signature(text)),
+                    "o" => Err(format!("{:?} is not an object path", cut(&text))),
+                    "g" => Err(format!("{:?} is not a signature", cut(&text))),
                     other => Err(format!("a string is not of type {other:?}")),
                 }
             }
@@ -96,7 +119,7 @@ impl<'t> Parser<'t> {
             Some('(') => self.tuple(wanted, depth),
             Some('<') => {
                 self.take_if('<');
-                let inner = self.value(None, depth)?;
+                let inner = of_legal_length(self.value(None, depth)?)?;
                 if !self.take_if('>') {
                     return Err("'>' is missing".to_owned());
                 }
@@ -205,6 +228,7 @@ fn escaped(letters: &mut std::str::Chars<'_>) -> Result<char, String> {
         'v' => return Ok('\u{b}'),
         'u' => 4,
         'U' => 8,
+        '\0' => return Err("a string with a NUL".to_owned()),
         other => return Ok(other),
     };
     let code: String = letters.by_ref().take(digits).collect();
@@ -306,10 +330,17 @@ mod tests {
             ("<1", "'>' is missing"),
             ("()", "an empty tuple is no value of D-Bus"),
             (r"'\u12'", "\\u12' is no character"),
+            ("'a\\\0'", "a string with a NUL"),
+            ("@o 'x'", "\"x\" is not an object path"),
+            ("objectpath '/a//b'", "\"/a//b\" is not an object path"),
+            ("@g '(i'", "\"(i\" is not a signature"),
         ] {
             assert_eq!(parse(text).unwrap_err(), why, "{text}");
         }
         assert_eq!(parse(&"[".repeat(1000)).unwrap_err(), "it is nested too deep");
+        let long = format!("({})", "1,".repeat(300));
+        assert_eq!(parse(&long).unwrap_err(), "its type is 302 letters long, 255 are the most");
+        assert_eq!(parse(&format!("[<{long}>]")).unwrap_err(), "its type is 302 letters long, 255 are the most");
     }
 
     proptest! {

@@ -4,14 +4,14 @@ use seccompiler::sock_filter;
 
 /// `struct seccomp_data`, without the instruction pointer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Call {
+pub(crate) struct Call {
     pub arch: u32,
     pub number: u32,
     pub args: [u64; 6],
 }
 
 /// The answer of `program`.
-pub(super) fn run(program: &[sock_filter], call: &Call) -> u32 {
+pub(crate) fn run(program: &[sock_filter], call: &Call) -> u32 {
     let word = |offset: u32| -> u32 {
         let argument = |at: u32| call.args[at as usize / 8];
         match offset {
@@ -45,7 +45,7 @@ pub(super) fn run(program: &[sock_filter], call: &Call) -> u32 {
 }
 
 /// All jumps stay inside and the last instruction returns; the way from the start never needs more than `depth`.
-pub(super) fn check(program: &[sock_filter]) {
+pub(crate) fn check(program: &[sock_filter]) {
     assert!(!program.is_empty() && program.len() <= 4096, "{} instructions", program.len());
     assert_eq!(program.last().unwrap().code, 0x06);
     for (at, instruction) in program.iter().enumerate() {

@@ -1,12 +1,20 @@
 //! The compiler against an independent evaluation of profiles; values, errors and sizes.
+#![allow(clippy::unwrap_used, reason = "tests, and the fuzzers that use a part of them")]
+#![cfg_attr(fuzzing, allow(dead_code, reason = "the fuzzers use a part"))]
 
+#[cfg(test)]
 mod docker;
+#[cfg(test)]
 mod errors;
-mod interpreter;
+pub(crate) mod interpreter;
+#[cfg(test)]
 mod meaning;
+#[cfg(test)]
 mod oracle;
+#[cfg(test)]
 mod random;
-mod specification;
+pub(crate) mod specification;
+#[cfg(test)]
 mod table;
 
 use oci_spec::runtime::LinuxSeccomp;

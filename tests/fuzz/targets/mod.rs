@@ -1,0 +1,98 @@
+//! What is fuzzed, and what must hold for every input: one function for each parser, which panics when it does not.
+//!
+//! `properties` drives them with proptest, in `cargo test --lib` and for longer in `scripts/fuzz`. Part of the library
+//! under `cfg(test)` and `cfg(fuzzing)` alone, so that the parsers need not be public for a fuzzer outside of it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a broken promise is reported")]
+
+mod cgroups;
+mod command_line;
+mod configs;
+mod mutate;
+#[cfg(test)]
+mod properties;
+
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+pub use mutate::{Shape, mutate};
+
+/// A parser, and what is known about its inputs.
+#[derive(Debug)]
+pub struct Target {
+    /// For `scripts/fuzz NAME`, and the directory of its inputs below tests/data/corpus.
+    pub name: &'static str,
+    /// How inputs are changed.
+    pub shape: Shape,
+    /// Panics when the parser breaks a promise.
+    pub check: fn(&[u8]),
+    /// Files of tests/data that are inputs too.
+    pub more: &'static [&'static str],
+}
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    target("config", Shape::Json, configs::config, &["docker-config.json", "runc-spec.json"]),
+    target("process", Shape::Json, configs::process, &[]),
+    target("resources", Shape::Json, cgroups::resources, &[]),
+    target("record", Shape::Json, configs::record, &[]),
+    target("seccomp", Shape::Json, configs::seccomp, &["docker-seccomp.json"]),
+    target("arguments", Shape::Text, command_line::arguments, &[]),
+    target("words", Shape::Text, command_line::words, &[]),
+    target("options", Shape::Text, configs::options, &[]),
+    target("cgroups-path", Shape::Text, cgroups::path, &[]),
+    target("annotation", Shape::Text, cgroups::annotation, &[]),
+    target("message", Shape::Bytes, cgroups::message, &[]),
+];
+
+const fn target(name: &'static str, shape: Shape, check: fn(&[u8]), more: &'static [&'static str]) -> Target {
+    Target { name, shape, check, more }
+}
+
+/// The target of a name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Target> {
+    TARGETS.iter().find(|target| target.name == name)
+}
+
+fn data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")
+}
+
+impl Target {
+    /// The inputs that are kept: real ones, and every one that a promise was broken with.
+    ///
+    /// # Panics
+    /// There is none.
+    #[must_use]
+    pub fn seeds(&self) -> Vec<Vec<u8>> {
+        let mut paths: Vec<PathBuf> = self.more.iter().map(|name| data().join(name)).collect();
+        let directory = data().join("corpus").join(self.name);
+        paths.extend(std::fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path()));
+        paths.sort();
+        assert!(!paths.is_empty(), "{} has no inputs", self.name);
+        paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
+    }
+}
+
+/// An error is one line that can be read, and says where.
+fn check_error(error: &Error, begins: &str) {
+    let text = error.to_string();
+    assert!(!text.is_empty() && text.len() < 8192, "{} bytes: {text}", text.len());
+    assert!(!text.chars().any(char::is_control), "more than a line: {text:?}");
+    let path = error.path();
+    assert!(path.is_some_and(|path| !path.is_empty()) || text.starts_with(begins), "it does not say where: {text}");
+}
+
+/// As [`check_error`], for text that people wrote on a command line.
+fn check_words(text: &str) {
+    assert!(!text.is_empty() && text.len() < 8192, "{} bytes: {text}", text.len());
+    assert!(!text.chars().any(char::is_control), "more than a line: {text:?}");
+}
+
+/// Shown without the addresses of pointers, which differ from run to run.
+fn shown(value: &impl std::fmt::Debug) -> String {
+    let text = format!("{value:?}");
+    let mut parts = text.split("0x");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.trim_start_matches(|letter: char| letter.is_ascii_hexdigit()))
+}
