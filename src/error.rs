@@ -200,6 +200,7 @@ pub fn errno_text(errno: i32) -> String {
     let text = match errno {
         // The C library's and Go's words; nix has its own.
         libc::ELOOP => "Too many levels of symbolic links",
+        libc::EAGAIN => "Resource temporarily unavailable",
         libc::EBADF => "Bad file descriptor",
         libc::EDQUOT => "Disk quota exceeded",
         libc::ENOTTY => "Inappropriate ioctl for device",

@@ -19,7 +19,7 @@ use crate::error::{Context, Error, Result};
 pub struct Host {
     hierarchy: OnceCell<Hierarchy>,
     in_user_namespace: OnceCell<bool>,
-    capabilities: OnceCell<u64>,
+    capabilities: OnceCell<std::result::Result<u64, Errno>>,
     set_groups: OnceCell<bool>,
     last_capability: OnceCell<u8>,
     apparmor: OnceCell<bool>,
@@ -33,7 +33,7 @@ impl Host {
         Self {
             hierarchy: OnceCell::from(hierarchy),
             in_user_namespace: OnceCell::from(in_user_namespace),
-            capabilities: OnceCell::from(u64::MAX),
+            capabilities: OnceCell::from(Ok(u64::MAX)),
             set_groups: OnceCell::from(true),
             last_capability: OnceCell::from(last_capability),
             apparmor: OnceCell::from(false),
@@ -69,15 +69,20 @@ impl Host {
     #[must_use]
     pub fn capabilities(&self) -> u64 {
         // Without an answer nothing is held to be permitted.
-        *self.capabilities.get_or_init(|| crate::sys::credentials::capabilities().map_or(0, |sets| sets.effective))
+        self.asked_capabilities().unwrap_or(0)
+    }
+
+    fn asked_capabilities(&self) -> std::result::Result<u64, Errno> {
+        *self.capabilities.get_or_init(|| crate::sys::credentials::capabilities().map(|sets| sets.effective))
     }
 
     /// Whether the caller lacks the host's privileges: an ordinary user, or root of a user namespace alone.
     ///
     /// # Errors
-    /// /proc is not mounted.
+    /// /proc is not mounted; capget(2) fails: that must not make another container of the one that was asked for.
     pub fn rootless(&self) -> Result<bool> {
-        Ok(self.capabilities() & crate::process::capabilities::SYS_ADMIN == 0 || self.in_user_namespace()?)
+        let own = self.asked_capabilities().context(|| "read the caller's capabilities")?;
+        Ok(own & crate::process::capabilities::SYS_ADMIN == 0 || self.in_user_namespace()?)
     }
 
     /// Whether setgroups(2) is permitted in the caller's user namespace, which those below inherit.

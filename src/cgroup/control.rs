@@ -76,19 +76,26 @@ impl Cgroup {
     /// Freezes or thaws it and waits until that is done.
     ///
     /// # Errors
-    /// A process does not stop within 10 s (everything is thawed again then), or a cgroup above keeps it frozen.
+    /// A process does not stop within 10 s, or that cannot be seen (everything is thawed again then); a cgroup above keeps
+    /// it frozen.
     ///
     /// # Kernel
     /// 5.2.
     pub fn freeze(&self, freeze: bool) -> Result<()> {
         let verb = if freeze { "freeze" } else { "thaw" };
-        let set = |value| files::write(self.directory(), "cgroup.freeze", value);
+        // Open once: what was frozen can be thawed even when no file can be opened any more.
+        let file = files::open(self.directory(), "cgroup.freeze", OFlags::WRONLY)
+            .context(|| format!("{verb} cgroup {}", self.path))?;
+        let set = |value: &str| rustix::io::pwrite(&file, value.as_bytes(), 0);
         set(if freeze { "1" } else { "0" }).context(|| format!("{verb} cgroup {}", self.path))?;
-        if self.wait(FREEZE, |events| events.frozen == freeze)? {
+        let done = self.wait(FREEZE, |events| events.frozen == freeze);
+        if freeze && !matches!(done, Ok(true)) {
+            set("0").context(|| format!("thaw cgroup {}", self.path))?;
+        }
+        if done? {
             return Ok(());
         }
         if freeze {
-            set("0").context(|| format!("thaw cgroup {}", self.path))?;
             return Err(Error::new(ErrorKind::System, format!("freeze cgroup {}: a process does not stop", self.path))
                 .hint("it is in a system call that cannot be interrupted"));
         }

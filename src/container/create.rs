@@ -133,10 +133,10 @@ pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn:
     let mut making = Making { store, directory, record, plan, cgroup, child, master, notify, hooked: false };
     match populate(&mut making, &config, options, begin, &host, caller) {
         Ok(()) => Ok(making),
-        Err(error) => {
-            undo(&mut making, warn);
-            Err(error)
-        }
+        Err(error) => Err(match undo(&mut making, warn) {
+            Ok(()) => error,
+            Err(left) => error.hint(format!("{left}; `tare delete --force {id}` removes what is left")),
+        }),
     }
 }
 
@@ -227,7 +227,7 @@ fn populate(
     })?;
     let child = Child::new(made, sockets.parent);
     making.record.pid = child.pid;
-    making.record.start_time = status::process_facts(child.pid)?.map_or(0, |(_, start_time)| start_time);
+    making.record.start_time = status::process_facts(child.pid)?.map_or(0, |facts| facts.start_time);
     making.child = Some(child);
     making.cgroup.as_mut().map_or(Ok(()), Cgroup::settle)?;
     talk(making, begin, &mut channels)?;
@@ -336,22 +336,18 @@ fn publish(making: &Making, options: &Options) -> Result<()> {
 }
 
 /// Takes back everything that exists of a container whose creation failed.
-fn undo(making: &mut Making, warn: Warn<'_>) {
+///
+/// # Errors
+/// Something cannot be removed: the record stays then, so that it can be found.
+fn undo(making: &mut Making, warn: Warn<'_>) -> Result<()> {
     if let Some(child) = making.child.take() {
         child.kill_and_reap();
     }
-    if let Some(cgroup) = making.cgroup.take()
-        && let Err(error) = delete::remove_cgroup(&cgroup).and_then(|()| delete::stop_unit(&making.record))
-    {
-        warn(error);
-    }
-    if let Err(error) = delete::detach_mounts(&making.record) {
-        warn(error);
-    }
+    let remove = |cgroup| delete::remove_cgroup(&cgroup).and_then(|()| delete::stop_unit(&making.record));
+    let removed = making.cgroup.take().map_or(Ok(()), remove);
+    let detached = delete::detach_mounts(&making.record);
     if making.hooked {
         delete::poststop(&making.plan.hooks, &making.record, warn);
     }
-    if let Err(error) = making.store.remove(&making.directory) {
-        warn(error);
-    }
+    removed.and(detached).and_then(|()| making.store.remove(&making.directory))
 }

@@ -31,6 +31,10 @@ pub fn delete(root: &Path, id: &str, force: bool, warn: Warn<'_>) -> Result<()> 
     let Some(store) = Store::open(root)? else { return absent() };
     let Some(directory) = store.find(id)? else { return absent() };
     lock(&directory)?;
+    // Deleted while we waited: the id may be a new container's, which nobody asked to delete.
+    if directory.is_removed()? {
+        return absent();
+    }
     let record = match Record::read(&directory) {
         Ok(Some(record)) => record,
         Ok(None) if force => return delete_unrecorded(&store, &directory),
@@ -38,7 +42,7 @@ pub fn delete(root: &Path, id: &str, force: bool, warn: Warn<'_>) -> Result<()> 
             let what = format!("container \"{id}\" was never finished");
             return Err(Error::new(ErrorKind::WrongStatus, what).hint("use --force"));
         }
-        Err(error) if force => return delete_damaged(&store, &directory, error, warn),
+        Err(error) if force && !is_scarcity(&error) => return delete_damaged(&store, &directory, error, warn),
         Err(error) => return Err(error),
     };
     let container = Container { directory, record };
@@ -48,6 +52,11 @@ pub fn delete(root: &Path, id: &str, force: bool, warn: Warn<'_>) -> Result<()> 
         return Err(Error::new(ErrorKind::WrongStatus, what).hint("stop it first, or use --force"));
     }
     destroy(&store, &container, warn)
+}
+
+/// Whether the record may be well, and only now cannot be read.
+fn is_scarcity(error: &Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EINTR))
 }
 
 /// Waits a while for another command, which may be a create that is being killed.
@@ -89,21 +98,31 @@ fn kill_init(container: &Container) -> Result<()> {
     let (_, Some(pidfd)) = status(&container.directory, &container.record)? else { return Ok(()) };
     // Death between the look and the signal is what we want.
     let _dead = pidfd_send_signal(&pidfd, Signal::KILL);
-    let timeout = Timespec { tv_sec: i64::try_from(PATIENCE.as_secs()).unwrap_or(i64::MAX), tv_nsec: 0 };
-    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-    let ended = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&timeout))).context(|| "wait for init to die")?;
-    if ended == 0 {
-        let what = format!("init of \"{}\" (pid {}) does not die", container.record.id, container.record.pid);
-        return Err(Error::new(ErrorKind::System, what).hint("it may hang in the kernel; see /proc/PID/stack"));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+        let step = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        let dead = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&step))).context(|| "wait for init to die")?;
+        // With zombies in its pid namespace it stays on its way out until somebody waits for them.
+        if dead > 0 || status::living_init(&container.record)?.is_none() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let what = format!("init of \"{}\" (pid {}) does not die", container.record.id, container.record.pid);
+            return Err(Error::new(ErrorKind::System, what).hint("it may hang in the kernel; see /proc/PID/stack"));
+        }
     }
-    Ok(())
 }
 
 /// Removes a cgroup with whatever is left in it.
 pub(super) fn remove_cgroup(cgroup: &Cgroup) -> Result<()> {
     if cgroup.populated()? {
         cgroup.kill_all()?;
-        cgroup.wait_empty(PATIENCE)?;
+        if !cgroup.wait_empty(PATIENCE)? {
+            let what = format!("processes stay in cgroup {} after they were killed", cgroup.path());
+            let error = Error::new(ErrorKind::System, what).detail(format!("{:?}", cgroup.processes()?));
+            return Err(error.hint("they hang in the kernel, or the first one of a pid namespace waits until the parents of zombies in there have waited for them"));
+        }
     }
     cgroup.remove()
 }

@@ -64,7 +64,10 @@ pub fn exec(root: &Path, id: &str, options: &Options, warn: Warn<'_>) -> Result<
         return Ok(0);
     }
     drop(container);
-    foreground::wait(child.pidfd.as_fd(), child.id()?, master, None)
+    // A process that nobody waits for is not what was asked for.
+    foreground::wait(child.pidfd.as_fd(), child.id()?, master, None).inspect_err(|_| {
+        child.kill_and_reap();
+    })
 }
 
 /// Until it is started, init is tare itself: the kernel shows that to the host's root alone, lest anybody traces it.

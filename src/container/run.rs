@@ -12,6 +12,7 @@ use super::notify::Listener;
 use super::record::Record;
 use super::state::State;
 use super::status::Status;
+use super::store::Store;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::{self, Place};
 use crate::spawn::Child;
@@ -46,21 +47,36 @@ pub fn run(root: &Path, id: &str, options: &Options, stay: Stay, warn: Warn<'_>)
     if stay.detach && notify.is_none() {
         return Ok(0);
     }
-    // The container is made: exec, update and delete want their turn while it runs.
-    directory.lock(FlockOperation::Unlock)?;
+    let container = Container { directory, record };
     if let Some(notify) = notify.as_ref().filter(|_| stay.detach) {
+        container.directory.lock(FlockOperation::Unlock)?;
         return notify.wait(child.pid, child.pidfd.as_fd()).map(|()| 0);
     }
-    let code = wait(&child, master, notify.as_ref(), warn)?;
+    // The container is made: exec, update and delete want their turn while it runs.
+    let unlocked = container.directory.lock(FlockOperation::Unlock);
+    let ended = unlocked.and_then(|()| wait(&child, master, notify.as_ref(), warn));
+    if ended.is_err() {
+        child.kill_and_reap();
+    }
     if stay.keep {
-        return Ok(code);
+        return ended;
     }
-    directory.lock(FlockOperation::LockExclusive)?;
+    let id = &container.record.id;
+    let remedy = format!("`tare delete --force {id}` removes what is left of the container");
+    match (ended, forget(&store, &container, warn)) {
+        (ended, Ok(())) => ended,
+        (Ok(_), Err(left)) => Err(left.hint(remedy)),
+        (Err(error), Err(left)) => Err(error.hint(format!("{left}; {remedy}"))),
+    }
+}
+
+fn forget(store: &Store, container: &Container, warn: Warn<'_>) -> Result<()> {
+    container.directory.lock(FlockOperation::LockExclusive)?;
     // Without its record it was deleted meanwhile, and the id may be another container's by now.
-    if Record::read(&directory)?.is_some() {
-        delete::destroy(&store, &Container { directory, record }, warn)?;
+    match Record::read(&container.directory)? {
+        Some(_) => delete::destroy(store, container, warn),
+        None => Ok(()),
     }
-    Ok(code)
 }
 
 /// Waits for the end of the program, and meanwhile for its word that it is ready.

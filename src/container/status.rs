@@ -52,11 +52,21 @@ pub fn boot_id() -> Result<String> {
     Ok(text.trim_end().to_string())
 }
 
-/// State letter and start time of a process; `None` when there is no such process.
+/// What /proc/PID/stat says of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// It runs no more: a zombie, or on its way to become one. The first process of a pid namespace stays on that way
+    /// until the zombies in there have been waited for, by parents that may be outside.
+    pub ended: bool,
+    /// In clock ticks since boot.
+    pub start_time: u64,
+}
+
+/// Facts about a process; `None` when there is no such process.
 ///
 /// # Errors
 /// /proc is not mounted or not readable.
-pub fn process_facts(pid: i32) -> Result<Option<(char, u64)>> {
+pub fn process_facts(pid: i32) -> Result<Option<Facts>> {
     match read_small(&format!("/proc/{pid}/stat")) {
         Ok(text) => Ok(parse_stat(&text)),
         Err(Errno::NOENT | Errno::SRCH) => Ok(None),
@@ -65,12 +75,15 @@ pub fn process_facts(pid: i32) -> Result<Option<(char, u64)>> {
 }
 
 /// The name in parentheses may contain anything, so fields count from the last ')'. Source: proc_pid_stat(5).
-fn parse_stat(text: &str) -> Option<(char, u64)> {
+fn parse_stat(text: &str) -> Option<Facts> {
+    /// Of linux/sched.h: in exit(2).
+    const PF_EXITING: u64 = 4;
     let (_, rest) = text.rsplit_once(") ")?;
-    let mut fields = rest.split(' ');
-    let state = fields.next()?.chars().next()?;
-    let start_time = fields.nth(18)?.parse().ok()?;
-    Some((state, start_time))
+    let fields: Vec<&str> = rest.split(' ').collect();
+    let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
+    let exiting = matches!(*fields.first()?, "Z" | "X") || number(6)? & PF_EXITING != 0;
+    // A program goes on when its first thread has ended before the others.
+    Some(Facts { ended: exiting && number(17)? <= 1, start_time: number(19)? })
 }
 
 /// A pidfd of init, if it is alive and really is init.
@@ -85,7 +98,7 @@ pub fn living_init(record: &Record) -> Result<Option<OwnedFd>> {
         Err(e) => return Err(Error::system(format!("open a pidfd of process {}", record.pid), e)),
     };
     match process_facts(record.pid)? {
-        Some((state, start_time)) if start_time == record.start_time && !matches!(state, 'Z' | 'X') => {}
+        Some(facts) if facts.start_time == record.start_time && !facts.ended => {}
         _ => return Ok(None),
     }
     Ok((boot_id()? == record.boot_id).then_some(pidfd))
@@ -149,8 +162,18 @@ mod tests {
 
     #[test]
     fn stat_is_read_behind_hostile_names() {
-        let tail = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20";
-        assert_eq!(parse_stat(&format!("12 (a) Z 1) (x) {tail}\n")), Some(('S', 4242)));
+        let stat = |state: &str, flags: u32, threads: u32| {
+            let line =
+                format!("12 (a) Z 1) (x) {state} 1 2 3 4 5 {flags} 7 8 9 10 11 12 13 14 15 16 {threads} 18 4242 20\n");
+            parse_stat(&line).unwrap()
+        };
+        assert_eq!(stat("S", 0x40_0100, 1), Facts { ended: false, start_time: 4242 });
+        assert!(stat("Z", 0x40_850c, 1).ended);
+        assert!(stat("X", 0x40_850c, 0).ended);
+        // The first thread alone has ended.
+        assert!(!stat("Z", 0x40_850c, 2).ended);
+        // Of a pid namespace, with zombies in it.
+        assert!(stat("S", 0x40_050c, 1).ended);
         assert_eq!(parse_stat("12 (a"), None);
     }
 
@@ -159,7 +182,7 @@ mod tests {
         let mut record = super::super::record::tests::example();
         record.pid = i32::try_from(std::process::id()).unwrap();
         record.boot_id = boot_id().unwrap();
-        record.start_time = process_facts(record.pid).unwrap().unwrap().1;
+        record.start_time = process_facts(record.pid).unwrap().unwrap().start_time;
         assert!(living_init(&record).unwrap().is_some());
         record.start_time += 1;
         assert!(living_init(&record).unwrap().is_none());

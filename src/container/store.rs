@@ -99,28 +99,40 @@ impl Store {
     /// Takes `id`: makes its directory and locks it.
     ///
     /// # Errors
-    /// [`ErrorKind::Exists`] when the id is taken.
+    /// [`ErrorKind::Exists`] when the id is taken; a delete of the same id came in between.
     pub fn create(&self, id: &str) -> Result<Directory> {
         check_id(id)?;
-        match mkdirat(&self.directory, id, Mode::RWXU) {
-            Ok(()) => {}
-            Err(Errno::EXIST) => {
-                let what = format!("container with given ID already exists: \"{id}\"");
-                let hint = format!("`tare delete --force {id}` removes it");
-                return Err(Error::new(ErrorKind::Exists, what).hint(hint));
-            }
-            Err(e) => return Err(Error::system(format!("make {}/{id}", self.path.display()), e)),
-        }
-        self.take(id).inspect_err(|_| {
-            // Just made and empty; if it cannot be removed, `delete --force` can.
-            let _left = unlinkat(&self.directory, id, AtFlags::REMOVEDIR);
+        // So that what is opened below is what was made here, and not another's after a delete.
+        let root = || format!("lock the state root {}", self.path.display());
+        rustix::io::retry_on_intr(|| flock(&self.directory, FlockOperation::LockExclusive)).context(root)?;
+        // When nothing was made, the end of the process unlocks as well.
+        self.make_directory(id).and_then(|()| {
+            let taken = self.take(id);
+            let unlock = || flock(&self.directory, FlockOperation::Unlock);
+            let unlocked = rustix::io::retry_on_intr(unlock).context(root);
+            taken.and_then(|directory| unlocked.map(|()| directory)).inspect_err(|_| {
+                // Just made and empty; if it cannot be removed, `delete --force` can.
+                let _left = unlinkat(&self.directory, id, AtFlags::REMOVEDIR);
+            })
         })
     }
 
+    fn make_directory(&self, id: &str) -> Result<()> {
+        match mkdirat(&self.directory, id, Mode::RWXU) {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST) => {
+                let what = format!("container with given ID already exists: \"{id}\"");
+                let hint = format!("`tare delete --force {id}` removes it");
+                Err(Error::new(ErrorKind::Exists, what).hint(hint))
+            }
+            Err(e) => Err(Error::system(format!("make {}/{id}", self.path.display()), e)),
+        }
+    }
+
     fn take(&self, id: &str) -> Result<Directory> {
-        let directory = self.find(id)?.ok_or_else(|| absent(id))?;
+        let directory = self.find(id)?.ok_or_else(|| in_use(id))?;
         directory.lock(FlockOperation::NonBlockingLockExclusive)?;
-        Ok(directory)
+        if directory.is_removed()? { Err(in_use(id)) } else { Ok(directory) }
     }
 
     /// The directory of a container, if there is one.
@@ -194,6 +206,10 @@ pub fn absent(id: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("container \"{id}\" does not exist"))
 }
 
+fn in_use(id: &str) -> Error {
+    Error::new(ErrorKind::WrongStatus, format!("container \"{id}\" is in use by another command"))
+}
+
 /// The directory of one container.
 #[derive(Debug)]
 pub struct Directory {
@@ -218,12 +234,18 @@ impl Directory {
     pub fn lock(&self, operation: FlockOperation) -> Result<()> {
         match rustix::io::retry_on_intr(|| flock(&self.fd, operation)) {
             Ok(()) => Ok(()),
-            Err(Errno::WOULDBLOCK) => {
-                let what = format!("container \"{}\" is in use by another command", self.id);
-                Err(Error::new(ErrorKind::WrongStatus, what))
-            }
+            Err(Errno::WOULDBLOCK) => Err(in_use(&self.id)),
             Err(e) => Err(Error::system(format!("lock {}", self.path.display()), e)),
         }
+    }
+
+    /// Whether it has been deleted since it was opened. With the lock held and `false`, it stays: the path leads to it.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn is_removed(&self) -> Result<bool> {
+        let facts = fstat(&self.fd).context(|| format!("stat {}", self.path.display()))?;
+        Ok(facts.st_nlink == 0)
     }
 
     /// Replaces the file `name` by rename, so that nobody ever reads half of it.

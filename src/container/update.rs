@@ -42,8 +42,10 @@ pub fn update(root: &std::path::Path, id: &str, resources: &Value, warn: Warn<'_
     let change = plan_change(&asked, remembered, &cgroup.present()?, Host::default().rootless()?)?;
     container.directory.replace(CONFIG, &remember(&saved, resources)?)?;
     if let Err(error) = cgroup.change(&change, container.record.unit.as_ref(), warn) {
-        container.directory.replace(CONFIG, &saved)?;
-        return Err(error);
+        return Err(match container.directory.replace(CONFIG, &saved) {
+            Ok(()) => error,
+            Err(why) => error.hint(format!("{why}; some of the new values may stay: repeat the update")),
+        });
     }
     Ok(())
 }

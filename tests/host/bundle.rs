@@ -335,6 +335,11 @@ impl Bundle {
         pids().into_iter().filter(ours).collect()
     }
 
+    /// The living processes of the container's cgroup.
+    pub fn members(&self) -> Vec<i32> {
+        pids().into_iter().filter(|pid| self.is_member(*pid) && !is_zombie(*pid)).collect()
+    }
+
     fn is_member(&self, pid: i32) -> bool {
         let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         cgroup.lines().any(|line| line.split('/').any(|part| part == self.name || part == self.unit()))
@@ -377,6 +382,19 @@ impl Bundle {
         let state = fs::read_dir(self.root()).into_iter().flatten().map(|entry| entry.unwrap().path());
         left.extend(state.map(|path| format!("state {}", path.display())));
         left
+    }
+
+    /// Removes by hand what a runtime left.
+    pub fn sweep(&self) {
+        self.kill_processes();
+        let _absent = fs::write(self.cgroup().join("cgroup.kill"), "1");
+        for _ in 0..100 {
+            if fs::remove_dir(self.cgroup()).is_ok() || !self.cgroup().exists() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _absent = fs::remove_dir_all(self.root());
     }
 
     /// Nothing is left, or soon will not be.
@@ -493,6 +511,18 @@ pub fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "never: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Whether something is true within `limit` milliseconds.
+pub fn eventually_within(limit: u64, mut is_true: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + Duration::from_millis(limit);
+    while !is_true() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
 }
 
 fn pids() -> Vec<i32> {

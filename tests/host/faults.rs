@@ -1,4 +1,5 @@
-//! Commands that are killed or fail at any system call: one `delete --force` restores the host, and the id is free.
+//! Trials for the systemd driver: a command is killed, or made to fail, at sampled points. Those of the other driver are
+//! in tests/faults.
 //!
 //! `TARE_FAULTS` is the number of points per command, spread evenly; "all" tries each.
 
@@ -182,78 +183,6 @@ pub fn created(bundle: &Bundle) {
 pub fn started(bundle: &Bundle) {
     created(bundle);
     bundle.on("start").silent();
-}
-
-#[test]
-fn create_killed_anywhere() {
-    let Some(bundle) = bundle() else { return };
-    Trial { bundle: &bundle, args: &["create", &bundle.id], before: nothing }.kill_everywhere(30);
-}
-
-#[test]
-fn start_killed_anywhere() {
-    let Some(bundle) = bundle() else { return };
-    Trial { bundle: &bundle, args: &["start", &bundle.id], before: created }.kill_everywhere(10);
-}
-
-#[test]
-fn run_killed_anywhere() {
-    let Some(bundle) = bundle() else { return };
-    Trial { bundle: &bundle, args: &["run", "--detach", &bundle.id], before: nothing }.kill_everywhere(10);
-}
-
-#[test]
-fn exec_killed_anywhere() {
-    let Some(bundle) = bundle() else { return };
-    let args = ["exec", "--detach", &bundle.id, "/bin/sleep", "100"];
-    Trial { bundle: &bundle, args: &args, before: started }.kill_everywhere(10);
-}
-
-#[test]
-fn delete_killed_anywhere() {
-    let Some(bundle) = bundle() else { return };
-    Trial { bundle: &bundle, args: &["delete", "--force", &bundle.id], before: started }.kill_everywhere(10);
-}
-
-/// Resources that change a limit and the device rules.
-fn resources(bundle: &Bundle) -> String {
-    let file = bundle.file("resources.json");
-    let text =
-        r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}], "devices": [{"allow": true, "access": "rwm"}]}"#;
-    std::fs::write(&file, text).unwrap();
-    file.display().to_string()
-}
-
-#[test]
-fn update_killed_anywhere() {
-    let Some(bundle) = bundle() else { return };
-    let args = ["update", "--resources", &resources(&bundle), &bundle.id];
-    Trial { bundle: &bundle, args: &args, before: started }.kill_everywhere(10);
-}
-
-#[test]
-fn update_fails_anywhere() {
-    if !trace::CAN_FAIL {
-        return eprintln!("skipped: calls can be made to fail on x86-64 alone");
-    }
-    let Some(bundle) = bundle() else { return };
-    let args = ["update", "--resources", &resources(&bundle), &bundle.id];
-    // What was not changed, or was changed and is no more: the container runs on with its old limit.
-    let changed = |bundle: &Bundle| {
-        let limit = std::fs::read_to_string(bundle.cgroup().join("hugetlb.2MB.max")).unwrap();
-        if limit == "4194304\n" { vec!["the new limit".to_string()] } else { Vec::new() }
-    };
-    Trial { bundle: &bundle, args: &args, before: started }.fail_everywhere(20, changed);
-}
-
-#[test]
-fn create_fails_anywhere() {
-    if !trace::CAN_FAIL {
-        return eprintln!("skipped: calls can be made to fail on x86-64 alone");
-    }
-    let Some(bundle) = bundle() else { return };
-    let trial = Trial { bundle: &bundle, args: &["create", &bundle.id], before: nothing };
-    trial.fail_everywhere(30, Bundle::leftovers);
 }
 
 #[test]

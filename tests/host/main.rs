@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, reason = "a test program")]
 
+mod aftermath;
 mod bad_bundles;
 mod bad_values;
+#[allow(dead_code, reason = "shared with the tests of faults")]
 mod bundle;
 mod delegation;
 mod doctor;
@@ -16,6 +18,8 @@ mod output;
 mod placement;
 mod rootless;
 mod run;
+mod scarcity;
+mod storms;
 mod systemd;
 mod trace;
 mod update;

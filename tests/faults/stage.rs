@@ -1,0 +1,203 @@
+//! A bundle of one of the configs, with what listens on its sockets, and a look at how well confined its processes are.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, lchown};
+use std::os::unix::net::UnixListener;
+
+use serde_json::{Value, json};
+
+use crate::bundle::Bundle;
+
+/// What the container has besides the ordinary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Config {
+    /// Nothing.
+    Plain,
+    /// A user namespace.
+    User,
+    /// Hooks of every kind.
+    Hooks,
+    /// A terminal, whose master goes to a console socket.
+    Console,
+    /// A seccomp filter that asks an agent.
+    Notify,
+}
+
+impl Config {
+    pub const ALL: [Self; 5] = [Self::Plain, Self::User, Self::Hooks, Self::Console, Self::Notify];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::User => "user namespace",
+            Self::Hooks => "hooks",
+            Self::Console => "console",
+            Self::Notify => "seccomp notify",
+        }
+    }
+}
+
+/// The host's ids that a user namespace maps.
+const FIRST: u32 = 100_000;
+
+/// What a process can see of its own confinement; `NAME` is the report's.
+const REPORT: &str = "{ /bin/busybox grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp)' /proc/self/status;
+    /bin/busybox cut -d' ' -f4- /proc/self/mountinfo; cat /proc/self/limits; /bin/busybox hostname; umask; pwd;
+    readlink /proc/self/fd/0; for n in /proc/self/ns/*; do readlink $n; done; cat /proc/self/cgroup;
+    true < /dev/kmsg && echo 'opens /dev/kmsg'; } > /tmp/NAME.new 2>&1;
+    echo end >> /tmp/NAME.new; /bin/busybox mv /tmp/NAME.new /tmp/NAME";
+
+fn report(name: &str) -> String {
+    REPORT.replace("NAME", name)
+}
+
+/// A bundle and the other ends of its sockets.
+pub struct Stage {
+    pub bundle: Bundle,
+    pub config: Config,
+    listener: Option<UnixListener>,
+    /// config.json whose program ends at once.
+    pub short: String,
+}
+
+impl Stage {
+    pub fn new(config: Config) -> Option<Self> {
+        let mut bundle = Bundle::script(&format!("{}; exec sleep 100", report("init")))?;
+        fs::set_permissions(bundle.path(), fs::Permissions::from_mode(0o711)).unwrap();
+        // The oldest that every runtime takes.
+        bundle.set("/ociVersion", json!("1.0.2"));
+        bundle.set("/mounts/-", json!({ "destination": "/dev/kmsg", "source": "/dev/kmsg", "options": ["bind"] }));
+        fs::set_permissions(bundle.file("rootfs/tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
+        let mut listener = None;
+        match config {
+            Config::Plain => {}
+            Config::User => user_namespace(&mut bundle),
+            Config::Hooks => hooks(&mut bundle),
+            Config::Console => {
+                bundle.set("/process/terminal", json!(true));
+                listener = Some(UnixListener::bind(bundle.file("socket")).unwrap());
+            }
+            Config::Notify => {
+                listener = Some(UnixListener::bind(bundle.file("socket")).unwrap());
+                let rule = json!({ "names": ["swapon"], "action": "SCMP_ACT_NOTIFY" });
+                let socket = bundle.file("socket");
+                let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": socket, "syscalls": [rule] });
+                bundle.set("/linux/seccomp", profile);
+            }
+        }
+        if let Some(listener) = &listener {
+            listener.set_nonblocking(true).unwrap();
+        }
+        let resources = r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}], "devices": [{"allow": true, "access": "rwm"}]}"#;
+        fs::write(bundle.file("resources.json"), resources).unwrap();
+        bundle.write();
+        let short = bundle.file("short").display().to_string();
+        let mut stage = Self { bundle, config, listener, short };
+        stage.write_short();
+        stage.bundle.write();
+        Some(stage)
+    }
+
+    /// A second bundle beside the first: the same, but its program ends.
+    fn write_short(&mut self) {
+        let script = |end: &str| json!(["/bin/sh", "-c", format!("{}; {end}", report("init"))]);
+        let rootfs = self.bundle.file("rootfs");
+        let terminal = self.bundle.config["process"]["terminal"].clone();
+        // In the foreground the terminal is the caller's.
+        self.bundle.set("/process/args", script("true")).set("/root/path", json!(rootfs));
+        self.bundle.set("/process/terminal", json!(false));
+        fs::create_dir(&self.short).unwrap();
+        fs::write(format!("{}/config.json", self.short), self.bundle.config.to_string()).unwrap();
+        self.bundle.set("/process/args", script("exec sleep 100")).set("/root/path", json!("rootfs"));
+        self.bundle.set("/process/terminal", terminal);
+    }
+
+    /// What a command that makes a process needs in this config.
+    pub fn socket_options(&self) -> Vec<String> {
+        match self.config {
+            Config::Console => vec!["--console-socket".into(), self.bundle.file("socket").display().to_string()],
+            _ => Vec::new(),
+        }
+    }
+
+    /// The process that exec makes.
+    pub fn exec_script(&self) -> String {
+        format!("{}; exec sleep 100", report("exec"))
+    }
+
+    /// Takes whatever came over the socket, and lets go of it.
+    pub fn drain(&self) {
+        while let Some(Ok(_)) = self.listener.as_ref().map(UnixListener::accept) {}
+    }
+
+    /// Forgets the reports of the trial before.
+    pub fn wipe(&self) {
+        for name in ["init", "exec", "init.new", "exec.new"] {
+            let _absent = fs::remove_file(self.bundle.file("rootfs/tmp").join(name));
+        }
+        let _absent = fs::remove_file(self.bundle.file("hooked"));
+    }
+
+    /// What the process `name` said of itself, without what differs from one container to the next; empty when it has
+    /// said nothing within the time.
+    pub fn report(&self, name: &str) -> String {
+        let path = self.bundle.file("rootfs/tmp").join(name);
+        let whole = || fs::read_to_string(&path).ok().filter(|text| text.ends_with("end\n"));
+        let text = (0..1000).find_map(|_| {
+            whole().or_else(|| {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                None
+            })
+        });
+        let hooked = if self.bundle.file("hooked").exists() { "hooked\n" } else { "" };
+        text.map_or_else(String::new, |text| self.normal(&text) + hooked)
+    }
+
+    fn normal(&self, text: &str) -> String {
+        let host: Vec<String> = fs::read_dir("/proc/self/ns")
+            .unwrap()
+            .filter_map(|entry| Some(fs::read_link(entry.unwrap().path()).ok()?.display().to_string()))
+            .collect();
+        let line = |line: &str| {
+            let line = line.replace(&self.bundle.name, "NAME");
+            match line.split_once(":[") {
+                Some((kind, _)) if !host.contains(&line) => format!("{kind}: its own\n"),
+                Some((kind, _)) => format!("{kind}: the host's\n"),
+                // Ids of peer groups, devices and directories are given as they come.
+                None => line.split(' ').filter(|word| !is_id(word)).collect::<Vec<_>>().join(" ") + "\n",
+            }
+        };
+        text.lines().map(line).collect()
+    }
+}
+
+fn is_id(word: &str) -> bool {
+    ["master:", "shared:", "NAME"].iter().any(|start| word.starts_with(start)) || word.contains("NAME")
+}
+
+fn user_namespace(bundle: &mut Bundle) {
+    let kinds = ["pid", "mount", "uts", "ipc", "network", "cgroup", "user"].map(|kind| json!({ "type": kind }));
+    let map = json!([{ "containerID": 0, "hostID": FIRST, "size": 65536 }]);
+    bundle.set("/linux/namespaces", json!(kinds));
+    bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+    let mut rest = vec![bundle.file("rootfs")];
+    while let Some(path) = rest.pop() {
+        if path.is_symlink() {
+            lchown(&path, Some(FIRST), Some(FIRST)).unwrap();
+            continue;
+        }
+        chown(&path, Some(FIRST), Some(FIRST)).unwrap();
+        rest.extend(fs::read_dir(&path).into_iter().flatten().map(|entry| entry.unwrap().path()));
+    }
+}
+
+fn hooks(bundle: &mut Bundle) {
+    let hook = |args: &[&str]| json!([{ "path": "/bin/busybox", "args": args }]);
+    let hooked = bundle.file("hooked").display().to_string();
+    let mut all: serde_json::Map<String, Value> = ["createContainer", "startContainer", "poststart", "poststop"]
+        .into_iter()
+        .map(|kind| (kind.to_string(), hook(&["true"])))
+        .collect();
+    all.insert("createRuntime".into(), hook(&["touch", &hooked]));
+    bundle.set("/hooks", Value::Object(all));
+}
