@@ -13,8 +13,8 @@ use crate::process::{capabilities, user};
 pub(super) fn arguments(input: &[u8]) {
     let words = input.split(|byte| *byte == b'\n').map(|word| OsString::from_vec(word.to_vec()));
     let words: Vec<OsString> = [OsString::from("tare")].into_iter().chain(words).collect();
-    // Terminated by NUL, no argument has one.
-    if words.iter().any(|word| word.as_encoded_bytes().contains(&0)) {
+    // Terminated by NUL, no argument has one. clap compares an unknown word with every known one, letter by letter.
+    if words.iter().any(|word| word.as_encoded_bytes().contains(&0) || word.len() > 500) {
         return;
     }
     match arguments::parse(words) {
