@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// How long everything about one unit may take: systemd answers late on a machine under load.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long systemd or the bus may be away, as in `systemctl daemon-reexec`.
-const ABSENCE: Duration = Duration::from_secs(10);
+const ABSENCE: Duration = Duration::from_secs(20);
 /// Between attempts.
 const PAUSE: Duration = Duration::from_millis(20);
 
