@@ -1,6 +1,6 @@
 //! Where systemd listens, as an address of D-Bus. World: plan; nothing here asks the kernel or the environment.
 //!
-//! Source: D-Bus specification, "Server Addresses"; systemd's own clients try its private socket first as well.
+//! Source: D-Bus specification, "Server Addresses".
 
 /// A socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,8 @@ pub struct Environment {
     pub uid: u32,
 }
 
-/// The sockets to try, in order. systemd's own needs no message bus to run and costs a third.
+/// The sockets to try, in order. systemd's own socket needs no message bus, but systemd sends every signal to everybody
+/// there: a create and a delete cost it 4 to 9 ms more, against 2 to 3.5 ms of dbus-daemon (systemd 257).
 #[must_use]
 pub fn candidates(instance: Instance, environment: &Environment) -> Vec<Address> {
     let path = |path: String, bus| Address { socket: Socket::Path(path), bus };
@@ -66,9 +67,8 @@ pub fn candidates(instance: Instance, environment: &Environment) -> Vec<Address>
         }
     };
     let bus = path(bus, true);
-    let mut all = vec![path(own, false)];
-    all.extend(named.filter(|address| *address != bus));
-    all.push(bus);
+    let mut all: Vec<Address> = named.filter(|address| *address != bus).collect();
+    all.extend([bus, path(own, false)]);
     all
 }
 
@@ -113,18 +113,18 @@ mod tests {
     }
 
     #[test]
-    fn private_socket_first_then_what_the_environment_names_then_the_usual() {
-        let usual = ["/run/systemd/private", "/run/dbus/system_bus_socket"];
+    fn what_the_environment_names_then_the_usual_bus_then_the_private_socket() {
+        let usual = ["/run/dbus/system_bus_socket", "/run/systemd/private"];
         assert_eq!(shown(Instance::System, None, Some("/ignored")), usual);
         assert_eq!(shown(Instance::System, Some("unix:path=/run/dbus/system_bus_socket"), None), usual);
         assert_eq!(
             shown(Instance::User, Some("tcp:host=x;unix:abstract=%2ftmp%2fx,guid=00;unix:path=/y%20z"), None),
-            ["/run/user/1000/systemd/private", "@/tmp/x", "/y z", "/run/user/1000/bus"]
+            ["@/tmp/x", "/y z", "/run/user/1000/bus", "/run/user/1000/systemd/private"]
         );
         assert_eq!(
             shown(Instance::User, Some("unix:path=%2"), Some("/run/user/7")),
-            ["/run/user/7/systemd/private", "/run/user/7/bus"]
+            ["/run/user/7/bus", "/run/user/7/systemd/private"]
         );
-        assert_eq!(shown(Instance::User, None, Some(""))[0], "/run/user/1000/systemd/private");
+        assert_eq!(shown(Instance::User, None, Some(""))[0], "/run/user/1000/bus");
     }
 }
