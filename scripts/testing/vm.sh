@@ -1,8 +1,11 @@
 # shellcheck shell=bash disable=SC2154
 # Sourced by scripts/test: the tests that need systemd and all controllers, in a virtual machine.
 
-# virtual_machine [FILTER]: one machine for all of tests/vm/*. The long tests of tests/vm/engines/* run when
-# FILTER is `engines` or part of a name: Docker, containerd, CRI and podman take half an hour under emulation.
+# Tests of engines that have a quick beginning worth its time on every run.
+short_tests="containerd podman"
+
+# virtual_machine [FILTER]: one machine for all of tests/vm/*, and for the beginnings of some tests/vm/engines/*. All
+# of those run to their ends when FILTER is `engines` or part of a name: that takes half an hour under emulation.
 virtual_machine() {
 	local test machine=test-$$ share
 	attempt vm-image 900 scripts/vm build
@@ -21,7 +24,11 @@ virtual_machine() {
 			in_machine $machine "${test#"$share"/repository/}" "${1:-}"
 		done
 		for test in "$share"/repository/tests/vm/engines/*; do
-			[ -z "${1:-}" ] || in_machine $machine "${test#"$share"/repository/}" "${1/#engines/}"
+			if [ -n "${1:-}" ]; then
+				in_machine $machine "${test#"$share"/repository/}" "${1/#engines/}"
+			elif [[ " $short_tests " == *" ${test##*/} "* ]]; then
+				in_machine $machine "${test#"$share"/repository/}" "" short
+			fi
 		done
 	fi
 	scripts/vm stop $machine >/dev/null 2>&1
@@ -38,10 +45,10 @@ fill() {
 	cp -r tests/vm "$to/tests/"
 }
 
-# in_machine MACHINE PATH FILTER: runs one test of the repository, unless the filter leaves it out.
+# in_machine MACHINE PATH FILTER [ARGUMENT]: runs one test of the repository, unless the filter leaves it out.
 in_machine() {
 	local name=${2#tests/vm/}
 	[ -f "$share/repository/$2" ] && [ -x "$share/repository/$2" ] && [[ $name == *$3* ]] || return 0
-	suite "vm/$name" 480 scripts/vm exec "$1" --timeout 900 -- \
-		"cd /root/share/repository; TARE_BIN=/usr/local/bin/tare exec $2"
+	suite "vm/$name" 600 scripts/vm exec "$1" --timeout 2400 -- \
+		"cd /root/share/repository; TARE_BIN=/usr/local/bin/tare TARE_DRIVER=${TARE_DRIVER:-systemd} exec $2 ${4:-}"
 }

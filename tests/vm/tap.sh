@@ -42,9 +42,9 @@ skip() {
 	echo "ok $results - $1 # SKIP $2"
 }
 
-# eventually COMMAND...: true as soon as the command is, at the latest after 20 seconds.
+# eventually COMMAND...: true as soon as the command is, at the latest after two minutes.
 eventually() {
-	local end=$((SECONDS + 20))
+	local end=$((SECONDS + 120))
 	until "$@" >/dev/null 2>&1; do
 		[ $SECONDS -lt $end ] || return 1
 		sleep 0.1

@@ -6,17 +6,24 @@ export TARE_BIN=/usr/local/bin/tare
 image=busybox:local
 
 # What hangs must not stop the rest.
-for program in docker podman ctr cri-client; do eval "$program() { timeout 120 $program \"\$@\"; }"; done
+for program in docker podman ctr cri-client; do eval "$program() { timeout 600 $program \"\$@\"; }"; done
 
-# engine UNIT: has it run tare with its cgroupfs driver. The first test configures all of them.
+# The cgroup driver of docker, CRI and podman: systemd unless TARE_DRIVER says cgroupfs.
+driver=${TARE_DRIVER:-systemd}
+
+# engine UNIT: has it run tare with that driver. The first test configures all of them.
 engine() {
-	local marker=/run/tare-engines
-	if [ ! -e $marker ]; then
-		use-runtime tare cgroupfs --restart || exit 1
-		touch $marker
+	local marker=/run/tare-engines-$driver
+	if [ ! -e "$marker" ]; then
+		rm -f /run/tare-engines-*
+		use-runtime tare "$driver" --restart || exit 1
+		touch "$marker"
 	fi
 	[ -z "${1:-}" ] || systemctl is-active --quiet "$1" || systemctl start "$1" || exit 1
 }
+
+# with_driver SYSTEMD CGROUPFS: the word for the driver in use.
+with_driver() { if [ "$driver" = systemd ]; then echo "$1"; else echo "$2"; fi; }
 
 # gives NAME CODE EXPECTED COMMAND...: the command's exit code, and what it prints, errors
 # included, matches the pattern.
@@ -41,5 +48,12 @@ gone() {
 	result "$1" $? "left: $last"
 }
 
-# cgroups_below DIRECTORY: the containers' cgroups there.
-cgroups_below() { [ ! -d "/sys/fs/cgroup$1" ] || find "/sys/fs/cgroup$1" -mindepth 1 -type d; }
+# cgroups_left PATTERN UNIT: the cgroups whose path matches, and the units whose name does.
+cgroups_left() {
+	find /sys/fs/cgroup -mindepth 1 -type d -path "/sys/fs/cgroup$1" 2>/dev/null
+	systemctl list-units --all --plain --no-legend "$2"
+}
+
+# short_run_ends: a run of the quickest checks alone (its first argument is `short`) is over here.
+short=${1:-}
+short_run_ends() { [ "$short" != short ] || { leaves_nothing; exit; }; }
