@@ -13,7 +13,9 @@ use super::Container;
 use super::create::{Warn, explain_death, open_procfs};
 use super::exec_cgroup;
 use super::handover::Channels;
+use super::record::{Phase, Record};
 use super::status::{Status, status};
+use super::store;
 use crate::bundle;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -56,8 +58,12 @@ pub struct Options {
 /// The container does not run; the process cannot be made; nothing of it is left then.
 pub fn exec(root: &Path, id: &str, options: &Options, warn: Warn<'_>) -> Result<i32> {
     super::check_preserved(options.preserve_fds)?;
-    let container = super::find(root, id)?;
+    let mut container = super::find(root, id)?;
     container.directory.lock(FlockOperation::LockShared)?;
+    // It may have been finished while we waited for the lock: a program can run for a moment before that is recorded.
+    if container.record.phase == Phase::Creating {
+        container.record = Record::read(&container.directory)?.ok_or_else(|| store::absent(id))?;
+    }
     let (child, master) = begin(&container, options, warn).map_err(|error| explain_waiting(&container, error))?;
     if options.detach {
         drop(master);

@@ -217,3 +217,29 @@ fn no_descriptor_of_the_host_is_inherited() {
         shell("exec \"$0\" --root \"$1\" exec --preserve-fds 2 \"$2\" /bin/ls /proc/self/fd 3</ 4</etc 5</").good();
     assert_eq!(own(&fds), [0, 1, 2, 3, 4, 5]);
 }
+
+/// The first record of a container says "creating", and its program may run for a moment before the second is written.
+#[test]
+fn it_waits_until_the_container_is_recorded() {
+    let Some(bundle) = running() else { return };
+    if !is_tare() {
+        return;
+    }
+    let directory = bundle.root().join(&bundle.id);
+    let finished = fs::read_to_string(directory.join("record")).unwrap();
+    let json = finished.lines().nth(1).unwrap().replace("\"phase\":\"created\"", "\"phase\":\"creating\"");
+    // FNV-1a, as in the record's first line.
+    let sum = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    let sum = json.bytes().fold(0xcbf2_9ce4_8422_2325, sum);
+    fs::write(directory.join("record"), format!("{sum:016x}\n{json}\n")).unwrap();
+    let lock = fs::File::open(&directory).unwrap();
+    lock.lock().unwrap();
+    let exec = bundle.command(&["exec", &bundle.id, "/bin/true"]).spawn().unwrap();
+    let waiting = format!("-> FLOCK  ADVISORY  READ {} ", exec.id());
+    crate::bundle::eventually("exec waits for the lock", || {
+        fs::read_to_string("/proc/locks").unwrap().contains(&waiting)
+    });
+    fs::write(directory.join("record"), finished).unwrap();
+    drop(lock);
+    assert_eq!(crate::bundle::wait(exec, "exec"), 0);
+}
