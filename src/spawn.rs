@@ -155,9 +155,11 @@ impl Child {
 
     /// Kills the child and reaps it; its exit code (128 + signal) if it was ours to reap.
     pub fn kill_and_reap(&self) -> Option<i32> {
-        // It may be dead already; the wait below tells.
-        let _dead = pidfd_send_signal(&self.pidfd, Signal::KILL);
-        self.reap()
+        match pidfd_send_signal(&self.pidfd, Signal::KILL) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => self.reap(),
+            // A wait for what was not killed might have no end.
+            Err(_) => None,
+        }
     }
 
     /// Waits for the end of the child; its exit code, 128 + signal for a death by signal.

@@ -96,8 +96,11 @@ pub(super) fn destroy(store: &Store, container: &Container, warn: Warn<'_>) -> R
 fn kill_init(container: &Container) -> Result<()> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let (_, Some(pidfd)) = status(&container.directory, &container.record)? else { return Ok(()) };
-    // Death between the look and the signal is what we want.
-    let _dead = pidfd_send_signal(&pidfd, Signal::KILL);
+    match pidfd_send_signal(&pidfd, Signal::KILL) {
+        // Death between the look and the signal is what we want.
+        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        Err(e) => return Err(Error::system(format!("kill init of \"{}\"", container.record.id), e)),
+    }
     let deadline = Instant::now() + PATIENCE;
     loop {
         let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
