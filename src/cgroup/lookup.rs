@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use super::files;
 use super::hierarchy::Hierarchy;
 use super::parent::{Cgroup, Tag};
+use super::stats::DeathFacts;
 use crate::error::{Context, Error, ErrorKind, Result};
 
 /// Levels of cgroups that are searched at the most; the kernel's own limit is usually unset.
@@ -57,13 +58,27 @@ impl Cgroup {
     #[must_use]
     pub fn explain_death(&self) -> Option<String> {
         let facts = self.death_facts().ok()?;
-        if facts.oom_kills > 0 {
-            let limit = facts.memory_limit.map_or("the host's".to_string(), |limit| format!("{limit} bytes"));
-            return Some(format!("the OOM killer ended it; linux.resources.memory.limit is {limit}"));
-        }
         let refused = facts.refused_forks > 0;
-        refused.then(|| "a fork was refused; linux.resources.pids.limit was reached".to_string())
+        explain_oom_kill(&facts)
+            .or_else(|| refused.then(|| "a fork was refused; linux.resources.pids.limit was reached".to_string()))
     }
+
+    /// Why the kernel may have killed a process of this cgroup; `None` when it was somebody else.
+    #[must_use]
+    pub fn explain_kill(&self) -> Option<String> {
+        explain_oom_kill(&self.death_facts().ok()?)
+    }
+}
+
+fn explain_oom_kill(facts: &DeathFacts) -> Option<String> {
+    if facts.oom_kills == 0 {
+        return None;
+    }
+    let why = match facts.memory_limit.filter(|_| facts.own_limit_hits > 0) {
+        Some(limit) => format!("linux.resources.memory.limit is {limit} bytes"),
+        None => "the memory of a cgroup above it, or of the machine, was used up".to_string(),
+    };
+    Some(format!("the OOM killer ended it; {why}"))
 }
 
 fn search(hierarchy: &Hierarchy, below: &str, depth: usize, found: &mut Vec<(Cgroup, Tag)>) -> Result<()> {
@@ -84,4 +99,22 @@ fn search(hierarchy: &Hierarchy, below: &str, depth: usize, found: &mut Vec<(Cgr
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kill_is_explained_by_the_limit_that_was_hit() {
+        let explained = |oom_kills, own_limit_hits, memory_limit| {
+            explain_oom_kill(&DeathFacts { oom_kills, own_limit_hits, memory_limit, ..DeathFacts::default() })
+        };
+        let own = "the OOM killer ended it; linux.resources.memory.limit is 4096 bytes";
+        let above = "the OOM killer ended it; the memory of a cgroup above it, or of the machine, was used up";
+        assert_eq!(explained(1, 1, Some(4096)).as_deref(), Some(own));
+        assert_eq!(explained(1, 0, Some(4096)).as_deref(), Some(above));
+        assert_eq!(explained(1, 0, None).as_deref(), Some(above));
+        assert_eq!(explained(0, 5, Some(4096)), None);
+    }
 }

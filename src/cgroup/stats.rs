@@ -197,6 +197,8 @@ pub struct PressureLine {
 pub struct DeathFacts {
     /// Processes that the OOM killer took.
     pub oom_kills: u64,
+    /// How often the container's own limit was hit; kills without that are for a limit above it, or for the machine.
+    pub own_limit_hits: u64,
     /// memory.max in bytes; `None` when there is no limit.
     pub memory_limit: Option<u64>,
     /// The most memory used, in bytes. Linux 5.19.
@@ -245,6 +247,7 @@ impl Cgroup {
             |file: &str, key: &str| source.text(file).map(|text| keyed(text.as_deref().unwrap_or_default(), key));
         Ok(DeathFacts {
             oom_kills: count("memory.events", "oom_kill")?,
+            own_limit_hits: count("memory.events", "oom")?,
             memory_limit: source.number("memory.max")?.filter(|limit| *limit != u64::MAX),
             memory_peak: source.number("memory.peak")?,
             refused_forks: count("pids.events", "max")?,

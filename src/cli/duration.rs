@@ -53,6 +53,15 @@ fn times(number: &str, factor: u64) -> Option<u64> {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn anything_is_a_duration_or_none(text in "[0-9.+]{0,22}([a-z\u{b5}]{0,2}[0-9.]{0,22}){0,3}|.{0,20}") {
+            if let Some(duration) = parse(&text) {
+                assert!(i64::try_from(duration.as_nanos()).is_ok() || text.parse::<f64>().is_ok(), "{text}");
+            }
+        }
+    }
+
     #[test]
     fn as_go_writes_them() {
         let good = [

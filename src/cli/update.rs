@@ -169,6 +169,15 @@ fn fraction(digits: &str, factor: i64) -> Option<i64> {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn anything_is_bytes_or_an_error(text in "[0-9.]{0,22} ?[kmgtpibKMGTPIB]{0,3}|.{0,20}") {
+            if let Ok(bytes) = bytes(&text, "memory") {
+                assert!(bytes >= -1, "{text}: {bytes}");
+            }
+        }
+    }
+
     #[test]
     fn bytes_with_units() {
         let good = [

@@ -11,7 +11,7 @@ use super::delete;
 use super::notify::Listener;
 use super::record::Record;
 use super::state::State;
-use super::status::Status;
+use super::status::{self, Status};
 use super::store::Store;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::{self, Place};
@@ -58,6 +58,9 @@ pub fn run(root: &Path, id: &str, options: &Options, stay: Stay, warn: Warn<'_>)
     if ended.is_err() {
         child.kill_and_reap();
     }
+    if matches!(ended, Ok(KILLED)) {
+        explain_kill(&container.record, warn);
+    }
     if stay.keep {
         return ended;
     }
@@ -90,6 +93,17 @@ fn wait(child: &Child, master: Option<OwnedFd>, notify: Option<&Listener>, warn:
     };
     let aside = foreground::Aside { descriptor: notify.socket(), serve: &mut serve };
     foreground::wait(child.pidfd.as_fd(), child.id()?, master, Some(aside))
+}
+
+/// The exit code of a program that SIGKILL ended.
+const KILLED: i32 = 128 + 9;
+
+/// The OOM killer says nothing to anybody: its signal alone could be anybody's.
+fn explain_kill(record: &Record, warn: Warn<'_>) {
+    let cgroup = status::cgroup(record).ok().flatten();
+    if let Some(why) = cgroup.and_then(|cgroup| cgroup.explain_kill()) {
+        warn(Error::new(ErrorKind::System, format!("container \"{}\" was killed", record.id)).detail(why));
+    }
 }
 
 fn poststart(making: &Making, warn: Warn<'_>) -> Result<()> {
