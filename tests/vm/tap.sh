@@ -14,7 +14,7 @@ tare() { timeout 60 "$TARE_BIN" --root "$scratch/state" "$@"; }
 bundle() { "$repository/scripts/bundle" "$scratch/$1" "${@:2}"; }
 
 # resources NAME JSON: adds members to linux.resources of a bundle, such as '"pids": {"limit": 9}'.
-resources() { sed -i "s|\"resources\": {|&$2,|" "$scratch/$1/config.json"; }
+resources() { sed -i "s|\"resources\": {|&${2//$'\n'/ },|" "$scratch/$1/config.json"; }
 
 # result NAME STATUS [TEXT]: one line of TAP, with the text below it when STATUS is not 0.
 result() {
