@@ -49,13 +49,18 @@ fn can_run() -> bool {
 }
 
 /// A root directory with busybox.
+/// By another process: a descriptor for writing that the fork of another thread inherits makes it "text file busy".
+fn copy_busybox(to: &std::path::Path) {
+    assert!(std::process::Command::new("cp").arg("/bin/busybox").arg(to).status().unwrap().success());
+}
+
 fn rootfs() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     std::fs::set_permissions(root.path(), PermissionsExt::from_mode(0o755)).unwrap();
     for directory in ["bin", "proc", "etc", "tmp", "bin/directory"] {
         std::fs::create_dir(root.path().join(directory)).unwrap();
     }
-    std::fs::copy("/bin/busybox", root.path().join("bin/busybox")).unwrap();
+    copy_busybox(&root.path().join("bin/busybox"));
     std::os::unix::fs::symlink("busybox", root.path().join("bin/sh")).unwrap();
     let file = |name: &str, text: &str, mode| {
         std::fs::write(root.path().join(name), text).unwrap();
@@ -378,7 +383,7 @@ fn a_program_is_looked_up_as_the_user() {
     }
     let root = rootfs();
     let own = root.path().join("bin/own");
-    std::fs::copy("/bin/busybox", &own).unwrap();
+    copy_busybox(&own);
     std::fs::set_permissions(&own, PermissionsExt::from_mode(0o700)).unwrap();
     let process = docker(json!({"args": ["/bin/own", "true"], "user": {"uid": 1234, "gid": 1}}));
     // CAP_DAC_OVERRIDE in the effective set counts, as it does for execve.

@@ -323,7 +323,7 @@ fn links_into_procfs_do_not_lead_around_the_list() {
     assert!(error.ends_with("; a symbolic link leads into procfs"), "{error}");
     let mounts = r#"[{"destination": "/proc", "source": "files", "options": ["bind"]}]"#;
     let error = bundle.fails(&Bundle::config(mounts, "{}"));
-    assert!(error.ends_with("only the root of a procfs can be bound on /proc: cross-device link"), "{error}");
+    assert!(error.ends_with("only the root of a procfs can be bound on /proc: invalid cross-device link"), "{error}");
 }
 
 #[test]

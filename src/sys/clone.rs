@@ -4,6 +4,7 @@
 
 use std::cell::UnsafeCell;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 
@@ -20,16 +21,25 @@ static STACK_MEMORY: Stack = Stack(UnsafeCell::new([0; STACK]));
 
 struct Call<F, R> {
     body: Option<F>,
-    result: *mut Option<R>,
+    answer: *mut Answer<R>,
+}
+
+/// In memory that both processes see.
+struct Answer<R> {
+    value: Option<R>,
+    /// The value is written: a child that was killed may have left half of one.
+    whole: AtomicBool,
 }
 
 extern "C" fn enter<F: FnOnce() -> R, R>(argument: *mut libc::c_void) -> libc::c_int {
     // SAFETY: `in_intermediate` passes a live `Call<F, R>` and sleeps until this process has ended.
     let call = unsafe { &mut *argument.cast::<Call<F, R>>() };
     if let Some(body) = call.body.take() {
-        let result = body();
-        // SAFETY: `result` points into memory that both processes see and nobody else uses meanwhile.
-        unsafe { *call.result = Some(result) };
+        let value = body();
+        // SAFETY: `answer` points into memory that both processes see and nobody else uses meanwhile.
+        let answer = unsafe { &mut *call.answer };
+        answer.value = Some(value);
+        answer.whole.store(true, Ordering::Release);
     }
     0
 }
@@ -43,40 +53,32 @@ extern "C" fn enter<F: FnOnce() -> R, R>(argument: *mut libc::c_void) -> libc::c
 /// # Errors
 /// As clone(2): EAGAIN, ENOMEM.
 pub fn in_intermediate<R: Copy, F: FnOnce() -> R>(own_memory: bool, body: F) -> Result<Option<R>, Errno> {
-    const { assert!(size_of::<Option<R>>() <= PAGE && align_of::<Option<R>>() <= PAGE) };
-    let mut local: Option<R> = None;
+    const { assert!(size_of::<Answer<R>>() <= PAGE && align_of::<Answer<R>>() <= PAGE) };
+    let mut local = Answer { value: None, whole: AtomicBool::new(false) };
     let shared = if own_memory { Some(SharedPage::new()?) } else { None };
-    let result: *mut Option<R> = match &shared {
+    let answer: *mut Answer<R> = match &shared {
         Some(page) => page.0.cast(),
         None => &raw mut local,
     };
     // SAFETY: it points to a variable of this type or to a page that has room for it, and nobody else knows either.
-    unsafe { result.write(None) };
-    let mut call = Call { body: Some(body), result };
+    unsafe { answer.write(Answer { value: None, whole: AtomicBool::new(false) }) };
+    let mut call = Call { body: Some(body), answer };
     let memory = if own_memory { 0 } else { libc::CLONE_VM };
     let flags = memory | libc::CLONE_VFORK | libc::CLONE_FILES | libc::SIGCHLD;
     // SAFETY: the offset is one past the end of the array: the stack grows down from there.
     let top = unsafe { STACK_MEMORY.0.get().cast::<u8>().add(STACK) };
     // SAFETY: the stack is used by this child alone, CLONE_VFORK keeps the caller asleep until the child ends,
-    // so `call` and `result` outlive it.
+    // so `call` and `answer` outlive it.
     let pid = unsafe { libc::clone(enter::<F, R>, top.cast(), flags, (&raw mut call).cast()) };
     super::check(libc::c_long::from(pid))?;
-    let mut status: libc::c_int = 0;
-    loop {
-        // SAFETY: `status` is a live integer; the pid is our own child.
-        let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-        match super::check(libc::c_long::from(waited)) {
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-            Ok(_) => break,
-        }
-    }
-    if status != 0 {
-        // Killed, perhaps in the midst of writing the result.
-        return Ok(None);
-    }
-    // SAFETY: the child has ended by itself, after it wrote the result as a whole.
-    Ok(unsafe { result.read() })
+    // It has ended already, and if it cannot be reaped now, whoever reaps us does it: what it made must not be lost.
+    let _reaped = rustix::io::retry_on_intr(|| {
+        // SAFETY: no status is asked for; the pid is our own child.
+        super::check(libc::c_long::from(unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) }))
+    });
+    // SAFETY: the child has ended, so this is the only reference.
+    let answer = unsafe { &*answer };
+    Ok(if answer.whole.load(Ordering::Acquire) { answer.value } else { None })
 }
 
 /// One page that parent and child both see.

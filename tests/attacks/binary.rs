@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::bundle::{Bundle, eventually, finish, reap, runtime};
+use crate::bundle::{Bundle, copy_program, eventually, finish, reap, runtime};
 use crate::support::skip;
 
 /// A copy of the runtime that may be harmed, and a pod: the attacker's container, whose pid namespace others join.
@@ -37,7 +37,7 @@ impl Pod {
     fn new() -> Option<Self> {
         let attacker = Bundle::script("sleep 1000")?;
         let runtime_copy = attacker.file("runtime");
-        fs::copy(runtime(), &runtime_copy).unwrap();
+        copy_program(&runtime(), &runtime_copy);
         let content = fs::read(&runtime_copy).unwrap();
         let pod = Self { attacker, runtime: runtime_copy, content };
         fs::write(pod.attacker.file("rootfs/tmp/attack"), ATTACK).unwrap();

@@ -55,6 +55,8 @@ fn after_a_reboot_every_container_has_stopped() {
 fn a_pid_that_is_anothers_now_is_left_alone() {
     let Some(bundle) = running("sleep 1000") else { return };
     let init = bundle.pid();
+    // Not in the tick of the clock that init was born in: pid and start time would be those of init.
+    std::thread::sleep(std::time::Duration::from_millis(30));
     let mut other = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
     let pid = i32::try_from(other.id()).unwrap();
     eventually("sleep", || stat(pid).is_some_and(|fields| fields[0] == "S"));

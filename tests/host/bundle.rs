@@ -127,7 +127,7 @@ impl Bundle {
         for below in ["bin", "dev", "proc", "sys", "tmp", "etc", "root"] {
             fs::create_dir_all(rootfs.join(below)).unwrap();
         }
-        fs::copy("/bin/busybox", rootfs.join("bin/busybox")).unwrap();
+        copy_program(Path::new("/bin/busybox"), &rootfs.join("bin/busybox"));
         APPLETS.iter().for_each(|applet| symlink("busybox", rootfs.join("bin").join(applet)).unwrap());
         fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
         let config = config(&name);

@@ -353,7 +353,7 @@ fn a_container_in_a_container() {
     for below in ["bin", "proc", "dev", "sys", "tmp"] {
         fs::create_dir(inner.join("rootfs").join(below)).unwrap();
     }
-    fs::copy("/bin/busybox", inner.join("rootfs/bin/sh")).unwrap();
+    copy_program(Path::new("/bin/busybox"), &inner.join("rootfs/bin/sh"));
     let mut config = bundle.config.clone();
     for map in ["uid", "gid"] {
         config["linux"][format!("{map}Mappings")] = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
