@@ -76,7 +76,12 @@ pub fn spawn(task: &Task<'_>, own_memory: bool) -> Result<std::result::Result<Ma
     let made = in_intermediate(own_memory, || init::intermediate(task));
     if dumpable && task.is_seen_by_others() {
         // The memory that the intermediate process hid is ours as well, and nobody in the container sees us.
-        set_dumpable(true).context(|| "be dumpable again")?;
+        if let Err(errno) = set_dumpable(true) {
+            if let Ok(Some(Ok(made))) = made {
+                kill_and_reap(&own_pidfd(made.pidfd));
+            }
+            return Err(Error::system("be dumpable again", errno));
+        }
     }
     let made = made.context(|| "create the intermediate process")?;
     made.ok_or_else(|| Error::new(ErrorKind::System, "the intermediate process died"))
@@ -155,20 +160,28 @@ impl Child {
 
     /// Kills the child and reaps it; its exit code (128 + signal) if it was ours to reap.
     pub fn kill_and_reap(&self) -> Option<i32> {
-        match pidfd_send_signal(&self.pidfd, Signal::KILL) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => self.reap(),
-            // A wait for what was not killed might have no end.
-            Err(_) => None,
-        }
+        kill_and_reap(&self.pidfd)
     }
 
     /// Waits for the end of the child; its exit code, 128 + signal for a death by signal.
     #[must_use]
     pub fn reap(&self) -> Option<i32> {
-        let wait = || waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
-        let status = rustix::io::retry_on_intr(wait).ok().flatten()?;
-        status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal))
+        reap(&self.pidfd)
     }
+}
+
+fn kill_and_reap(pidfd: &OwnedFd) -> Option<i32> {
+    match pidfd_send_signal(pidfd, Signal::KILL) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => reap(pidfd),
+        // A wait for what was not killed might have no end.
+        Err(_) => None,
+    }
+}
+
+fn reap(pidfd: &OwnedFd) -> Option<i32> {
+    let wait = || waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+    let status = rustix::io::retry_on_intr(wait).ok().flatten()?;
+    status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal))
 }
 
 /// The phrase for a child that died without a word.
