@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, OFlags, openat, stat};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, kill_process_group, waitid};
 
 use super::child::{self, Join, Report, Task};
 use super::plan::Hook;
@@ -78,7 +78,7 @@ fn run_one(hook: &Hook, state: &[u8], place: Place<'_>) -> Result<()> {
     if !matches!(ended, Ok(true)) {
         end(pid, &pidfd);
     }
-    let status = reap(&pidfd)?;
+    let status = reap(pid, &pidfd)?;
     if !ended? {
         return Err(timed_out(hook.timeout.unwrap_or_default()).detail(streams.said()));
     }
@@ -164,8 +164,12 @@ fn end(pid: i32, pidfd: &OwnedFd) {
     let _ = crate::sys::pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
 }
 
-fn reap(pidfd: &OwnedFd) -> Result<Option<WaitIdStatus>> {
+fn reap(pid: i32, pidfd: &OwnedFd) -> Result<Option<WaitIdStatus>> {
     rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED))
+        .inspect_err(|_| {
+            // A dead hook that is not reaped would keep init from ending, whose pid namespace it is in.
+            let _lost = rustix::process::waitpid(Pid::from_raw(pid), WaitOptions::empty());
+        })
         .context(|| "wait for the hook")
 }
 

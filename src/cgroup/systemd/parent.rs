@@ -79,7 +79,8 @@ impl UnitName {
     /// # Errors
     /// systemd cannot be reached, refuses, or fails.
     pub fn set_limits(&self, writes: &[Write]) -> Result<()> {
-        let properties = properties::of_writes(writes);
+        let mut properties = properties::of_writes(writes);
+        properties.retain(|property| property.name != properties::OOM_POLICY);
         if properties.is_empty() { Ok(()) } else { self.systemd().set(&self.name, &properties) }
     }
 }

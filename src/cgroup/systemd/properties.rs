@@ -59,6 +59,9 @@ pub fn usual(id: &str, unit: &Unit) -> Vec<Property> {
     properties
 }
 
+/// Only a new unit takes it.
+pub const OOM_POLICY: &str = "OOMPolicy";
+
 /// The properties that say the same as `writes`.
 #[must_use]
 pub fn of_writes(writes: &[Write]) -> Vec<Property> {
@@ -106,6 +109,11 @@ fn of_file(file: &str, value: &str) -> Vec<Property> {
         "memory.max" => number("MemoryMax"),
         "memory.swap.max" => number("MemorySwapMax"),
         "memory.zswap.max" => number("MemoryZSwapMax").map(|property| property.since(253)),
+        // systemd writes the file as its policy has it, whenever another limit of memory changes.
+        "memory.oom.group" => {
+            let policy = if value == "1" { "kill" } else { "continue" };
+            Some(Property::new(OOM_POLICY, Value::text(policy)).since(253))
+        }
         "pids.max" => number("TasksMax"),
         "cpuset.cpus" => set("AllowedCPUs", value),
         "cpuset.mems" => set("AllowedMemoryNodes", value),
@@ -264,6 +272,7 @@ mod tests {
         let shown = |(name, value): (String, Value)| match value {
             Value::U64(INFINITY) => format!("{name}=infinity"),
             Value::U64(number) => format!("{name}={number}"),
+            Value::Text(text) => format!("{name}={text}"),
             other => format!("{name}={other:?}"),
         };
         of(file, value).into_iter().map(shown).collect::<Vec<_>>().join(" ")
@@ -288,7 +297,8 @@ mod tests {
             ("memory.min", "64%", ""),
             ("memory.swap.max", "0", "MemorySwapMax=0"),
             ("memory.zswap.max", "5k", "MemoryZSwapMax=5120"),
-            ("memory.oom.group", "1", ""),
+            ("memory.oom.group", "1", "OOMPolicy=kill"),
+            ("memory.oom.group", "0", "OOMPolicy=continue"),
             ("pids.max", "max", "TasksMax=infinity"),
             ("io.weight", "default 200", "IOWeight=200"),
             ("io.weight", "200", "IOWeight=200"),
