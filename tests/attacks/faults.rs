@@ -6,8 +6,9 @@ use std::fs;
 use serde_json::json;
 
 use crate::bundle::Bundle;
+use crate::requests::CAN_FAIL;
 use crate::support::{mount, only_tare, rounds, skip};
-use crate::trace::{self, Blow, CAN_FAIL};
+use crate::trace::{self, Blow};
 
 /// What the program says of its own confinement.
 const REPORT: &str = "{ id; cat /proc/self/status /proc/self/mountinfo /proc/self/cgroup /proc/self/limits

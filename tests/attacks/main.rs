@@ -15,6 +15,8 @@ mod names;
 mod paths;
 mod privileges;
 mod procfs;
+#[path = "../host/requests.rs"]
+mod requests;
 mod state;
 mod support;
 #[path = "../host/trace.rs"]

@@ -127,6 +127,8 @@ impl Drop for Innocent {
 
 /// Gives the number `pid` to a process that has nothing to do with containers.
 fn recycle(pid: i32) -> Option<Innocent> {
+    // Not in the tick of the clock that init was born in: pid and start time would be those of init.
+    std::thread::sleep(std::time::Duration::from_millis(30));
     for _ in 0..2000 {
         fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).ok()?;
         let mut child = Command::new("sleep").arg("1000").spawn().unwrap();

@@ -11,6 +11,8 @@
 mod bundle;
 mod command;
 mod errors;
+#[path = "../host/requests.rs"]
+mod requests;
 mod stage;
 mod table;
 mod trace;
@@ -84,7 +86,7 @@ fn rows() -> Vec<Row> {
 }
 
 fn can(blow: Blow) -> bool {
-    trace::CAN_FAIL || matches!(blow, Blow::KillMain | Blow::KillCaller)
+    requests::CAN_FAIL || matches!(blow, Blow::KillMain | Blow::KillCaller)
 }
 
 /// The trials of all rows, handed out one by one.

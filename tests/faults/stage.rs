@@ -1,12 +1,12 @@
 //! A bundle of one of the configs, with what listens on its sockets, and a look at how well confined its processes are.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown, lchown};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
 use serde_json::{Value, json};
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, give};
 
 /// What the container has besides the ordinary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -180,15 +180,7 @@ fn user_namespace(bundle: &mut Bundle) {
     let map = json!([{ "containerID": 0, "hostID": FIRST, "size": 65536 }]);
     bundle.set("/linux/namespaces", json!(kinds));
     bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
-    let mut rest = vec![bundle.file("rootfs")];
-    while let Some(path) = rest.pop() {
-        if path.is_symlink() {
-            lchown(&path, Some(FIRST), Some(FIRST)).unwrap();
-            continue;
-        }
-        chown(&path, Some(FIRST), Some(FIRST)).unwrap();
-        rest.extend(fs::read_dir(&path).into_iter().flatten().map(|entry| entry.unwrap().path()));
-    }
+    give(&bundle.file("rootfs"), FIRST);
 }
 
 fn hooks(bundle: &mut Bundle) {

@@ -15,20 +15,6 @@ fn running(line: &str) -> Option<Bundle> {
     Some(bundle)
 }
 
-/// Changes the record as if it had been written so: the checksum is right.
-fn edit_record(bundle: &Bundle, key: &str, change: impl FnOnce(&serde_json::Value) -> serde_json::Value) {
-    let path = bundle.root().join(&bundle.id).join("record");
-    let text = fs::read_to_string(&path).unwrap();
-    let mut record: serde_json::Value = serde_json::from_str(text.split_once('\n').unwrap().1).unwrap();
-    record[key] = change(&record[key]);
-    let json = record.to_string();
-    // FNV-1a, as the record has it.
-    let sum = json
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
-    fs::write(&path, format!("{sum:016x}\n{json}\n")).unwrap();
-}
-
 /// It counts as stopped: nothing touches the process that has its pid, until it is deleted.
 fn is_stopped_for_all(bundle: &Bundle, pid: i32) {
     assert_eq!((bundle.status().as_str(), bundle.pid()), ("stopped", 0));
@@ -43,7 +29,7 @@ fn is_stopped_for_all(bundle: &Bundle, pid: i32) {
 fn after_a_reboot_every_container_has_stopped() {
     let Some(bundle) = running("sleep 1000") else { return };
     let pid = bundle.pid();
-    edit_record(&bundle, "boot_id", |_| "11111111-2222-3333-4444-555555555555".into());
+    bundle.edit_record("boot_id", |_| "11111111-2222-3333-4444-555555555555".into());
     is_stopped_for_all(&bundle, pid);
     // Its cgroup did not survive the boot either; this one is there, and goes with what is in it.
     bundle.on("delete").silent();
@@ -60,7 +46,7 @@ fn a_pid_that_is_anothers_now_is_left_alone() {
     let mut other = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
     let pid = i32::try_from(other.id()).unwrap();
     eventually("sleep", || stat(pid).is_some_and(|fields| fields[0] == "S"));
-    edit_record(&bundle, "pid", |_| pid.into());
+    bundle.edit_record("pid", |_| pid.into());
     is_stopped_for_all(&bundle, pid);
     bundle.tare(&["delete", "--force", &bundle.id]).silent();
     bundle.assert_nothing_left();
@@ -73,7 +59,7 @@ fn a_pid_that_is_anothers_now_is_left_alone() {
 #[test]
 fn a_record_of_a_later_version_is_refused_and_can_be_deleted() {
     let Some(bundle) = running("sleep 1000") else { return };
-    edit_record(&bundle, "version", |version| (version.as_u64().unwrap() + 1).into());
+    bundle.edit_record("version", |version| (version.as_u64().unwrap() + 1).into());
     let line = bundle.on("state").refused();
     assert!(line.contains("is damaged: ") && line.contains("`tare delete --force "), "{line}");
     assert_eq!(bundle.tare(&["delete", "--force", &bundle.id]).code, 0);

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 
 use serde_json::json;
 
-use crate::bundle::{Bundle, eventually, is_tare};
+use crate::bundle::{Bundle, eventually, give, is_tare};
 
 /// The host's ids that the container's are mapped to.
 const FIRST: u32 = 100_000;
@@ -33,17 +33,8 @@ fn mount(bundle: &mut Bundle, options: &[&str]) {
 
 /// The way to the rootfs is open, and its files are the container's.
 fn give_rootfs(bundle: &Bundle) {
-    use std::os::unix::fs::{PermissionsExt, chown, lchown};
-    fs::set_permissions(bundle.path(), fs::Permissions::from_mode(0o711)).unwrap();
-    let mut rest = vec![bundle.file("rootfs")];
-    while let Some(path) = rest.pop() {
-        if path.is_symlink() {
-            lchown(&path, Some(FIRST), Some(FIRST)).unwrap();
-            continue;
-        }
-        chown(&path, Some(FIRST), Some(FIRST)).unwrap();
-        rest.extend(fs::read_dir(&path).into_iter().flatten().map(|entry| entry.unwrap().path()));
-    }
+    fs::set_permissions(bundle.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+    give(&bundle.file("rootfs"), FIRST);
 }
 
 fn owner(bundle: &Bundle, name: &str) -> u32 {

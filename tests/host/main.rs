@@ -16,6 +16,7 @@ mod lifecycle;
 mod notify;
 mod output;
 mod placement;
+mod requests;
 mod rootless;
 mod run;
 mod scarcity;

@@ -1,14 +1,14 @@
 //! An ordinary user's containers, and those of root in a user namespace: on a host that delegates nothing.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown, lchown};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Once;
 
 use serde_json::{Value, json};
 
-use crate::bundle::{Bundle, Done, copy_program, finish, is_tare, runtime};
+use crate::bundle::{Bundle, Done, copy_program, finish, give, is_tare, runtime};
 
 const USER: u32 = 4242;
 /// The first of the user's subordinate ids.
@@ -21,28 +21,13 @@ fn script(line: &str) -> Option<Bundle> {
         eprintln!("skipped: other runtimes find no state root here");
         return None;
     }
-    give(bundle.path());
+    give(bundle.path(), USER);
     bundle.user = Some(USER);
     bundle.tare(&["spec", "--rootless"]).silent();
     bundle.config = serde_json::from_slice(&fs::read(bundle.file("config.json")).unwrap()).unwrap();
     bundle.set("/process/terminal", json!(false)).set("/process/args", json!(["/bin/sh", "-c", line]));
     bundle.set("/root/readonly", json!(false));
     Some(bundle)
-}
-
-/// Everything in the bundle is the user's.
-fn give(top: &Path) {
-    give_to(top, USER);
-}
-
-fn give_to(top: &Path, user: u32) {
-    let mut rest = vec![top.to_path_buf()];
-    while let Some(path) = rest.pop() {
-        lchown(&path, Some(user), Some(user)).unwrap();
-        if !path.is_symlink() {
-            rest.extend(fs::read_dir(&path).into_iter().flatten().map(|entry| entry.unwrap().path()));
-        }
-    }
 }
 
 /// Maps 0 to the user and 1 to 65535 to subordinate ids, which /etc/subuid and /etc/subgid of this world give.
@@ -323,7 +308,7 @@ fn a_delegated_cgroup_is_used() {
     assert_eq!(fs::read_to_string(cgroup.join("cgroup.procs")).unwrap().trim(), bundle.pid().to_string());
     // As podman does it, which sends the device rules along.
     fs::write(bundle.file("resources"), r#"{"devices":[{"allow":false,"access":"rwm"}]}"#).unwrap();
-    give(&bundle.file("resources"));
+    give(&bundle.file("resources"), USER);
     inside(&caller, &bundle, &["update", "--resources=resources", &bundle.id]).silent();
     on(&["pause"]).silent();
     assert_eq!(bundle.status(), "paused");
@@ -360,7 +345,7 @@ fn a_container_in_a_container() {
     }
     config["process"]["args"] = json!(["/bin/sh", "-c", "read map </proc/self/uid_map; echo $map; echo $$"]);
     fs::write(inner.join("config.json"), config.to_string()).unwrap();
-    give(&inner);
+    give(&inner, USER);
     // A procfs of which something is covered is not mounted again for a new pid namespace.
     bundle.set("/linux/maskedPaths", json!([])).set("/linux/readonlyPaths", json!([]));
     add_libraries(&mut bundle);
@@ -426,7 +411,7 @@ fn a_config_for_root_is_run_with_the_ids_that_there_are() {
     share(&mut bundle, &["user"]);
     bundle.unset("/linux/uidMappings").unset("/linux/gidMappings");
     bundle.user = Some(USER + 1);
-    give_to(bundle.path(), USER + 1);
+    give(bundle.path(), USER + 1);
     assert_eq!(bundle.run().good().split_whitespace().collect::<Vec<_>>(), ["0", "4243", "1"]);
 }
 
@@ -493,7 +478,7 @@ fn subordinate_ids_alone() {
     let map = json!([{ "containerID": 0, "hostID": FIRST, "size": 65535 }]);
     bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
     fs::set_permissions(bundle.path(), fs::Permissions::from_mode(0o711)).unwrap();
-    give_to(&bundle.file("rootfs"), FIRST);
+    give(&bundle.file("rootfs"), FIRST);
     bundle.set("/process/oomScoreAdj", json!(500));
     assert_eq!(bundle.run().good(), "0\n500\n");
     bundle.set("/process/args", json!(["/bin/sleep", "1000"]));

@@ -1,12 +1,11 @@
 //! Machines that are full or locked down: a clear error or success, and nothing left.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
 
-use crate::bundle::{Bundle, Done, finish, is_tare, reap, runtime};
+use crate::bundle::{Bundle, Done, finish, give, is_tare, reap, runtime};
 
 /// A tmpfs of its own for the state root, gone with the value.
 struct Small<'b>(&'b Bundle);
@@ -207,13 +206,6 @@ fn no_process_more() {
         bundle.assert_nothing_left();
     }
     assert!(codes[0] != 0 && codes[3] == 0, "{codes:?}");
-}
-
-fn give(path: &Path, user: u32) {
-    std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
-    if path.is_dir() && !path.is_symlink() {
-        fs::read_dir(path).unwrap().for_each(|entry| give(&entry.unwrap().path(), user));
-    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::bundle::{Bundle, LIMIT, eventually};
 use crate::faults::{Trial, bundle, created, nothing, started};
-use crate::trace;
+use crate::requests;
 
 fn with_systemd() -> Option<Bundle> {
     let mut bundle = bundle()?;
@@ -25,7 +25,7 @@ fn create_with_systemd_killed_anywhere() {
 
 #[test]
 fn create_with_systemd_fails_anywhere() {
-    if !trace::CAN_FAIL {
+    if !requests::CAN_FAIL {
         return eprintln!("skipped: calls can be made to fail on x86-64 alone");
     }
     let Some(bundle) = with_systemd() else { return };

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use crate::bundle::LIMIT;
+use crate::requests::{call, ptrace, set_result, skip_call};
 
 /// What happens at a system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,11 +101,6 @@ struct Tracer {
     failing: Option<i32>,
 }
 
-fn ptrace(request: libc::c_uint, pid: i32, address: usize, data: usize) -> libc::c_long {
-    // SAFETY: the callers pass requests whose data is a number, or point it at memory of the size they give.
-    unsafe { libc::ptrace(request, pid, address, data) }
-}
-
 impl Tracer {
     fn start(mut command: Command, at: usize, blow: Blow) -> Self {
         // SAFETY: PTRACE_TRACEME is a single system call.
@@ -180,7 +176,7 @@ impl Tracer {
     }
 
     fn system_call(&mut self, tid: i32) {
-        let Some((entry, number)) = call(tid) else { return };
+        let Some((entry, number, _)) = call(tid) else { return };
         if !entry {
             if self.failing == Some(tid) {
                 self.failing = None;
@@ -211,45 +207,3 @@ impl Tracer {
         self.calls.push(number);
     }
 }
-
-/// Whether `tid` enters a system call, and which.
-fn call(tid: i32) -> Option<(bool, u64)> {
-    // SAFETY: an all-zero ptrace_syscall_info is valid.
-    let mut info: libc::ptrace_syscall_info = unsafe { std::mem::zeroed() };
-    let size = size_of_val(&info);
-    if ptrace(libc::PTRACE_GET_SYSCALL_INFO, tid, size, (&raw mut info) as usize) <= 0 {
-        return None;
-    }
-    // SAFETY: `op` says which member of the union holds.
-    let number = unsafe { info.u.entry.nr };
-    Some((info.op == libc::PTRACE_SYSCALL_INFO_ENTRY, number))
-}
-
-/// Whether calls can be made to fail on this machine.
-pub const CAN_FAIL: bool = cfg!(target_arch = "x86_64");
-
-#[cfg(target_arch = "x86_64")]
-fn change_registers(tid: i32, change: impl FnOnce(&mut libc::user_regs_struct)) {
-    // SAFETY: an all-zero user_regs_struct is valid.
-    let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
-    if ptrace(libc::PTRACE_GETREGS, tid, 0, (&raw mut registers) as usize) == 0 {
-        change(&mut registers);
-        ptrace(libc::PTRACE_SETREGS, tid, 0, (&raw mut registers) as usize);
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn skip_call(tid: i32) {
-    change_registers(tid, |registers| registers.orig_rax = u64::MAX);
-}
-
-#[cfg(target_arch = "x86_64")]
-fn set_result(tid: i32, value: i64) {
-    change_registers(tid, |registers| registers.rax = value.cast_unsigned());
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn skip_call(_tid: i32) {}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn set_result(_tid: i32, _value: i64) {}
