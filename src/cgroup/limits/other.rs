@@ -111,6 +111,9 @@ fn unified(file: &str, value: &str, at: &str, writes: &mut Vec<Write>) -> Result
     if value.trim().is_empty() {
         return Err(Error::invalid(at, "is empty: the kernel would not be asked at all"));
     }
+    if value.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        return Err(Error::invalid(at, "has a control character, which no file of a cgroup takes"));
+    }
     let lines = value.lines().filter(|line| !line.trim().is_empty());
     writes.extend(lines.map(|line| Write::new(at.clone(), file, line)));
     Ok(())

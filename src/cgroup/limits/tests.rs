@@ -174,6 +174,10 @@ fn unified() {
         refused(json!({"unified": {"memory.high": ""}})),
         "linux.resources.unified[\"memory.high\"]: is empty: the kernel would not be asked at all"
     );
+    assert_eq!(
+        refused(json!({"unified": {"memory.high": "1\u{0}"}})),
+        "linux.resources.unified[\"memory.high\"]: has a control character, which no file of a cgroup takes"
+    );
 }
 
 #[test]

@@ -97,8 +97,9 @@ impl<'t> Parser<'t> {
         match text.chars().next() {
             None => Err("it ends where a value is expected".to_owned()),
             Some('@') => {
-                let signature = text[1..].split_whitespace().next().unwrap_or_default();
-                self.rest = &text[1 + signature.len()..];
+                let (signature, rest) =
+                    text[1..].split_at(text[1..].find(char::is_whitespace).unwrap_or(text.len() - 1));
+                self.rest = rest;
                 match split_first_type(signature.as_bytes()) {
                     Ok((_, [])) => self.value(Some(signature), depth),
                     _ => Err(format!("{:?} is not a type", cut(signature))),
