@@ -59,7 +59,7 @@ pub struct Handover<'a> {
     pub listener: Option<BorrowedFd<'a>>,
 }
 
-/// The barrier of the hooks before pivot_root.
+/// The barrier before pivot_root: network devices come, hooks run.
 pub const BEFORE_PIVOT: u8 = 0;
 /// The barrier of the startContainer hooks of `run`.
 pub const BEFORE_EXEC: u8 = 1;
@@ -274,7 +274,7 @@ fn container(task: &Task<'_>, init: &Init<'_>) -> Done {
         let slave = open_terminal(task, terminal, root)?;
         rootfs::child::console(&plan.rootfs, root, slave.as_fd())?;
     }
-    if plan.hooks.before_pivot() {
+    if plan.is_prepared_outside() {
         let shown = plan.hooks_look_in();
         if shown {
             sys::process_attributes::set_dumpable(true).at(Step::Hooks)?;

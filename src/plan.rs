@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::hooks;
 use crate::host::Host;
 use crate::namespaces;
+use crate::network;
 use crate::process;
 use crate::rootfs;
 use crate::seccomp;
@@ -56,6 +57,8 @@ pub struct Plan {
     pub program: Option<Program>,
     /// Hooks.
     pub hooks: hooks::Plan,
+    /// Network devices to move into the container.
+    pub network_devices: Vec<network::Device>,
     /// Absolute path of the rootfs.
     pub rootfs_path: PathBuf,
 }
@@ -126,7 +129,8 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
         None => None,
     };
     let hooks = hooks::plan(spec)?;
-    Ok(Plan { namespaces, rootfs, cgroup, program, hooks, rootfs_path })
+    let network_devices = network::plan(spec, namespaces.has(Kind::Network))?;
+    Ok(Plan { namespaces, rootfs, cgroup, program, hooks, network_devices, rootfs_path })
 }
 
 fn labels_mounts(spec: &Spec) -> bool {
@@ -250,9 +254,6 @@ fn refuse_what_is_not_done(spec: &Spec) -> Result<()> {
     if linux.is_some_and(|linux| linux.intel_rdt().is_some()) {
         return refuse("linux.intelRdt");
     }
-    if linux.and_then(|linux| linux.net_devices().as_ref()).is_some_and(|devices| !devices.is_empty()) {
-        return refuse("linux.netDevices");
-    }
     if spec.vm().is_some() {
         return Err(Error::unsupported("vm", "tare runs no virtual machines"));
     }
@@ -265,6 +266,12 @@ impl Plan {
     #[must_use]
     pub fn hooks_look_in(&self) -> bool {
         self.namespaces.mappings.as_ref().is_some_and(|mappings| mappings.uid_by_helper)
+    }
+
+    /// Whether the parent has something to do before pivot_root.
+    #[must_use]
+    pub fn is_prepared_outside(&self) -> bool {
+        self.hooks.before_pivot() || !self.network_devices.is_empty()
     }
 
     /// Whether the parent has something to do between the clone of init and its program.

@@ -74,7 +74,7 @@ pub fn print() -> Result<()> {
             "intelRdt": { "enabled": false },
             "memoryPolicy": { "modes": MEMORY_MODES, "flags": MEMORY_FLAGS },
             "mountExtensions": { "idmap": { "enabled": true } },
-            "netDevices": { "enabled": false },
+            "netDevices": { "enabled": true },
         },
         "annotations": {
             "org.opencontainers.tare.version": env!("CARGO_PKG_VERSION"),

@@ -26,7 +26,7 @@ use crate::init::{Gate, Init, Kind, Task};
 use crate::plan::{self, Plan};
 use crate::spawn::{self, Child, End, Request};
 use crate::wire::Step;
-use crate::{namespaces, process, rootfs};
+use crate::{namespaces, network, process, rootfs};
 
 /// What the user asks of create and run.
 #[derive(Debug, Clone)]
@@ -79,6 +79,8 @@ pub(super) struct Making {
     pub(super) master: Option<OwnedFd>,
     /// Where the container says that it is ready, when tare passes that on.
     pub(super) notify: Option<notify::Listener>,
+    /// Network devices that the container has got.
+    pub(super) devices: Option<network::devices::Moved>,
     /// Hooks have begun to run, so poststop is owed.
     pub(super) hooked: bool,
 }
@@ -130,9 +132,14 @@ pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn:
     let store = Store::make(root)?;
     let directory = store.create(id)?;
     let (cgroup, child, master, notify) = (None, None, None, None);
-    let mut making = Making { store, directory, record, plan, cgroup, child, master, notify, hooked: false };
+    let (devices, hooked) = (None, false);
+    let mut making = Making { store, directory, record, plan, cgroup, child, master, notify, devices, hooked };
     match populate(&mut making, &config, options, begin, &host, caller) {
-        Ok(()) => Ok(making),
+        Ok(()) => {
+            // They belong to the network namespace now, for as long as that exists.
+            making.devices = None;
+            Ok(making)
+        }
         Err(error) => Err(match undo(&mut making, warn) {
             Ok(()) => error,
             Err(left) => error.hint(format!("{left}; `tare delete --force {id}` removes what is left")),
@@ -274,13 +281,16 @@ fn make_gate(directory: &Directory) -> Result<Gate> {
 /// Serves init until it is ready.
 fn talk(making: &mut Making, begin: Begin, channels: &mut Channels) -> Result<()> {
     let Some(child) = making.child.take() else { return Ok(()) };
-    let mut hooked = false;
+    let (mut devices, mut hooked) = (None, false);
     let end = child.converse(begin != Begin::AtGate, |request| match request {
         Request::Mappings => match &making.plan.namespaces.mappings {
             Some(mappings) => namespaces::parent::write_mappings(child.pid, mappings),
             None => Ok(()),
         },
         Request::Hooks(point) => {
+            if point == crate::init::BEFORE_PIVOT && !making.plan.network_devices.is_empty() {
+                devices = Some(network::devices::bring(&making.plan.network_devices, child.pid)?);
+            }
             hooked = true;
             run_hooks(making, &child, point)
         }
@@ -289,7 +299,7 @@ fn talk(making: &mut Making, begin: Begin, channels: &mut Channels) -> Result<()
             None => Ok(()),
         },
     });
-    making.hooked = hooked;
+    (making.devices, making.hooked) = (devices, hooked);
     let child = making.child.insert(child);
     match end? {
         End::Good => Ok(()),
@@ -340,6 +350,9 @@ fn publish(making: &Making, options: &Options) -> Result<()> {
 /// # Errors
 /// Something cannot be removed: the record stays then, so that it can be found.
 fn undo(making: &mut Making, warn: Warn<'_>) -> Result<()> {
+    if let Some(Err(lost)) = making.devices.take().map(|mut devices| devices.take_back()) {
+        warn(lost);
+    }
     if let Some(child) = making.child.take() {
         child.kill_and_reap();
     }

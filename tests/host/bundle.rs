@@ -27,7 +27,7 @@ const MARK: &str = "TARE_TEST_MARK";
 
 const APPLETS: &[&str] = &[
     "sh", "cat", "echo", "ls", "mkdir", "tail", "grep", "cut", "sleep", "true", "false", "id", "kill", "env", "tr",
-    "pwd", "stat", "readlink",
+    "pwd", "stat", "readlink", "ip",
 ];
 
 /// A bundle, its container's id, and a state root of its own. Whatever is left is removed on drop.

@@ -13,6 +13,7 @@ mod events;
 mod exec;
 mod faults;
 mod lifecycle;
+mod network_devices;
 mod notify;
 mod output;
 mod placement;
