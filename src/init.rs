@@ -127,6 +127,7 @@ pub fn intermediate(task: &Task<'_>) -> Done<Made> {
         if program.user_namespace {
             process::child::before_user_namespace(&program.process, task.procfs)?;
         }
+        process::child::initial_affinity(&program.process)?;
     }
     let cgroup = if enter_cgroup_first(task)? { None } else { task.cgroup };
     let new = match &task.kind {

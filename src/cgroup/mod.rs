@@ -25,7 +25,7 @@ pub use change::{Change, Present, plan_change};
 pub use control::Events;
 pub use delegate::refusal;
 pub use devices::Devices;
-pub use hierarchy::{Hierarchy, mount, own_path};
+pub use hierarchy::{Hierarchy, mount, own_path, path_of};
 pub use limits::{IfMissing, Write};
 pub use parent::{Cgroup, Tag};
 pub use plan::{Asked, Driver, Facts, Plan, Scope, Systemd, plan};

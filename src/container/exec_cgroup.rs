@@ -15,7 +15,10 @@ use crate::wire::{Fault, Step};
 /// # Errors
 /// There is no such sub-cgroup, or it is frozen: the process would never come to life.
 pub fn choose(container: &Container, below: Option<&str>, ignore_frozen: bool) -> Result<Option<Cgroup>> {
-    let cgroup = cgroup(&container.record)?;
+    let cgroup = match cgroup(&container.record)? {
+        None => of_init(container)?,
+        found => found,
+    };
     if let (Some(cgroup), Some(unit)) = (&cgroup, &container.record.unit) {
         unit.approach(&crate::cgroup::mount()?, cgroup.path())?;
     }
@@ -32,6 +35,20 @@ pub fn choose(container: &Container, below: Option<&str>, ignore_frozen: bool) -
         Some(cgroup) => Ok(Some(cgroup)),
         None => absent(format!("the container has no sub-cgroup {below:?}")),
     }
+}
+
+/// Where init is now, when its own cgroup is gone: a container with the host's cgroups in it can move, and remove the one
+/// that it had. The caller's cgroup would be outside of all limits.
+fn of_init(container: &Container) -> Result<Option<Cgroup>> {
+    let Some(recorded) = &container.record.cgroup else { return Ok(None) };
+    let path = crate::cgroup::path_of(container.record.pid)?;
+    let found = Cgroup::open(&crate::cgroup::mount()?, &path)?;
+    let absent = || {
+        let what =
+            format!("the container's cgroup {recorded} is gone, and that of its init, {path}, cannot be reached");
+        Error::new(ErrorKind::System, what)
+    };
+    found.map(Some).ok_or_else(absent)
 }
 
 /// The second choice, after the first one gave `fault`.

@@ -123,11 +123,25 @@ pub fn early(plan: &Plan, proc: Option<BorrowedFd<'_>>) -> Done {
 /// Every cpu; the kernel takes those of the cpuset.
 static ALL_CPUS: [u64; 128] = [u64::MAX; 128];
 
+/// The cpus of exec until it is in the container's cgroup; for the intermediate process, which makes it there.
+///
+/// # Errors
+/// EINVAL for cpus that there are not.
+pub fn initial_affinity(plan: &Plan) -> Done {
+    match &plan.initial_affinity {
+        Some(cpus) => sys::scheduling::set_affinity(cpus).at_index(Step::CpuAffinity, 0),
+        None => Ok(()),
+    }
+}
+
 /// What was asked for, else all cpus of the cgroup: the affinity of the caller (a service manager with
 /// CPUAffinity=) is none of the container's. As runc since 1.4; the reset is best effort, as there.
 fn affinity(plan: &Plan) -> Done {
     if let Some(cpus) = &plan.final_affinity {
-        return sys::scheduling::set_affinity(cpus).at(Step::CpuAffinity);
+        return sys::scheduling::set_affinity(cpus).at_index(Step::CpuAffinity, 1);
+    }
+    if plan.initial_affinity.is_some() {
+        return Ok(());
     }
     let _ = sys::scheduling::set_affinity(&ALL_CPUS);
     Ok(())

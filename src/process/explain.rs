@@ -33,6 +33,7 @@ impl Plan {
             Step::IoPriority => hinted(plain("ioPriority"), fault, &[libc::EPERM], "this needs CAP_SYS_NICE"),
             Step::MemoryPolicy => Error::system(fault.step.name(), fault.errno).at("linux.memoryPolicy"),
             Step::Personality => Error::system(fault.step.name(), fault.errno).at("linux.personality"),
+            Step::CpuAffinity if fault.index == 0 => plain("execCPUAffinity.initial"),
             Step::CpuAffinity => plain("execCPUAffinity.final"),
             Step::Label => self.describe_label(fault),
             Step::Keyring => Error::system(fault.step.name(), fault.errno)

@@ -153,6 +153,9 @@ pub fn plan(process: &Process, linux: Option<&Linux>, facts: &Facts<'_>) -> Resu
     let (cwd, cwd_components) = paths::working_directory(process.cwd(), at)?;
     let user = user::plan(process.user(), facts)?;
     let affinity = process.exec_cpu_affinity().as_ref();
+    // Not init's, but wrong is wrong.
+    let initial = scheduling::affinity(affinity.and_then(|a| a.initial().as_deref()), at, "initial")?;
+    let afterwards = scheduling::affinity(affinity.and_then(|a| a.cpu_affinity_final().as_deref()), at, "final")?;
     Ok(Plan {
         at: at.to_string(),
         capabilities: capabilities::plan(process.capabilities().as_ref(), facts, &mut warnings)?,
@@ -162,8 +165,8 @@ pub fn plan(process: &Process, linux: Option<&Linux>, facts: &Facts<'_>) -> Resu
         io_priority: scheduling::io_priority(process.io_priority().as_ref(), at)?,
         memory_policy: scheduling::memory_policy(linux.and_then(|linux| linux.memory_policy().as_ref()))?,
         personality: personality(linux)?,
-        initial_affinity: scheduling::affinity(affinity.and_then(|a| a.initial().as_deref()), at, "initial")?,
-        final_affinity: scheduling::affinity(affinity.and_then(|a| a.cpu_affinity_final().as_deref()), at, "final")?,
+        initial_affinity: initial.filter(|_| !facts.init),
+        final_affinity: afterwards.filter(|_| !facts.init),
         labels: labels::plan(process, facts)?,
         keyring: keyring(facts)?,
         args: Strings::new(args),

@@ -222,8 +222,11 @@ mod tests {
 
     #[test]
     fn affinity_is_initial_and_final() {
-        let plan = planned(json!({"execCPUAffinity": {"initial": "0-1", "final": "1"}}));
-        assert_eq!((plan.initial_affinity, plan.final_affinity), (Some(vec![3]), Some(vec![2])));
+        let asked = || process(json!({"execCPUAffinity": {"initial": "0-1", "final": "1"}}));
+        let exec = plan(&asked(), None, &super::super::plan::Facts { init: false, ..FACTS }).unwrap();
+        assert_eq!((exec.initial_affinity, exec.final_affinity), (Some(vec![3]), Some(vec![2])));
+        let init = plan(&asked(), None, &FACTS).unwrap();
+        assert_eq!((init.initial_affinity, init.final_affinity), (None, None));
         assert_eq!(
             refusal(json!({"execCPUAffinity": {"final": "3-1"}})),
             "process.execCPUAffinity.final: \"3-1\" is no list like 0-3,7: \"3-1\" runs backwards"

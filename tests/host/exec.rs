@@ -239,3 +239,53 @@ fn it_waits_until_the_container_is_recorded() {
     drop(lock);
     assert_eq!(crate::bundle::wait(exec, "exec"), 0);
 }
+
+#[test]
+fn a_process_is_born_where_init_is_when_its_cgroup_is_gone() {
+    let Some(mut bundle) = Bundle::script("sleep 100") else { return };
+    let namespaces = bundle.config["linux"]["namespaces"].as_array().unwrap().clone();
+    let namespaces: Vec<_> = namespaces.into_iter().filter(|namespace| namespace["type"] != "cgroup").collect();
+    bundle.set("/linux/namespaces", json!(namespaces));
+    bundle.begin();
+    let other = bundle.cgroup().with_extension("moved");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("cgroup.procs"), bundle.pid().to_string()).unwrap();
+    fs::remove_dir(bundle.cgroup()).unwrap();
+    let text = bundle.exec("cat /proc/self/cgroup").good();
+    bundle.tare(&["delete", "--force", &bundle.id]).good();
+    fs::write(other.join("cgroup.kill"), "1").unwrap();
+    while fs::remove_dir(&other).is_err() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    if is_tare() {
+        assert!(text.lines().any(|line| line.starts_with("0::") && line.ends_with(".moved")), "{text}");
+    }
+}
+
+#[test]
+fn cpus_before_and_after_the_cgroup() {
+    let Some(mut bundle) = Bundle::script("grep Cpus_allowed_list /proc/self/status >/cpus; sleep 100") else { return };
+    if !is_tare() {
+        return eprintln!("skipped: runc 1.1 knows no execCPUAffinity");
+    }
+    bundle.set("/root/readonly", json!(false));
+    bundle.set("/process/execCPUAffinity", json!({ "initial": "0" }));
+    bundle.begin();
+    let cpus = |affinity: &serde_json::Value| {
+        let mut process = bundle.config["process"].clone();
+        process["args"] = json!(["grep", "Cpus_allowed_list", "/proc/self/status"]);
+        process["execCPUAffinity"] = affinity.clone();
+        let file = bundle.file("process.json");
+        fs::write(&file, process.to_string()).unwrap();
+        bundle.tare(&["exec", "--process", file.to_str().unwrap(), &bundle.id])
+    };
+    let all = cpus(&json!(null)).good();
+    assert_ne!(all, "Cpus_allowed_list:\t0\n", "a machine of one processor shows nothing");
+    assert_eq!(cpus(&json!({ "initial": "0" })).good(), "Cpus_allowed_list:\t0\n");
+    assert_eq!(cpus(&json!({ "initial": "0", "final": "1" })).good(), "Cpus_allowed_list:\t1\n");
+    assert_eq!(bundle.exec("grep Cpus_allowed_list /proc/self/status").good(), "Cpus_allowed_list:\t0\n");
+    let error = cpus(&json!({ "initial": "1000" })).refused();
+    assert!(error.ends_with("execCPUAffinity.initial: set the cpu affinity: invalid argument"), "{error}");
+    // init has those of its cgroup whatever exec gets.
+    assert_eq!(fs::read_to_string(bundle.file("rootfs/cpus")).unwrap(), all);
+}
