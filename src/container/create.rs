@@ -24,6 +24,7 @@ use crate::hooks::{self, Place};
 use crate::host::Host;
 use crate::init::{Gate, Init, Kind, Task};
 use crate::plan::{self, Plan};
+use crate::rootfs::parent::Passwd;
 use crate::spawn::{self, Child, End, Request};
 use crate::wire::Step;
 use crate::{namespaces, network, process, rootfs};
@@ -209,7 +210,7 @@ fn populate(
         making.record.root_mount = Some(mount);
         making.record.write(&making.directory)?;
     }
-    complete_environment(&mut making.plan)?;
+    complete_environment(&mut making.plan, &opened)?;
     let mut channels = Channels::open(making.plan.program.as_mut())?;
     let procfs = open_procfs(making.plan.program.as_ref())?;
     let sockets = spawn::sockets()?;
@@ -244,14 +245,26 @@ fn populate(
     publish(making, options)
 }
 
-/// HOME from the rootfs when the config has none, as programs expect it.
-fn complete_environment(plan: &mut Plan) -> Result<()> {
-    let Some(program) = plan.program.as_mut().filter(|program| program.process.lacks_home()) else { return Ok(()) };
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(&plan.rootfs_path, flags, Mode::empty())
-        .context(|| format!("open the rootfs {}", plan.rootfs_path.display()))?;
-    let home = process::user::home(root.as_fd(), program.process.uid);
+/// HOME from the container's passwd file when the config has none, as programs expect it.
+fn complete_environment(plan: &mut Plan, opened: &rootfs::Prepared) -> Result<()> {
+    if !plan.program.as_ref().is_some_and(|program| program.process.lacks_home()) {
+        return Ok(());
+    }
+    let passwd = opened.passwd(&plan.rootfs);
+    let Some(program) = plan.program.as_mut() else { return Ok(()) };
+    let home = match passwd {
+        Passwd::Mounted(file) => process::user::home_in(file, program.process.uid),
+        Passwd::Missing => process::user::DEFAULT_HOME.to_owned(),
+        Passwd::Rootfs => home_in_rootfs(&plan.rootfs_path, program.process.uid)?,
+    };
     program.process.set_env("HOME", &home)
+}
+
+fn home_in_rootfs(path: &Path, uid: u32) -> Result<String> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root =
+        rustix::fs::open(path, flags, Mode::empty()).context(|| format!("open the rootfs {}", path.display()))?;
+    Ok(process::user::home(root.as_fd(), uid))
 }
 
 /// The host's procfs, for the OOM score and security labels; the child closes it before the gate.

@@ -19,7 +19,7 @@ const DEFAULT_UMASK: u32 = 0o022;
 /// More of a passwd file is not read.
 const MOST_PASSWD_BYTES: u64 = 1 << 20;
 /// Where a user without an entry is at home.
-const DEFAULT_HOME: &str = "/";
+pub const DEFAULT_HOME: &str = "/";
 
 /// The ids of the process.
 pub(super) struct Planned {

@@ -5,6 +5,9 @@
 //! leaves the trees to the child, which opens them in its own mount namespace before it changes its root.
 
 mod idmap;
+mod passwd;
+
+pub use passwd::Passwd;
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
@@ -112,11 +115,12 @@ pub fn open(plan: &Plan, user_namespace: Option<BorrowedFd<'_>>) -> Result<Prepa
     let root = open_root(plan)?;
     let clones = root.is_some();
     prepared.root.set(root);
+    let passwd = plan.passwd_mount();
     for (number, mount) in plan.mounts.iter().enumerate() {
         let field = if mount.label == "bind" { ".source" } else { "" };
         let place = |error: Error| error.at(format!("mounts[{number}]{field}")).context(mount.phrase());
         prepared.sources.push(match &mount.kind {
-            Kind::Bind(bind) if is_opened_here(plan, bind) => {
+            Kind::Bind(bind) if is_opened_here(plan, bind) || (passwd == Some(number) && !mount.is_shared_bind()) => {
                 open_source(bind, clones, user_namespace).map_err(|error| explain(plan, bind, error)).map_err(place)?
             }
             _ => None,

@@ -184,3 +184,25 @@ fn an_empty_environment_of_the_caller_is_enough() {
     finish(run).silent();
     bundle.assert_nothing_left();
 }
+
+#[test]
+fn home_is_that_of_the_passwd_file_that_the_container_sees() {
+    let Some(mut bundle) = Bundle::script("echo $HOME") else { return };
+    let home = |bundle: &Bundle| bundle.run().good();
+    fs::create_dir_all(bundle.file("rootfs/etc")).unwrap();
+    fs::write(bundle.file("rootfs/etc/passwd"), "u:x:7:7::/rootfs:/bin/sh\n").unwrap();
+    fs::create_dir(bundle.file("etc")).unwrap();
+    fs::write(bundle.file("etc/passwd"), "u:x:7:7::/mounted:/bin/sh\n").unwrap();
+    bundle.set("/process/user", json!({ "uid": 7, "gid": 7 }));
+    assert_eq!(home(&bundle), "/rootfs\n");
+    let mounts = bundle.config["mounts"].as_array().unwrap().clone();
+    let with = |mount: serde_json::Value| json!([mounts.clone(), vec![mount]].concat());
+    for name in ["etc/passwd", "etc"] {
+        let mount =
+            json!({ "destination": format!("/{name}"), "source": bundle.file(name), "options": ["rbind", "ro"] });
+        bundle.set("/mounts", with(mount));
+        assert_eq!(home(&bundle), "/mounted\n", "{name}");
+    }
+    bundle.set("/mounts", with(json!({ "destination": "/etc", "type": "tmpfs", "source": "tmpfs" })));
+    assert_eq!(home(&bundle), "/\n");
+}
