@@ -96,8 +96,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     let cgroup_path = match &cgroup {
         Some(plan) => Some(PathBuf::from(format!("{}{}", host.hierarchy()?.root.display(), plan.path()))),
         // It stays in the caller's cgroup and sees what the caller sees.
-        None if rootless => host.hierarchy().ok().map(|hierarchy| hierarchy.root.clone()),
-        None => None,
+        None => host.hierarchy().ok().map(|hierarchy| hierarchy.root.clone()),
     };
     let root = spec.root().as_ref().ok_or_else(|| Error::invalid("root", "config.json has no root"))?;
     let rootfs_path = request.bundle.join(root.path());
@@ -226,8 +225,16 @@ fn program(
 ) -> Result<Program> {
     let linux = spec.linux().as_ref();
     let seccomp = linux.and_then(|linux| linux.seccomp().as_ref()).map(seccomp::plan).transpose()?;
+    let strict = annotation(spec, "run.oci.seccomp_fail_unknown_syscall").is_some_and(|value| value != "0");
+    if let Some(profile) = linux.and_then(|linux| linux.seccomp().as_ref()).filter(|_| strict) {
+        seccomp::check_names(profile)?;
+    }
     let user_namespace = facts.user_namespace;
     Ok(Program { process: process::plan(process, linux, facts)?, seccomp, user_namespace, terminal, preserve_fds })
+}
+
+fn annotation<'a>(spec: &'a Spec, name: &str) -> Option<&'a str> {
+    spec.annotations().as_ref()?.get(name).map(String::as_str)
 }
 
 /// The spec wants configs of another major version refused (config.md, "Specification version").

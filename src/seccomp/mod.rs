@@ -18,4 +18,4 @@ mod tables;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod tests;
 
-pub use plan::{Handover, Notify, Plan, plan};
+pub use plan::{Handover, Notify, Plan, check_names, plan};

@@ -76,20 +76,34 @@ pub fn plan(seccomp: &LinuxSeccomp) -> Result<Plan> {
     Ok(Plan { program, flags, empty, permits_capset: decisions.permits("capset"), notify })
 }
 
+/// Holds every name of the profile against the tables, for who wants no name to be skipped (the annotation
+/// run.oci.seccomp_fail_unknown_syscall).
+///
+/// # Errors
+/// The first call that no architecture has.
+pub fn check_names(seccomp: &LinuxSeccomp) -> Result<()> {
+    for (i, call) in seccomp.syscalls().iter().flatten().enumerate() {
+        if let Some((j, name)) = call.names().iter().enumerate().find(|(_, name)| super::tables::find(name).is_none()) {
+            let at = format!("linux.seccomp.syscalls[{i}].names[{j}]");
+            return Err(Error::invalid(at, format!("unknown system call {name:?}"))
+                .hint("the annotation run.oci.seccomp_fail_unknown_syscall forbids to skip it"));
+        }
+    }
+    Ok(())
+}
+
 /// SPEC_ALLOW unless the profile has a list of flags, as runc does it.
 fn flags(seccomp: &LinuxSeccomp, notify: bool) -> Result<u32> {
     let mut flags = if notify { flag::NEW_LISTENER } else { 0 };
     let Some(wanted) = seccomp.flags() else { return Ok(flags | flag::SPEC_ALLOW) };
-    for (i, wanted) in wanted.iter().enumerate() {
+    for wanted in wanted {
         flags |= match wanted {
             // Without ESRCH (5.7) a failure would look like a listener.
             Flag::SeccompFilterFlagTsync => flag::TSYNC | flag::TSYNC_ESRCH,
             Flag::SeccompFilterFlagLog => flag::LOG,
             Flag::SeccompFilterFlagSpecAllow => flag::SPEC_ALLOW,
-            Flag::SeccompFilterFlagWaitKillableRecv if !notify => {
-                let what = format!("{wanted} has no meaning without a rule with SCMP_ACT_NOTIFY");
-                return Err(Error::invalid(format!("linux.seccomp.flags[{i}]"), what));
-            }
+            // It says how to wait for an agent; without one nobody waits, and the kernel refuses it.
+            Flag::SeccompFilterFlagWaitKillableRecv if !notify => 0,
             Flag::SeccompFilterFlagWaitKillableRecv => flag::WAIT_KILLABLE_RECV,
         };
     }

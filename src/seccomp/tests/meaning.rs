@@ -190,7 +190,20 @@ fn flags_are_spec_allow_or_what_is_listed() {
     };
     assert_eq!(flags(json!(null)), 4);
     assert_eq!(flags(json!([])), 0);
+    // How to wait for an agent that is not there.
+    assert_eq!(flags(json!(["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"])), 0);
     assert_eq!(flags(json!(["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_TSYNC"])), 2 | 1 | 16);
+}
+
+#[test]
+fn architectures_that_are_never_met_change_nothing() {
+    let with = |architectures: Value| {
+        let rules = json!([{"names": ["read"], "action": "SCMP_ACT_ALLOW"}]);
+        let profile = json!({"defaultAction": "SCMP_ACT_ERRNO", "architectures": architectures, "syscalls": rules});
+        plan(&self::profile(profile)).unwrap().program
+    };
+    let own = with(json!(["SCMP_ARCH_NATIVE"]));
+    assert_eq!(with(json!(["SCMP_ARCH_NATIVE", "SCMP_ARCH_SH", "SCMP_ARCH_MIPSEL", "SCMP_ARCH_S390X"])), own);
 }
 
 #[test]
