@@ -326,6 +326,7 @@ const COMMANDS: &[(&str, Build)] = &[
     ("spec", |c| {
         sub(c, "Write an example config.json", |c| {
             c.arg(path("bundle", "DIR", "The bundle directory [default: .]").short('b'))
+                .arg(path("config", "FILE", "Its name [default: config.json]").short('f'))
                 .arg(flag("rootless", "For a container without root's help"))
         })
     }),

@@ -124,7 +124,10 @@ pub fn dispatch(matches: &ArgMatches, global: &Global, log: &Log) -> Result<i32>
         "resume" => container::freeze::resume(root, id())?,
         "events" => events(root, id(), command)?,
         "update" => super::update::run(root, id(), command, warn)?,
-        "spec" => super::spec::write(command.get_one::<PathBuf>("bundle"), command.get_flag("rootless"))?,
+        "spec" => {
+            let path = |name| command.get_one::<PathBuf>(name);
+            super::spec::write(path("bundle"), path("config"), command.get_flag("rootless"))?;
+        }
         "doctor" => {
             let report = container::doctor::examine(root, command.get_flag("repair"), warn)?;
             super::table::doctor(&report, command.get_flag("json"))?;

@@ -44,6 +44,16 @@ const MEMORY_MODES: &[&str] = &[
 ];
 const MEMORY_FLAGS: &[&str] = &["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"];
 
+/// Annotations of config.json that change what tare does; a name that ends in a dot stands for all that begin so.
+const UNSAFE_ANNOTATIONS: &[&str] = &[
+    "org.systemd.property.",
+    "run.oci.hooks.stderr",
+    "run.oci.hooks.stdout",
+    "run.oci.keep_original_groups",
+    "run.oci.mount_context_type",
+    "run.oci.seccomp_fail_unknown_syscall",
+];
+
 /// Prints the features as JSON, and nothing else: engines parse stdout (and CRI-O stderr too).
 ///
 /// # Errors
@@ -76,6 +86,7 @@ pub fn print() -> Result<()> {
             "mountExtensions": { "idmap": { "enabled": true } },
             "netDevices": { "enabled": true },
         },
+        "potentiallyUnsafeConfigAnnotations": UNSAFE_ANNOTATIONS,
         "annotations": {
             "org.opencontainers.tare.version": env!("CARGO_PKG_VERSION"),
             "org.opencontainers.tare.commit": env!("TARE_COMMIT"),

@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
@@ -108,11 +109,35 @@ impl Log {
 
     fn append(&self, line: &str) -> Result<()> {
         let Some(path) = &self.file else { return Ok(()) };
+        let named = path.to_str().and_then(|text| text.split_once(':'));
+        let path = match named {
+            Some(("journald", id)) => return send(JOURNAL, &journal_entry(id, line)),
+            Some(("syslog", id)) => return send(SYSLOG, format!("<{USER_ERROR}>{id}: {}", line.trim_end()).as_bytes()),
+            Some(("file", path)) => Path::new(path),
+            _ => path,
+        };
         // Whatever the caller's umask: a container's log is not for everybody to write.
         let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o644).open(path);
         file.and_then(|mut file| file.write_all(line.as_bytes()))
             .map_err(|e| Error::system(format!("write the log {}", path.display()), e))
     }
+}
+
+/// Where journald and syslog listen. Source: systemd's Native Journal Protocol; syslog(3).
+const JOURNAL: &str = "/run/systemd/journal/socket";
+const SYSLOG: &str = "/dev/log";
+/// LOG_USER and LOG_ERR.
+const USER_ERROR: u8 = 8 | 3;
+
+fn send(socket: &str, datagram: &[u8]) -> Result<()> {
+    let sent = UnixDatagram::unbound().and_then(|unbound| unbound.send_to(datagram, socket));
+    sent.map(drop).map_err(|e| Error::system(format!("write the log to {socket}"), e))
+}
+
+/// A line has no line break but at its end, so that the short form of a field will do.
+fn journal_entry(id: &str, line: &str) -> Vec<u8> {
+    let id = id.replace(|c: char| c.is_control(), "?");
+    format!("MESSAGE={}\nPRIORITY=3\nSYSLOG_IDENTIFIER={id}\n", line.trim_end()).into_bytes()
 }
 
 /// One object; `code` and `kind` and `at` are tare's additions, which engines ignore.

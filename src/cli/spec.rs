@@ -12,8 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// # Errors
 /// It exists already; the directory is missing.
-pub fn write(bundle: Option<&PathBuf>, rootless: bool) -> Result<()> {
-    let path = bundle.map_or(Path::new("."), PathBuf::as_path).join("config.json");
+pub fn write(bundle: Option<&PathBuf>, name: Option<&PathBuf>, rootless: bool) -> Result<()> {
+    let name = name.map_or(Path::new("config.json"), PathBuf::as_path);
+    let path = bundle.map_or(Path::new("."), PathBuf::as_path).join(name);
     let config = if rootless { rootless_config() } else { config() };
     let mut text = serde_json::to_string_pretty(&config)
         .map_err(|e| Error::new(ErrorKind::Internal, "encode the config").detail(e.to_string()))?;

@@ -97,7 +97,7 @@ pub fn parse_signal(text: &str) -> Result<i32> {
     } else {
         NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
     };
-    number.filter(|number| (1..=RTMAX).contains(number)).ok_or_else(|| {
+    number.filter(|number| (0..=RTMAX).contains(number)).ok_or_else(|| {
         let error = Error::new(ErrorKind::InvalidConfig, format!("unknown signal {text:?}"));
         match nearest(name, NAMES.iter().map(|(known, _)| *known)) {
             Some(known) => error.hint(format!("did you mean \"{known}\"?")),
@@ -112,12 +112,12 @@ mod tests {
 
     #[test]
     fn names_and_numbers() {
-        for (text, number) in [("9", 9), ("KILL", 9), ("SIGKILL", 9), ("term", 15), ("RTMIN+3", 37), ("SIGRTMAX-1", 63)]
+        for (text, number) in
+            [("0", 0), ("9", 9), ("KILL", 9), ("SIGKILL", 9), ("term", 15), ("RTMIN+3", 37), ("SIGRTMAX-1", 63)]
         {
             assert_eq!(parse_signal(text).unwrap(), number, "{text}");
         }
-        for text in ["", "0", "-1", "65", "SIG", "NOPE", "RTMIN+99", "RTMIN-1", "RTMIN+2147483647", "9x", "99999999999"]
-        {
+        for text in ["", "-1", "65", "SIG", "NOPE", "RTMIN+99", "RTMIN-1", "RTMIN+2147483647", "9x", "99999999999"] {
             assert!(parse_signal(text).is_err(), "{text}");
         }
         assert!(parse_signal("KIL").unwrap_err().to_string().contains("did you mean \"KILL\""));

@@ -30,6 +30,9 @@ pub struct State {
     pub rootfs: PathBuf,
     /// When it was created, RFC 3339.
     pub created: String,
+    /// The systemd unit, when systemd made the cgroup; in the spelling of crun.
+    #[serde(rename = "systemd-scope", skip_serializing_if = "Option::is_none")]
+    pub systemd_scope: Option<String>,
     /// annotations of config.json.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -49,6 +52,7 @@ impl State {
             bundle: record.bundle.clone(),
             rootfs: record.rootfs.clone(),
             created: record.created.clone(),
+            systemd_scope: record.unit.as_ref().map(|unit| unit.name.clone()),
             annotations: record.annotations.clone(),
             owner: owner(record.owner),
         }

@@ -47,8 +47,6 @@ enum Meaning {
     SourceNofollow,
     DestinationNofollow,
     CopySymlink,
-    /// Known from another runtime, cannot be done.
-    Refused(&'static str),
 }
 
 /// Words on access times. mount(8): relatime is the kernel's default mode.
@@ -82,8 +80,6 @@ const fn propagation(kind: u64, recursive: bool) -> Meaning {
     Meaning::Propagation { kind, recursive }
 }
 
-const SUPERBLOCK_ONLY: &str = "it is a flag of the whole filesystem, which no recursive change can set";
-
 /// Sorted by word, for binary search.
 const TABLE: &[(&str, Meaning)] = &[
     ("async", Meaning::Superblock { default: true }),
@@ -114,22 +110,22 @@ const TABLE: &[(&str, Meaning)] = &[
     ("nosuid", attribute(Attributes::NOSUID, true)),
     ("nosymfollow", attribute(Attributes::NOSYMFOLLOW, true)),
     ("private", propagation(libc::MS_PRIVATE, false)),
-    ("rasync", Meaning::Refused(SUPERBLOCK_ONLY)),
+    ("rasync", Meaning::Superblock { default: true }),
     ("ratime", tree_atime(Atime::NotNoatime)),
     ("rbind", Meaning::Bind { recursive: true }),
     ("rdev", tree(Attributes::NODEV, false)),
     ("rdiratime", tree(Attributes::NODIRATIME, false)),
-    ("rdirsync", Meaning::Refused(SUPERBLOCK_ONLY)),
+    ("rdirsync", Meaning::Superblock { default: false }),
     ("relatime", atime(Atime::Relatime)),
     ("remount", Meaning::Remount),
     ("rexec", tree(Attributes::NOEXEC, false)),
     ("ridmap", Meaning::Idmap { recursive: true }),
-    ("rmand", Meaning::Refused(SUPERBLOCK_ONLY)),
+    ("rmand", Meaning::Superblock { default: false }),
     ("rnoatime", tree_atime(Atime::Noatime)),
     ("rnodev", tree(Attributes::NODEV, true)),
     ("rnodiratime", tree(Attributes::NODIRATIME, true)),
     ("rnoexec", tree(Attributes::NOEXEC, true)),
-    ("rnomand", Meaning::Refused(SUPERBLOCK_ONLY)),
+    ("rnomand", Meaning::Superblock { default: true }),
     ("rnorelatime", tree_atime(Atime::NotRelatime)),
     ("rnostrictatime", tree_atime(Atime::NotStrictatime)),
     ("rnosuid", tree(Attributes::NOSUID, true)),
@@ -144,7 +140,7 @@ const TABLE: &[(&str, Meaning)] = &[
     ("rstrictatime", tree_atime(Atime::Strictatime)),
     ("rsuid", tree(Attributes::NOSUID, false)),
     ("rsymfollow", tree(Attributes::NOSYMFOLLOW, false)),
-    ("rsync", Meaning::Refused(SUPERBLOCK_ONLY)),
+    ("rsync", Meaning::Superblock { default: false }),
     ("runbindable", propagation(libc::MS_UNBINDABLE, true)),
     ("rw", attribute(Attributes::RDONLY, false)),
     ("shared", propagation(libc::MS_SHARED, false)),
@@ -161,7 +157,7 @@ const TABLE: &[(&str, Meaning)] = &[
 
 /// Every option that tare itself understands, for `features` and for "did you mean".
 pub fn known() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().filter(|(_, meaning)| !matches!(meaning, Meaning::Refused(_))).map(|(word, _)| *word)
+    TABLE.iter().map(|(word, _)| *word)
 }
 
 /// Attributes to set and to clear on a mount or on its whole tree.
@@ -288,6 +284,8 @@ impl Options {
             Meaning::Remount => self.remount = true,
             Meaning::Propagation { kind, recursive } => self.propagation.push(Propagation { kind, recursive }),
             Meaning::Superblock { default } => {
+                // For a whole tree, as rro: a new filesystem is one.
+                let word = word.strip_prefix('r').unwrap_or(word);
                 if !default {
                     self.superblock.push((number, word));
                 }
@@ -305,12 +303,6 @@ impl Options {
             Meaning::SourceNofollow => self.source_nofollow = true,
             Meaning::DestinationNofollow => self.destination_nofollow = true,
             Meaning::CopySymlink => self.copy_symlink = true,
-            Meaning::Refused(why) => {
-                return Err(Error::new(
-                    crate::error::ErrorKind::Unsupported,
-                    format!("mount option {word:?} is not supported: {why}"),
-                ));
-            }
         }
         Ok(())
     }
@@ -421,7 +413,8 @@ mod tests {
     #[test]
     fn refused_words_say_why() {
         let refused = |word: &str| parse(&[word.to_string()], "mounts[2].options").unwrap_err().to_string();
-        assert!(refused("rsync").starts_with("mounts[2].options[0]: mount option \"rsync\" is not supported"));
+        let parsed = parse(&["rsync".to_owned(), "rnomand".to_owned()], "mounts[2].options").unwrap();
+        assert_eq!(parsed.parameters.iter().map(|one| one.key.as_str()).collect::<Vec<_>>(), ["sync", "nomand"]);
         assert!(refused("idmap=uids=0-1-2").ends_with("use uidMappings and gidMappings of the mount"));
         assert_eq!(refused("a\0b"), "mounts[2].options[0]: mount option with a NUL byte");
         assert_eq!(suggestion("nosiud").unwrap(), "did you mean \"nosuid\"?");

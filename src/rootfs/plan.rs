@@ -10,7 +10,7 @@ mod place;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
@@ -249,7 +249,8 @@ pub fn plan(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
     let empty = Vec::new();
     let list = |list: &Option<Vec<LinuxIdMapping>>| list.clone().filter(|list| !list.is_empty());
     let mappings = linux.and_then(|linux| list(linux.uid_mappings()).zip(list(linux.gid_mappings())));
-    let context = mounts::Context { facts, label, building, mappings };
+    let label_key = label_key(spec)?;
+    let context = mounts::Context { facts, label, label_key, building, mappings };
     let mounts = mounts::plan(spec.mounts().as_ref().unwrap_or(&empty), &context)?;
     warnings.extend(mounts::ignored_by_binds(spec.mounts().as_deref().unwrap_or_default()));
     let mut plan = Plan {
@@ -280,6 +281,20 @@ pub fn plan(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
         plan.without_mount_namespace(linux.is_some_and(|linux| linux.rootfs_propagation().is_some()))?;
     }
     Ok(plan)
+}
+
+/// Which of the contexts of mount(8) linux.mountLabel is; Podman says so.
+fn label_key(spec: &Spec) -> Result<&'static CStr> {
+    const NAME: &str = "run.oci.mount_context_type";
+    let asked = spec.annotations().as_ref().and_then(|annotations| annotations.get(NAME));
+    match asked.map(String::as_str) {
+        None | Some("" | "context") => Ok(c"context"),
+        Some("fscontext") => Ok(c"fscontext"),
+        Some("defcontext") => Ok(c"defcontext"),
+        Some("rootcontext") => Ok(c"rootcontext"),
+        Some(other) => Err(Error::invalid(format!("annotations[{NAME:?}]"), format!("unknown value {other:?}"))
+            .hint("it is one of context, fscontext, defcontext, rootcontext")),
+    }
 }
 
 /// Longer ones have no room beside the other parameters of a mount.

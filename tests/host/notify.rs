@@ -10,7 +10,7 @@ use std::process::{Child, Stdio};
 
 use serde_json::json;
 
-use crate::bundle::{Bundle, LIMIT, is_tare, reap, wait};
+use crate::bundle::{Bundle, LIMIT, eventually, is_tare, reap, wait};
 
 const INSIDE: &str = "run/notify/notify.sock";
 
@@ -83,6 +83,8 @@ fn start_and_a_detached_run_wait_for_it() {
             spawn(&bundle, &["start", &bundle.id])
         };
         bundle.wait_file("tmp/up");
+        // `run` records it only when it runs.
+        eventually("it runs", || bundle.status() == "running");
         let pid = bundle.pid();
         // Other commands are not kept waiting.
         assert_eq!(bundle.exec("echo in").good(), "in\n");

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::bundle::{Bundle, Done, finish, is_tare, runtime};
+use crate::bundle::{Bundle, Done, LIMIT, finish, is_tare, runtime};
 
 fn tare(args: &[&str]) -> Done {
     let mut command = Command::new(runtime());
@@ -201,4 +201,37 @@ fn globals_may_be_doubled_and_options_may_have_one_dash() {
     tare(&[doubled, &create[..]].concat()).silent();
     assert_eq!(bundle.status(), "created");
     assert!(bundle.file("other").read_dir().map_or(0, Iterator::count) == 0);
+}
+
+/// conmon-rs asks for it of a runtime whose name is crun.
+#[test]
+fn errors_reach_journald_and_syslog() {
+    let Some(bundle) = Bundle::new() else { return };
+    if !is_tare() {
+        return eprintln!("skipped: runc logs to files alone");
+    }
+    let socket = std::path::Path::new("/run/systemd/journal/socket");
+    if socket.exists() {
+        return eprintln!("skipped: this machine's journald listens");
+    }
+    fs::create_dir_all(socket.parent().unwrap()).unwrap();
+    let journal = std::os::unix::net::UnixDatagram::bind(socket).unwrap();
+    journal.set_read_timeout(Some(LIMIT)).unwrap();
+    bundle.tare(&["--log=journald:abc", "state", "nobody"]).refused();
+    let mut entry = [0; 4096];
+    let length = journal.recv(&mut entry).unwrap();
+    fs::remove_file(socket).unwrap();
+    let entry = String::from_utf8_lossy(&entry[..length]);
+    assert!(entry.starts_with("MESSAGE=time=") && entry.contains("does not exist"), "{entry}");
+    assert!(entry.ends_with("\nPRIORITY=3\nSYSLOG_IDENTIFIER=abc\n"), "{entry}");
+    assert!(!bundle.file("journald:abc").exists());
+    // Nobody listens: the error is on stderr all the same.
+    let done = bundle.tare(&["--log=journald:abc", "state", "nobody"]);
+    assert!(
+        done.stderr.contains("does not exist") && done.stderr.contains(socket.to_str().unwrap()),
+        "{}",
+        done.stderr
+    );
+    bundle.tare(&["--log", "file:own.log", "state", "nobody"]).refused();
+    assert!(fs::read_to_string(bundle.file("own.log")).unwrap().contains("does not exist"));
 }

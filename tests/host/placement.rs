@@ -142,3 +142,25 @@ fn a_cgroup_has_processes_or_hands_on_controllers() {
     drop(sleeper);
     bundle.tare(&["delete", "--force", &bundle.id]).silent();
 }
+
+#[test]
+fn without_a_cgroup_the_callers_tree_is_shown() {
+    let Some(mut bundle) = Bundle::script("ls -d /sys/fs/cgroup/cgroup.controllers; stat -f -c %T /sys/fs/cgroup")
+    else {
+        return;
+    };
+    if !is_tare() {
+        return eprintln!("skipped: runc has no --cgroup-manager disabled");
+    }
+    let namespaces = bundle.config["linux"]["namespaces"].as_array().unwrap().clone();
+    let namespaces: Vec<_> = namespaces.into_iter().filter(|namespace| namespace["type"] != "cgroup").collect();
+    bundle.set("/linux/namespaces", json!(namespaces));
+    let mut mounts = bundle.config["mounts"].as_array().unwrap().clone();
+    mounts.retain(|mount| !mount["destination"].as_str().unwrap().starts_with("/sys"));
+    mounts.push(json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"] }));
+    bundle.set("/mounts", json!(mounts));
+    bundle.write();
+    let text = bundle.tare(&["--cgroup-manager=disabled", "run", &bundle.id]).good();
+    assert!(text.starts_with("/sys/fs/cgroup/cgroup.controllers\n"), "{text}");
+    assert!(!bundle.cgroup().exists());
+}

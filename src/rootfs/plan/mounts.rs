@@ -3,7 +3,7 @@
 //! World: plan (pure). Here the config's words become the kernel's; the special cases of cgroup, sysfs, /proc and
 //! tmpfs are decided here and nowhere else.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -53,6 +53,8 @@ pub(super) struct Context<'a> {
     pub facts: &'a Facts<'a>,
     /// linux.mountLabel.
     pub label: Option<&'a str>,
+    /// The parameter that it is for.
+    pub label_key: &'static CStr,
     /// Propagation of the tree while it is built.
     pub building: u64,
     /// The container's own id mappings, if it makes a user namespace.
@@ -308,7 +310,7 @@ impl<'a> Request<'a> {
         // runc leaves procfs, sysfs and cgroups to the policy, too.
         if let Some(label) = self.context.label.filter(|_| !matches!(name, "proc" | "sysfs" | "cgroup2")) {
             let value = Some(string(label.as_bytes(), "linux.mountLabel")?);
-            list.push(KernelParameter { option: None, key: c"context".to_owned(), value });
+            list.push(KernelParameter { option: None, key: self.context.label_key.to_owned(), value });
         }
         list.extend(self.kernel_parameters()?);
         Ok(list)

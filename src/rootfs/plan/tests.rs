@@ -305,3 +305,23 @@ fn faults_are_placed() {
     assert_eq!(place(Step::Device, 0, 1).what, "create the device /dev/null (c 1:3)");
     assert!(plan.place(Step::Exec, 0, 1).is_none());
 }
+
+#[test]
+fn the_label_is_the_context_that_an_annotation_names() {
+    let key = |kind: &str| {
+        let mut spec = spec(r#"[{"destination": "/t", "type": "tmpfs"}]"#, r#"{"mountLabel": "a:b:c:d"}"#);
+        spec.set_annotations(Some([("run.oci.mount_context_type".to_owned(), kind.to_owned())].into()));
+        let plan = plan(&spec, &Facts { selinux: true, ..facts() }).map_err(|error| error.to_string())?;
+        let Kind::Filesystem(filesystem) = &plan.mounts[0].kind else { panic!() };
+        let labels = filesystem.parameters.iter().filter(|one| one.value.as_deref() == Some(c"a:b:c:d"));
+        Ok(labels.map(|one| one.key.to_str().unwrap().to_owned()).collect::<String>())
+    };
+    assert_eq!(key(""), Ok("context".to_owned()));
+    assert_eq!(key("rootcontext"), Ok("rootcontext".to_owned()));
+    let error: String = key("roots").unwrap_err();
+    assert_eq!(
+        error,
+        "annotations[\"run.oci.mount_context_type\"]: unknown value \"roots\"; \
+         it is one of context, fscontext, defcontext, rootcontext"
+    );
+}

@@ -32,7 +32,7 @@ pub(super) fn words(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let text = text.as_ref();
     match kill::parse_signal(text) {
-        Ok(signal) => assert!((1..=64).contains(&signal), "{signal}"),
+        Ok(signal) => assert!((0..=64).contains(&signal), "{signal}"),
         Err(error) => check_words(&error.to_string()),
     }
     match user::parse(text) {
