@@ -116,6 +116,7 @@ const FLAGS: &[&str] = &[
     "all",
     "force",
     "quiet",
+    "regex",
     "tty",
     "no-new-privs",
     "ignore-paused",
@@ -217,6 +218,10 @@ fn text(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value).help(help)
 }
 
+fn regex() -> Arg {
+    flag("regex", "ID is a regular expression: every container whose id it matches").short('r')
+}
+
 pub(super) fn id() -> Arg {
     Arg::new("id").value_name("ID").required(true).help("The container's id")
 }
@@ -280,13 +285,14 @@ const COMMANDS: &[(&str, Build)] = &[
     ("kill", |c| {
         sub(c, "Send a signal to a container [default: TERM]", |c| {
             c.arg(flag("all", "Send it to every process of the container").short('a'))
+                .arg(regex())
                 .arg(id())
                 .arg(Arg::new("signal").value_name("SIGNAL").default_value("TERM").help("A name or a number"))
         })
     }),
     ("delete", |c| {
         sub(c, "Delete a stopped container", |c| {
-            c.arg(flag("force", "Kill it first; an unknown id is no error").short('f')).arg(id())
+            c.arg(flag("force", "Kill it first; an unknown id is no error").short('f')).arg(regex()).arg(id())
         })
     }),
     ("exec", |c| sub(c, "Run another process in a container", exec)),

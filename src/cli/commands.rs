@@ -7,7 +7,7 @@ use clap::ArgMatches;
 
 use super::log::{Log, Messages};
 use crate::cgroup::Asked;
-use crate::container::create::Options;
+use crate::container::create::{Options, Warn};
 use crate::container::run::Stay;
 use crate::container::{self, exec, exec_process, kill};
 use crate::error::{Error, ErrorKind, Result};
@@ -104,9 +104,13 @@ pub fn dispatch(matches: &ArgMatches, global: &Global, log: &Log) -> Result<i32>
         }
         "kill" => {
             let signal = kill::parse_signal(command.get_one::<String>("signal").map_or("TERM", String::as_str))?;
-            kill::kill(root, id(), signal, command.get_flag("all"))?;
+            let all = command.get_flag("all");
+            each(root, id(), command, warn, |id, _| kill::kill(root, id, signal, all))?;
         }
-        "delete" => container::delete::delete(root, id(), command.get_flag("force"), warn)?,
+        "delete" => {
+            let force = command.get_flag("force");
+            each(root, id(), command, warn, |id, warn| container::delete::delete(root, id, force, warn))?;
+        }
         "exec" => {
             let (id, options) = execution(command)?;
             return exec::exec(root, &id, &options, warn);
@@ -137,6 +141,26 @@ pub fn dispatch(matches: &ArgMatches, global: &Global, log: &Log) -> Result<i32>
         other => return Err(Error::new(ErrorKind::Internal, format!("command {other:?} has no code"))),
     }
     Ok(0)
+}
+
+/// The container that is named, or all whose ids a regular expression matches: one that fails does not spare the others.
+fn each(
+    root: &Path,
+    id: &str,
+    command: &ArgMatches,
+    warn: Warn<'_>,
+    mut act: impl FnMut(&str, Warn<'_>) -> Result<()>,
+) -> Result<()> {
+    if !command.get_flag("regex") {
+        return act(id, warn);
+    }
+    let mut result = Ok(());
+    for id in container::matching(root, id)? {
+        if let Err(error) = std::mem::replace(&mut result, act(&id, warn)) {
+            warn(error);
+        }
+    }
+    result
 }
 
 fn creation(command: &ArgMatches, global: &Global) -> Result<Options> {

@@ -54,6 +54,19 @@ pub fn find(root: &std::path::Path, id: &str) -> Result<Container> {
     Ok(Container { directory, record })
 }
 
+/// The ids that a regular expression matches anywhere, sorted.
+///
+/// # Errors
+/// It is none; the state root cannot be read.
+pub fn matching(root: &std::path::Path, expression: &str) -> Result<Vec<String>> {
+    let expression = regex::Regex::new(expression).map_err(|e| {
+        let what = format!("{expression:?} is no regular expression");
+        Error::new(ErrorKind::InvalidConfig, what).detail(e.to_string().lines().last().unwrap_or_default())
+    })?;
+    let ids = Store::open(root)?.map_or(Ok(Vec::new()), |store| store.ids())?;
+    Ok(ids.into_iter().filter(|id| expression.is_match(id)).collect())
+}
+
 /// Whether the caller opened what the container is to inherit. Looked at before tare opens anything: a number that is
 /// free now would be a directory of the host by the time the container inherits it.
 fn check_preserved(count: u32) -> Result<()> {

@@ -494,3 +494,29 @@ fn hooks_of_the_runtime_work_in_the_bundle() {
     }
     bundle.assert_nothing_left();
 }
+
+#[test]
+fn commands_on_all_that_an_expression_matches() {
+    let Some(bundle) = Bundle::script("sleep 100") else { return };
+    if !is_tare() {
+        return eprintln!("skipped: runc has no --regex");
+    }
+    bundle.write();
+    // One cgroup for all of them, as none has a path of its own.
+    for id in ["a-1", "a-2", "b-1"] {
+        bundle.tare(&["--cgroup-manager", "disabled", "create", id]).silent();
+    }
+    bundle.tare(&["start", "a-1"]).silent();
+    let pid = |id| serde_json::from_str::<Value>(&bundle.tare(&["state", id]).good()).unwrap()["pid"].as_i64();
+    let pids: Vec<_> = ["a-1", "a-2", "b-1"].iter().map(|id| i32::try_from(pid(id).unwrap()).unwrap()).collect();
+    bundle.tare(&["kill", "--regex", "^a-.$", "KILL"]).silent();
+    pids[..2].iter().for_each(|pid| assert_eq!(reap(*pid), 137));
+    assert_eq!(bundle.tare(&["list", "-q"]).good(), "a-1\na-2\nb-1\n");
+    assert!(bundle.tare(&["delete", "-r", "a-["]).refused().contains("\"a-[\" is no regular expression"));
+    bundle.tare(&["delete", "-r", "a-"]).silent();
+    assert_eq!(bundle.tare(&["list", "-q"]).good(), "b-1\n");
+    bundle.tare(&["delete", "-r", "nothing"]).silent();
+    bundle.tare(&["delete", "-r", "--force", ".*"]).silent();
+    assert_eq!(reap(pids[2]), 137);
+    assert_eq!(bundle.tare(&["list", "-q"]).good(), "");
+}
