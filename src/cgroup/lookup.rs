@@ -54,27 +54,36 @@ impl Cgroup {
         }
     }
 
-    /// Why a process of this cgroup may have died early; `None` when the cgroup had no part in it.
+    /// Why a process of this cgroup may have died early; `None` when the cgroup had no part in it. `limit` is that of
+    /// its memory, as it was planned. To be asked before the process is reaped: an empty cgroup is gone soon.
     #[must_use]
-    pub fn explain_death(&self) -> Option<String> {
+    pub fn explain_death(&self, limit: Option<u64>) -> Option<String> {
         let facts = self.death_facts().ok()?;
         let refused = facts.refused_forks > 0;
-        explain_oom_kill(&facts)
+        explain_oom_kill(&facts, limit)
             .or_else(|| refused.then(|| "a fork was refused; linux.resources.pids.limit was reached".to_string()))
+            .or_else(|| limit.filter(|_| facts.gone).map(explain_gone))
     }
 
     /// Why the kernel may have killed a process of this cgroup; `None` when it was somebody else.
     #[must_use]
-    pub fn explain_kill(&self) -> Option<String> {
-        explain_oom_kill(&self.death_facts().ok()?)
+    pub fn explain_kill(&self, limit: Option<u64>) -> Option<String> {
+        explain_oom_kill(&self.death_facts().ok()?, limit)
     }
 }
 
-fn explain_oom_kill(facts: &DeathFacts) -> Option<String> {
+/// What can be said of a kill when the cgroup with its memory limit was removed before it could be asked.
+#[must_use]
+pub fn explain_gone(limit: u64) -> String {
+    format!("its cgroup is gone, and whether the OOM killer ended it; linux.resources.memory.limit is {limit} bytes")
+}
+
+fn explain_oom_kill(facts: &DeathFacts, planned: Option<u64>) -> Option<String> {
     if facts.oom_kills == 0 {
         return None;
     }
-    let why = match facts.memory_limit.filter(|_| facts.own_limit_hits > 0) {
+    let limit = facts.memory_limit.or(planned);
+    let why = match limit.filter(|_| facts.own_limit_hits > 0) {
         Some(limit) => format!("linux.resources.memory.limit is {limit} bytes"),
         None => "the memory of a cgroup above it, or of the machine, was used up".to_string(),
     };
@@ -108,7 +117,7 @@ mod tests {
     #[test]
     fn a_kill_is_explained_by_the_limit_that_was_hit() {
         let explained = |oom_kills, own_limit_hits, memory_limit| {
-            explain_oom_kill(&DeathFacts { oom_kills, own_limit_hits, memory_limit, ..DeathFacts::default() })
+            explain_oom_kill(&DeathFacts { oom_kills, own_limit_hits, memory_limit, ..DeathFacts::default() }, None)
         };
         let own = "the OOM killer ended it; linux.resources.memory.limit is 4096 bytes";
         let above = "the OOM killer ended it; the memory of a cgroup above it, or of the machine, was used up";
@@ -116,5 +125,8 @@ mod tests {
         assert_eq!(explained(1, 0, Some(4096)).as_deref(), Some(above));
         assert_eq!(explained(1, 0, None).as_deref(), Some(above));
         assert_eq!(explained(0, 5, Some(4096)), None);
+        // The file of the limit was removed with the cgroup, that of the events was read before.
+        let facts = DeathFacts { oom_kills: 1, own_limit_hits: 1, ..DeathFacts::default() };
+        assert_eq!(explain_oom_kill(&facts, Some(4096)).as_deref(), Some(own));
     }
 }

@@ -103,6 +103,12 @@ impl Plan {
         }
     }
 
+    /// The limit of memory in bytes.
+    #[must_use]
+    pub fn memory_limit(&self) -> Option<u64> {
+        self.writes.iter().rfind(|write| write.file == "memory.max")?.value.trim().parse().ok()
+    }
+
     /// The limit that is set when init is in the cgroup already, before which init must not run its program. With
     /// systemd a second process is there at the clone, and a limit of one process would refuse init.
     #[must_use]

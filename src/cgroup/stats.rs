@@ -207,6 +207,8 @@ pub struct DeathFacts {
     pub refused_forks: u64,
     /// pids.max; `None` when there is no limit.
     pub pids_limit: Option<u64>,
+    /// The cgroup was removed before it could be asked, as systemd does as soon as one is empty.
+    pub gone: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde wants")]
@@ -243,15 +245,17 @@ impl Cgroup {
     /// A file that is there cannot be read.
     pub fn death_facts(&self) -> Result<DeathFacts> {
         let source = self.source();
-        let count =
-            |file: &str, key: &str| source.text(file).map(|text| keyed(text.as_deref().unwrap_or_default(), key));
+        let events = |file: &str| source.text(file).map(Option::unwrap_or_default);
+        // First what may be gone soonest, together.
+        let memory = events("memory.events")?;
         Ok(DeathFacts {
-            oom_kills: count("memory.events", "oom_kill")?,
-            own_limit_hits: count("memory.events", "oom")?,
+            oom_kills: keyed(&memory, "oom_kill"),
+            own_limit_hits: keyed(&memory, "oom"),
             memory_limit: source.number("memory.max")?.filter(|limit| *limit != u64::MAX),
             memory_peak: source.number("memory.peak")?,
-            refused_forks: count("pids.events", "max")?,
+            refused_forks: keyed(&events("pids.events")?, "max"),
             pids_limit: source.number("pids.max")?.filter(|limit| *limit != u64::MAX),
+            gone: source.text("cgroup.events")?.is_none(),
         })
     }
 

@@ -317,7 +317,7 @@ fn talk(making: &mut Making, begin: Begin, channels: &mut Channels) -> Result<()
     match end? {
         End::Good => Ok(()),
         End::Failed(fault) => Err(making.plan.explain(&fault)),
-        End::Died => Err(explain_death(spawn::died(child.kill_and_reap()), making.cgroup.as_ref())),
+        End::Died => Err(explain_death(child, making.cgroup.as_ref(), memory_limit(&making.plan))),
     }
 }
 
@@ -338,12 +338,20 @@ fn run_hooks(making: &Making, child: &Child, point: u8) -> Result<()> {
     hooks::run(&hooks.start_container, &state, inside)
 }
 
-/// Adds what the cgroup knows about an early death: the OOM killer, the pids limit.
-pub(super) fn explain_death(error: Error, cgroup: Option<&Cgroup>) -> Error {
-    match cgroup.and_then(Cgroup::explain_death) {
+/// The early death of a child, with what the cgroup knows about it: the OOM killer, the pids limit.
+pub(super) fn explain_death(child: &Child, cgroup: Option<&Cgroup>, limit: Option<u64>) -> Error {
+    // Asked first: systemd removes the cgroup as soon as it is empty.
+    let why = cgroup.and_then(|cgroup| cgroup.explain_death(limit));
+    let error = spawn::died(child.kill_and_reap());
+    match why {
         Some(why) => error.detail(why),
         None => error,
     }
+}
+
+/// The limit of the container's memory in bytes.
+pub(super) fn memory_limit(plan: &Plan) -> Option<u64> {
+    plan.cgroup.as_ref().and_then(crate::cgroup::Plan::memory_limit)
 }
 
 /// What the engine waits for: the pidfd on its socket, the pid in its file.

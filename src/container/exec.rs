@@ -297,7 +297,7 @@ fn follow(
     match end {
         End::Good => {}
         End::Failed(fault) => return Err(program.explain(&fault)),
-        End::Died => return Err(explain_death(spawn::died(child.kill_and_reap()), cgroup)),
+        End::Died => return Err(explain_death(child, cgroup, None)),
     }
     let master = channels.master()?;
     if let Some(socket) = &options.pidfd_socket {

@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::FlockOperation;
 
 use super::Container;
-use super::create::{Begin, Making, Options, Warn, make};
+use super::create::{Begin, Making, Options, Warn, make, memory_limit};
 use super::delete;
 use super::notify::Listener;
 use super::record::Record;
@@ -42,6 +42,7 @@ pub fn run(root: &Path, id: &str, options: &Options, stay: Stay, warn: Warn<'_>)
     let making = make(root, id, options, begin, warn)?;
     poststart(&making, warn)?;
     let Making { store, directory, record, child, cgroup, master, notify, plan, .. } = making;
+    let limit = memory_limit(&plan);
     drop((cgroup, plan));
     let Some(child) = child else { return Err(Error::new(ErrorKind::Internal, "run made no process")) };
     if stay.detach && notify.is_none() {
@@ -59,7 +60,7 @@ pub fn run(root: &Path, id: &str, options: &Options, stay: Stay, warn: Warn<'_>)
         child.kill_and_reap();
     }
     if matches!(ended, Ok(KILLED)) {
-        explain_kill(&container.record, warn);
+        explain_kill(&container.record, limit, warn);
     }
     if stay.keep {
         return ended;
@@ -99,9 +100,14 @@ fn wait(child: &Child, master: Option<OwnedFd>, notify: Option<&Listener>, warn:
 const KILLED: i32 = 128 + 9;
 
 /// The OOM killer says nothing to anybody: its signal alone could be anybody's.
-fn explain_kill(record: &Record, warn: Warn<'_>) {
-    let cgroup = status::cgroup(record).ok().flatten();
-    if let Some(why) = cgroup.and_then(|cgroup| cgroup.explain_kill()) {
+fn explain_kill(record: &Record, limit: Option<u64>, warn: Warn<'_>) {
+    let why = match status::cgroup(record) {
+        Ok(Some(cgroup)) => cgroup.explain_kill(limit),
+        // systemd was quicker.
+        Ok(None) if record.unit.is_some() => limit.map(crate::cgroup::explain_gone),
+        _ => None,
+    };
+    if let Some(why) = why {
         warn(Error::new(ErrorKind::System, format!("container \"{}\" was killed", record.id)).detail(why));
     }
 }
