@@ -4,11 +4,13 @@
 set -uo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 export TARE_BIN=${TARE_BIN:-$repository/target/tare}
+# The runtime under test; bundles are those of tare for each.
+runtime=${TARE_RUNTIME:-$TARE_BIN}
 scratch=$(mktemp -d) results=0 failures=0
 trap 'finish' EXIT
 
 # tare ARGUMENT...: with a state directory of its own.
-tare() { timeout 60 "$TARE_BIN" --root "$scratch/state" "$@"; }
+tare() { timeout 60 "$runtime" --root "$scratch/state" "$@"; }
 
 # bundle NAME [PROGRAM [ARGUMENT...]]: makes the bundle $scratch/NAME.
 bundle() { "$repository/scripts/bundle" "$scratch/$1" "${@:2}"; }
@@ -42,9 +44,9 @@ skip() {
 	echo "ok $results - $1 # SKIP $2"
 }
 
-# eventually COMMAND...: true as soon as the command is, at the latest after two minutes.
+# eventually COMMAND...: true as soon as the command is, at the latest after two minutes or TARE_PATIENCE seconds.
 eventually() {
-	local end=$((SECONDS + 120))
+	local end=$((SECONDS + ${TARE_PATIENCE:-120}))
 	until "$@" >/dev/null 2>&1; do
 		[ $SECONDS -lt $end ] || return 1
 		sleep 0.1
