@@ -11,6 +11,9 @@ use crate::error::{Error, Result};
 /// Files of the core that are safe to set; the others move, stop or kill processes, which is tare's part.
 const CORE_FILES: [&str; 3] = ["cgroup.max.depth", "cgroup.max.descendants", "cgroup.pressure"];
 
+/// Bytes of a file's name at the most. Source: linux/limits.h.
+const NAME_MAX: usize = 255;
+
 pub fn plan(resources: &LinuxResources, at: &str, writes: &mut Vec<Write>) -> Result<()> {
     if let Some(pids) = resources.pids() {
         writes.push(pids_limit(pids.limit(), format!("{at}.pids.limit")));
@@ -101,7 +104,8 @@ fn rdma(device: &str, limit: &LinuxRdma, at: &str, writes: &mut Vec<Write>) -> R
 fn unified(file: &str, value: &str, at: &str, writes: &mut Vec<Write>) -> Result<()> {
     let at = format!("{at}[{file:?}]");
     let well_formed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if !file.chars().all(well_formed) || file.split('.').any(str::is_empty) || !file.contains('.') {
+    let two_words = file.contains('.') && !file.split('.').any(str::is_empty);
+    if !file.chars().all(well_formed) || !two_words || file.len() > NAME_MAX {
         return Err(Error::invalid(at, "is not a file of a cgroup").hint("write it as CONTROLLER.FILE"));
     }
     if file.starts_with("cgroup.") && !CORE_FILES.contains(&file) {

@@ -162,7 +162,9 @@ fn unified() {
         written(json!({"pids": {"limit": 5}, "unified": {"memory.high": "1G", "io.max": "8:0 rbps=1\n8:16 wbps=2\n"}})),
         ["pids.max=5", "io.max=8:0 rbps=1", "io.max=8:16 wbps=2", "memory.high=1G"]
     );
-    for key in ["../../x", "memory/max", "memory", "", ".", "..", "memory.", "memory..max", "memory.max\n", "a b.c"] {
+    let long = format!("memory.{}", "x".repeat(249));
+    let others = ["../../x", "memory/max", "memory", "", ".", "..", "memory.", "memory..max", "memory.max\n", "a b.c"];
+    for key in others.into_iter().chain([long.as_str()]) {
         let error = refused(json!({"unified": {key: "1"}}));
         assert!(error.contains("is not a file of a cgroup; write it as CONTROLLER.FILE"), "{error}");
     }

@@ -54,7 +54,8 @@ fn keyword(word: &str) -> Option<&'static str> {
         "int16" => "n",
         "uint16" => "q",
         "int32" => "i",
-        "uint32" | "handle" => "u",
+        "uint32" => "u",
+        "handle" => "h",
         "int64" => "x",
         "uint64" => "t",
         "double" => "d",
@@ -101,7 +102,7 @@ impl<'t> Parser<'t> {
                     text[1..].split_at(text[1..].find(char::is_whitespace).unwrap_or(text.len() - 1));
                 self.rest = rest;
                 match split_first_type(signature.as_bytes()) {
-                    Ok((_, [])) => self.value(Some(signature), depth),
+                    Ok((_, [])) => self.typed(signature, wanted, depth),
                     _ => Err(format!("{:?} is not a type", cut(signature))),
                 }
             }
@@ -131,11 +132,20 @@ impl<'t> Parser<'t> {
         }
     }
 
+    /// A value with its type in front, which must be the one that its place has.
+    fn typed(&mut self, signature: &str, wanted: Option<&str>, depth: usize) -> Result<Value, String> {
+        match wanted {
+            _ if signature.contains('h') => Err("a file descriptor is no value of a property".to_owned()),
+            Some(wanted) if wanted != signature => Err(of_other_type(signature, wanted)),
+            _ => self.value(Some(signature), depth),
+        }
+    }
+
     fn plain(&mut self, wanted: Option<&str>, depth: usize) -> Result<Value, String> {
         let before = self.rest;
         let word = self.word();
         if let Some(signature) = keyword(word) {
-            return self.value(Some(signature), depth);
+            return self.typed(signature, wanted, depth);
         }
         match word {
             "true" => check(Value::Bool(true), wanted),
@@ -259,7 +269,7 @@ fn number(word: &str, wanted: Option<&str>) -> Result<Value, String> {
         "n" => i16::try_from(number).ok().map(Value::I16),
         "q" => u16::try_from(number).ok().map(Value::U16),
         "i" => i32::try_from(number).ok().map(Value::I32),
-        "u" | "h" => u32::try_from(number).ok().map(Value::U32),
+        "u" => u32::try_from(number).ok().map(Value::U32),
         "x" => i64::try_from(number).ok().map(Value::I64),
         "t" => u64::try_from(number).ok().map(Value::U64),
         other => return Err(format!("{word} is not of type {other:?}")),
@@ -270,9 +280,13 @@ fn number(word: &str, wanted: Option<&str>) -> Result<Value, String> {
 fn check(value: Value, wanted: Option<&str>) -> Result<Value, String> {
     let signature = signature_of(std::slice::from_ref(&value));
     match wanted {
-        Some(wanted) if wanted != signature => Err(format!("a value of type {signature:?} is not of type {wanted:?}")),
+        Some(wanted) if wanted != signature => Err(of_other_type(&signature, wanted)),
         _ => Ok(value),
     }
+}
+
+fn of_other_type(signature: &str, wanted: &str) -> String {
+    format!("a value of type {:?} is not of type {:?}", cut(signature), cut(wanted))
 }
 
 #[cfg(test)]
@@ -323,6 +337,12 @@ mod tests {
             ("'abc", "a string does not end"),
             ("[]", "the type of an empty array is unknown; write for example \"@as []\""),
             ("[1, 'a']", "a string is not of type \"i\""),
+            ("[[1], @ay []]", "a value of type \"ay\" is not of type \"ai\""),
+            ("[1, uint32 2]", "a value of type \"u\" is not of type \"i\""),
+            ("@(ss) ('a', 5)", "5 is not of type \"s\""),
+            ("@as [objectpath '/a']", "a value of type \"o\" is not of type \"s\""),
+            ("handle 1", "a file descriptor is no value of a property"),
+            ("@ah [1]", "a file descriptor is no value of a property"),
             ("[1 2]", "']' or ',' is missing"),
             ("true false", "\"false\" is left over"),
             ("@z 1", "\"z\" is not a type"),

@@ -6,7 +6,7 @@ use std::path::Path;
 use oci_spec::runtime::{LinuxResources, Spec};
 use serde_json::Value;
 
-use super::{check_error, shown};
+use super::{check_error, check_same};
 use crate::bundle::{keys_in_any_case, parse_resources, parse_value};
 use crate::cgroup::systemd::{self, message::Message, message::total_length, properties, variant};
 use crate::cgroup::{self, Driver, Facts, Plan, Present, Systemd, Write, path};
@@ -60,7 +60,7 @@ pub(super) fn scope(spec: &Spec) {
     match plan() {
         Ok(planned) => {
             check_plan(&planned);
-            assert_eq!(shown(&planned), shown(&plan().unwrap()));
+            check_same(&planned, &plan().unwrap());
         }
         Err(error) => check_error(&error, "config.json"),
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{LinuxNamespaceType, LinuxSeccomp, Spec};
 use serde_json::json;
 
-use super::{check_error, shown};
+use super::{check_error, check_same};
 use crate::bundle::{parse, parse_process, parse_spec};
 use crate::cgroup::{Asked, Hierarchy};
 use crate::container::record::Record;
@@ -54,7 +54,7 @@ pub(super) fn config(input: &[u8]) {
                 check_plan(&spec, &planned);
                 // Maps of JSON have no order; a plan has.
                 let again = parse_spec(input).unwrap().0;
-                assert_eq!(shown(&planned), shown(&plan(&again, &request, &host).unwrap()), "planned otherwise");
+                check_same(&planned, &plan(&again, &request, &host).unwrap());
             }
             Err(error) => check_error(&error, "config.json"),
         }

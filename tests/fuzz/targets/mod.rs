@@ -25,27 +25,35 @@ pub struct Target {
     pub shape: Shape,
     /// Panics when the parser breaks a promise.
     pub check: fn(&[u8]),
+    /// Changed inputs that `scripts/test unit` tries: what a core does in 15 seconds, without optimization.
+    pub cases: u64,
     /// Files of tests/data that are inputs too.
     pub more: &'static [&'static str],
 }
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
-    target("config", Shape::Json, configs::config, &["docker-config.json", "runc-spec.json"]),
-    target("process", Shape::Json, configs::process, &[]),
-    target("resources", Shape::Json, cgroups::resources, &[]),
-    target("record", Shape::Json, configs::record, &[]),
-    target("seccomp", Shape::Json, configs::seccomp, &["docker-seccomp.json"]),
-    target("arguments", Shape::Text, command_line::arguments, &[]),
-    target("words", Shape::Text, command_line::words, &[]),
-    target("options", Shape::Text, configs::options, &[]),
-    target("cgroups-path", Shape::Text, cgroups::path, &[]),
-    target("annotation", Shape::Text, cgroups::annotation, &[]),
-    target("message", Shape::Bytes, cgroups::message, &[]),
+    target("config", Shape::Json, 2500, configs::config, &["docker-config.json", "runc-spec.json"]),
+    target("process", Shape::Json, 10_000, configs::process, &[]),
+    target("resources", Shape::Json, 15_000, cgroups::resources, &[]),
+    target("record", Shape::Json, 20_000, configs::record, &[]),
+    target("seccomp", Shape::Json, 2500, configs::seccomp, &["docker-seccomp.json"]),
+    target("arguments", Shape::Text, 35_000, command_line::arguments, &[]),
+    target("words", Shape::Text, 25_000, command_line::words, &[]),
+    target("options", Shape::Text, 20_000, configs::options, &[]),
+    target("cgroups-path", Shape::Text, 100_000, cgroups::path, &[]),
+    target("annotation", Shape::Text, 100_000, cgroups::annotation, &[]),
+    target("message", Shape::Bytes, 400_000, cgroups::message, &[]),
 ];
 
-const fn target(name: &'static str, shape: Shape, check: fn(&[u8]), more: &'static [&'static str]) -> Target {
-    Target { name, shape, check, more }
+const fn target(
+    name: &'static str,
+    shape: Shape,
+    cases: u64,
+    check: fn(&[u8]),
+    more: &'static [&'static str],
+) -> Target {
+    Target { name, shape, cases, check, more }
 }
 
 /// The target of a name.
@@ -59,18 +67,24 @@ fn data() -> PathBuf {
 }
 
 impl Target {
-    /// The inputs that are kept: real ones, and every one that a promise was broken with.
+    /// The files of inputs that are kept: real ones, and every one that a promise was broken with.
     ///
     /// # Panics
     /// There is none.
     #[must_use]
-    pub fn seeds(&self) -> Vec<Vec<u8>> {
+    pub fn kept(&self) -> Vec<PathBuf> {
         let mut paths: Vec<PathBuf> = self.more.iter().map(|name| data().join(name)).collect();
         let directory = data().join("corpus").join(self.name);
         paths.extend(std::fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path()));
         paths.sort();
         assert!(!paths.is_empty(), "{} has no inputs", self.name);
-        paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
+        paths
+    }
+
+    /// What is in them.
+    #[must_use]
+    pub fn seeds(&self) -> Vec<Vec<u8>> {
+        self.kept().iter().map(|path| std::fs::read(path).unwrap()).collect()
     }
 }
 
@@ -95,4 +109,15 @@ fn shown(value: &impl std::fmt::Debug) -> String {
     let mut parts = text.split("0x");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |text, part| text + part.trim_start_matches(|letter: char| letter.is_ascii_hexdigit()))
+}
+
+/// Panics where two values are shown differently, with the first difference of what may be many pages.
+#[track_caller]
+fn check_same(one: &impl std::fmt::Debug, other: &impl std::fmt::Debug) {
+    let (one, other) = (shown(one), shown(other));
+    if one != other {
+        let at = one.chars().zip(other.chars()).take_while(|(one, other)| one == other).count();
+        let part = |text: &str| text.chars().skip(at.saturating_sub(80)).take(160).collect::<String>();
+        panic!("planned otherwise: {}\nfirst it was: {}", part(&other), part(&one));
+    }
 }
