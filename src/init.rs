@@ -211,7 +211,7 @@ fn straight_line(task: &Task<'_>) -> Done<Never> {
                 namespaces::child::join_container_cgroup(namespace.as_fd())?;
             }
             if let Some(program) = task.program {
-                process::child::keyring(&program.process, task.procfs)?;
+                keyring(task, program)?;
                 if let Some(terminal) = &program.terminal {
                     let root = rustix::fs::open(c"/", PATH, Mode::empty()).at(Step::Terminal)?;
                     open_terminal(task, terminal, root.as_fd())?;
@@ -260,7 +260,7 @@ fn container(task: &Task<'_>, init: &Init<'_>) -> Done {
     }
     namespaces::child::new_cgroup(&plan.namespaces)?;
     if let Some(program) = task.program {
-        process::child::keyring(&program.process, task.procfs)?;
+        keyring(task, program)?;
     }
     namespaces::child::names(&plan.namespaces)?;
     if plan.namespaces.is_new(namespaces::Kind::Network) {
@@ -293,6 +293,14 @@ fn container(task: &Task<'_>, init: &Init<'_>) -> Done {
         process::child::make_working_directory(&program.process)?;
     }
     rootfs::child::finish(&plan.rootfs, prepared, root)
+}
+
+/// The container's session keyring; the parent is told when it cannot be had.
+fn keyring(task: &Task<'_>, program: &Program) -> Done {
+    match process::child::keyring(&program.process, task.procfs)? {
+        Some(fault) => Packet::Tolerated(fault).send(task.socket).at(Step::Keyring),
+        None => Ok(()),
+    }
 }
 
 /// Tells the parent to run the hooks of point `number` and waits.

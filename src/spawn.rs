@@ -45,12 +45,15 @@ pub struct Child {
 }
 
 /// What the child asks for before it is ready.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
+#[allow(clippy::large_enum_variant, reason = "lives on the stack once")]
 pub enum Request {
     /// Write the id mappings.
     Mappings,
     /// Run the hooks of this point.
     Hooks(u8),
+    /// A warning: it goes on without this step.
+    Warning(Fault),
     /// Nothing; it is ready, and has sent what it had to hand over.
     Ready,
 }
@@ -128,6 +131,7 @@ impl Child {
                     handle(Request::Hooks(number))?;
                     self.go_on()?;
                 }
+                Some(Packet::Tolerated(fault)) => handle(Request::Warning(fault))?,
                 Some(Packet::Ready) => {
                     handle(Request::Ready)?;
                     if !until_exec {

@@ -1,8 +1,8 @@
 //! What the child and the parent say to each other: fixed-size packets on a SOCK_SEQPACKET pair.
 //!
 //! World: both; therefore child rules (no allocation, no formatting).
-//! The child sends `MapMe` (only with a new user namespace), `Barrier` (only with hooks), then `Ready`: all is done
-//! but the start gate, if there is one, and exec. End-of-file after `Ready` means that the program was executed, or
+//! The child sends `MapMe` (only with a new user namespace), `Barrier` (only with hooks), `Tolerated` (only when a step
+//! that it can do without failed), then `Ready`: all is done but the start gate, if there is one, and exec. End-of-file after `Ready` means that the program was executed, or
 //! that init waits on the gate. `Failed` may come at any time and is the last packet; behind the gate it goes to the
 //! FIFO `result`. The parent answers `MapMe` and `Barrier` with one byte.
 //! read(2) and write(2) alone are used, the calls that every seccomp profile has to allow.
@@ -235,6 +235,8 @@ pub enum Packet {
     Ready,
     /// A step failed; I am about to exit.
     Failed(Fault),
+    /// A step failed that I go on without.
+    Tolerated(Fault),
 }
 
 const LEN: usize = 12 + TEXT;
@@ -249,8 +251,8 @@ impl Packet {
                 bytes[1] = *number;
             }
             Self::Ready => bytes[0] = 3,
-            Self::Failed(fault) => {
-                bytes[0] = 4;
+            Self::Failed(fault) | Self::Tolerated(fault) => {
+                bytes[0] = if matches!(self, Self::Failed(_)) { 4 } else { 5 };
                 bytes[2..4].copy_from_slice(&(fault.step as u16).to_ne_bytes());
                 bytes[4..8].copy_from_slice(&fault.index.to_ne_bytes());
                 bytes[8..12].copy_from_slice(&fault.errno.to_ne_bytes());
@@ -266,14 +268,14 @@ impl Packet {
             1 => Some(Self::MapMe),
             2 => Some(Self::Barrier(bytes[1])),
             3 => Some(Self::Ready),
-            4 => {
+            kind @ (4 | 5) => {
                 let step = Step::from_number(u16::from_ne_bytes([bytes[2], bytes[3]]))?;
                 let errno = Errno::from_raw_os_error(i32::from_ne_bytes(word(8)));
                 let text = &bytes[12..];
                 let used = text.iter().position(|byte| *byte == 0).unwrap_or(TEXT);
                 let mut fault = Fault::new(step, 0, errno).text(&text[..used]);
                 fault.index = u32::from_ne_bytes(word(4));
-                Some(Self::Failed(fault))
+                Some(if kind == 4 { Self::Failed(fault) } else { Self::Tolerated(fault) })
             }
             _ => None,
         }
@@ -330,6 +332,8 @@ mod tests {
         let Some(Packet::Failed(back)) = Packet::decode(&Packet::Failed(fault).encode()) else { panic!("not a fault") };
         assert_eq!((back.step, back.index, back.errno), (Step::Mount, 7, libc::EINVAL));
         assert_eq!(&back.text[..usize::from(back.text_len)], b"tmpfs: Bad value for 'size'");
+        let tolerated = Packet::decode(&Packet::Tolerated(fault).encode());
+        assert!(matches!(tolerated, Some(Packet::Tolerated(fault)) if fault.index == 7));
     }
 
     #[test]

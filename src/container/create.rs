@@ -135,7 +135,7 @@ pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn:
     let (cgroup, child, master, notify) = (None, None, None, None);
     let (devices, hooked) = (None, false);
     let mut making = Making { store, directory, record, plan, cgroup, child, master, notify, devices, hooked };
-    match populate(&mut making, &config, options, begin, &host, caller) {
+    match populate(&mut making, &config, options, begin, &host, caller, warn) {
         Ok(()) => {
             // They belong to the network namespace now, for as long as that exists.
             making.devices = None;
@@ -186,6 +186,7 @@ fn populate(
     begin: Begin,
     host: &Host,
     caller: Option<notify::Caller>,
+    warn: Warn<'_>,
 ) -> Result<()> {
     making.record.write(&making.directory)?;
     making.directory.replace("config.json", config)?;
@@ -238,7 +239,7 @@ fn populate(
     making.record.start_time = status::process_facts(child.pid)?.map_or(0, |facts| facts.start_time);
     making.child = Some(child);
     making.cgroup.as_mut().map_or(Ok(()), Cgroup::settle)?;
-    talk(making, begin, &mut channels)?;
+    talk(making, begin, &mut channels, warn)?;
     making.master = channels.master()?;
     making.record.phase = Phase::Created;
     making.record.write(&making.directory)?;
@@ -292,7 +293,7 @@ fn make_gate(directory: &Directory) -> Result<Gate> {
 }
 
 /// Serves init until it is ready.
-fn talk(making: &mut Making, begin: Begin, channels: &mut Channels) -> Result<()> {
+fn talk(making: &mut Making, begin: Begin, channels: &mut Channels, warn: Warn<'_>) -> Result<()> {
     let Some(child) = making.child.take() else { return Ok(()) };
     let (mut devices, mut hooked) = (None, false);
     let end = child.converse(begin != Begin::AtGate, |request| match request {
@@ -306,6 +307,10 @@ fn talk(making: &mut Making, begin: Begin, channels: &mut Channels) -> Result<()
             }
             hooked = true;
             run_hooks(making, &child, point)
+        }
+        Request::Warning(fault) => {
+            warn(making.plan.explain(&fault));
+            Ok(())
         }
         Request::Ready => match &making.plan.program {
             Some(program) => channels.deliver_listener(program, &making.record, None),

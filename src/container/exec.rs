@@ -94,7 +94,7 @@ fn begin(container: &Container, options: &Options, warn: Warn<'_>) -> Result<(Ch
     for warning in &warnings {
         warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
     }
-    let mut program = program(container, &spec, &process, options)?;
+    let mut program = program(container, &init, &spec, &process, options)?;
     for warning in &program.process.warnings {
         warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
     }
@@ -108,7 +108,7 @@ fn begin(container: &Container, options: &Options, warn: Warn<'_>) -> Result<(Ch
             again.map_err(|fault| exec_cgroup::explain(cgroup.as_ref(), &program, &fault))?
         }
     };
-    match follow(container, &program, &child, cgroup.as_ref(), &mut channels, options) {
+    match follow(container, &program, &child, cgroup.as_ref(), &mut channels, options, warn) {
         Ok(master) => Ok((child, master)),
         Err(error) => {
             child.kill_and_reap();
@@ -177,7 +177,13 @@ fn process(spec: &Spec, options: &Options) -> Result<(Process, Vec<String>)> {
     }
 }
 
-fn program(container: &Container, spec: &Spec, process: &Process, options: &Options) -> Result<Program> {
+fn program(
+    container: &Container,
+    init: &OwnedFd,
+    spec: &Spec,
+    process: &Process,
+    options: &Options,
+) -> Result<Program> {
     let host = Host::default();
     let request = plan::ExecRequest {
         id: &container.record.id,
@@ -187,13 +193,11 @@ fn program(container: &Container, spec: &Spec, process: &Process, options: &Opti
         detach: options.detach,
         new_keyring: options.new_keyring,
         preserve_fds: options.preserve_fds,
-        set_groups: may_set_groups(container, &host)?,
+        set_groups: may_set_groups(container, init, &host)?,
     };
     let mut program = plan::plan_exec(spec, process, &request, &host)?;
     if program.process.lacks_home() {
-        let path = format!("/proc/{}/root", container.record.pid);
-        let root = rustix::fs::open(&*path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .context(|| format!("open {path}"))?;
+        let root = of_init(container, init, "root", OFlags::PATH | OFlags::DIRECTORY)?;
         let home = user::home(root.as_fd(), program.process.uid);
         program.process.set_env("HOME", &home)?;
     }
@@ -201,12 +205,15 @@ fn program(container: &Container, spec: &Spec, process: &Process, options: &Opti
 }
 
 /// Whether setgroups(2) is permitted in the user namespace of the container.
-fn may_set_groups(container: &Container, host: &Host) -> Result<bool> {
+fn may_set_groups(container: &Container, init: &OwnedFd, host: &Host) -> Result<bool> {
     if container.record.namespaces & USER == 0 && !host.in_user_namespace()? {
         return Ok(true);
     }
-    let path = format!("/proc/{}/setgroups", container.record.pid);
-    Ok(crate::host::read_small(&path).context(|| format!("read {path}"))?.trim() != "deny")
+    let mut word = [0; 16];
+    let file = of_init(container, init, "setgroups", OFlags::RDONLY)?;
+    let length =
+        rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut word)).context(|| "read setgroups of init")?;
+    Ok(!word[..length].starts_with(b"deny"))
 }
 
 const CGROUP: u64 = crate::namespaces::Kind::Cgroup as u64;
@@ -289,9 +296,14 @@ fn follow(
     cgroup: Option<&Cgroup>,
     channels: &mut Channels,
     options: &Options,
+    warn: Warn<'_>,
 ) -> Result<Option<OwnedFd>> {
     let end = child.converse(true, |request| match request {
         Request::Ready => channels.deliver_listener(program, &container.record, Some(child.pid)),
+        Request::Warning(fault) => {
+            warn(program.explain(&fault));
+            Ok(())
+        }
         _ => Ok(()),
     })?;
     match end {

@@ -23,9 +23,12 @@ use super::{Plan, labels};
 use crate::sys;
 use crate::wire::{At, Done, Fault, Step};
 
-/// Joins the container's session keyring, so that the caller's cannot be reached. Returns a fault that is
-/// tolerated: ENOSYS (no keyrings), EDQUOT (too many), EPERM (a seccomp filter around tare denies keyctl,
-/// and the container inherits it). `proc` is wanted for a SELinux label alone.
+/// Why a session keyring may be missing: ENOSYS (the kernel has none), EDQUOT (the user has too many), EPERM (a seccomp
+/// filter around tare denies keyctl, and the container inherits it).
+pub(super) const TOLERATED_OF_KEYRINGS: &[Errno] = &[Errno::NOSYS, Errno::DQUOT, Errno::PERM];
+
+/// Joins the container's session keyring, so that the caller's cannot be reached. Returns a fault that is tolerated, for
+/// a warning. `proc` is wanted for a SELinux label alone.
 ///
 /// # Errors
 /// Every other failure.
@@ -40,7 +43,7 @@ pub fn keyring(plan: &Plan, proc: Option<BorrowedFd<'_>>) -> Done<Option<Fault>>
     }
     let serial = match sys::keyring::join_session(&keyring.name) {
         Ok(serial) => serial,
-        Err(errno @ (Errno::NOSYS | Errno::DQUOT | Errno::PERM)) => {
+        Err(errno) if TOLERATED_OF_KEYRINGS.contains(&errno) => {
             return Ok(Some(Fault::new(Step::Keyring, 0, errno)));
         }
         Err(errno) => return Err(Fault::new(Step::Keyring, 0, errno)),

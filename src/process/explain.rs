@@ -36,8 +36,7 @@ impl Plan {
             Step::CpuAffinity if fault.index == 0 => plain("execCPUAffinity.initial"),
             Step::CpuAffinity => plain("execCPUAffinity.final"),
             Step::Label => self.describe_label(fault),
-            Step::Keyring => Error::system(fault.step.name(), fault.errno)
-                .hint("--no-new-keyring leaves the keyring of the caller in place"),
+            Step::Keyring => describe_keyring(fault),
             Step::StdioOwner => {
                 let name = ["stdin", "stdout", "stderr"].get(usize_of(fault.index)).copied().unwrap_or("stdio");
                 Error::system(format!("change the owner of {name} to uid {}", self.uid), fault.errno)
@@ -158,6 +157,20 @@ fn usize_of(index: u32) -> usize {
     usize::try_from(index).unwrap_or(usize::MAX)
 }
 
+/// An error, or the warning about a fault that is tolerated.
+fn describe_keyring(fault: &Fault) -> Error {
+    let error = Error::system(fault.step.name(), fault.errno);
+    let tolerated = super::child::TOLERATED_OF_KEYRINGS.iter().any(|errno| errno.raw_os_error() == fault.errno);
+    match fault.errno {
+        libc::EDQUOT => error.hint(
+            "the container is left with its caller's; /proc/key-users shows who has how many keys, and \
+             /proc/sys/kernel/keys has the quotas",
+        ),
+        _ if tolerated => error.hint("the container is left with its caller's, if there is one"),
+        _ => error.hint("--no-new-keyring leaves the keyring of the caller in place"),
+    }
+}
+
 fn hinted(error: Error, fault: &Fault, errnos: &[i32], hint: &str) -> Error {
     if errnos.contains(&fault.errno) { error.hint(hint) } else { error }
 }
@@ -234,6 +247,10 @@ mod tests {
         assert_eq!(
             shown(json!({}), &Fault::new(Step::BoundingCapabilities, 5, Errno::PERM)),
             "process.capabilities.bounding: drop capabilities from the bounding set (CAP_KILL): operation not permitted"
+        );
+        assert_eq!(
+            shown(json!({}), &Fault::new(Step::Keyring, 0, Errno::PERM)),
+            "join a session keyring: operation not permitted; the container is left with its caller's, if there is one"
         );
         assert!(planned(json!({})).describe(&Fault::new(Step::Mount, 0, Errno::PERM)).is_none());
     }

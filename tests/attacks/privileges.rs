@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::bundle::{Bundle, finish, is_tare, stat};
-use crate::support::{add_capability, add_user_namespace, both_refuse, every_way, skip};
+use crate::bundle::{Bundle, Done, finish, give, is_tare, stat};
+use crate::support::{add_capability, add_user_namespace, both_refuse, every_way, only_tare, skip};
 
 /// The value of a line of /proc/PID/status.
 #[track_caller]
@@ -292,6 +293,76 @@ fn class_25_keys_of_the_caller() {
     let Some(bundle) = Bundle::script(seen) else { return };
     let shared = bundle.run_with(&["--no-new-keyring"]);
     assert!(!is_tare() || shared.stdout.contains(&key.name), "{shared:?}");
+}
+
+/// Without a keyring of its own a container would be given the caller's silently.
+#[test]
+fn class_25_no_keyring_to_be_had() {
+    let Some(bundle) = Bundle::script("sleep 1000") else { return };
+    if !only_tare() {
+        return;
+    }
+    let user = 1_000_000_000 + std::process::id();
+    let Some(_keys) = Keys::all_of(user) else { return skip("this kernel or its policy has no keyrings") };
+    let bundle = owned_by(user, bundle);
+    let warned = |done: Done| {
+        let start =
+            "tare: warning: join a session keyring: disk quota exceeded; the container is left with its caller's";
+        assert!(done.code == 0 && done.stderr.starts_with(start) && done.stderr.lines().count() == 1, "{done:?}");
+    };
+    warned(bundle.create());
+    bundle.on("start").silent();
+    warned(bundle.exec("true"));
+    // Who does not want one is not told that there is none.
+    bundle.tare(&["exec", "--no-new-keyring", &bundle.id, "/bin/true"]).silent();
+}
+
+/// The container is this user's: its root is.
+fn owned_by(user: u32, mut bundle: Bundle) -> Bundle {
+    let map = json!([{ "containerID": 0, "hostID": user, "size": 1 }]);
+    bundle.set("/linux/namespaces/-", json!({ "type": "user" }));
+    bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+    bundle.set("/mounts/2/options", json!(["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]));
+    fs::set_permissions(bundle.path(), PermissionsExt::from_mode(0o711)).unwrap();
+    give(&bundle.file("rootfs"), user);
+    bundle
+}
+
+/// A process of a user who has as many keys as the kernel permits.
+struct Keys(std::process::Child);
+
+impl Keys {
+    #[allow(unsafe_code, reason = "keyrings have no safe interface here")]
+    fn all_of(user: u32) -> Option<Self> {
+        let mut sleep = Command::new("sleep");
+        sleep.arg("1000").uid(user);
+        // SAFETY: system calls alone, on strings that end in NUL.
+        unsafe {
+            sleep.pre_exec(|| {
+                let none = std::ptr::null::<libc::c_char>();
+                if libc::syscall(libc::SYS_keyctl, 1, none) < 0 {
+                    return Err(std::io::Error::last_os_error());
+                }
+                for number in 0..u16::MAX {
+                    let digit = |at: u16| b'a' + (number >> at).to_le_bytes()[0] % 16;
+                    let name = [digit(0), digit(4), digit(8), digit(12), 0];
+                    let (kind, text, session) = (c"user".as_ptr(), c"1".as_ptr(), -3);
+                    let key = libc::syscall(libc::SYS_add_key, kind, name.as_ptr(), text, 1, session);
+                    if key < 0 {
+                        return Ok(());
+                    }
+                }
+                Ok(())
+            })
+        };
+        sleep.spawn().ok().map(Self)
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        let _ended = self.0.kill().and_then(|()| self.0.wait());
+    }
 }
 
 /// A key in the session keyring of this process that only a possessor can see.
