@@ -13,6 +13,7 @@ virtual_machine() {
 		skip vm "no virtual machine can be had: $(tail -n 1 "$log")"
 		return
 	fi
+	if [[ faults == *"${1:-}"* ]]; then programs; fi
 	share=$(mktemp -d)
 	# shellcheck disable=SC2064  (the names are wanted as they are now)
 	trap "scripts/vm stop $machine >/dev/null 2>&1; rm -rf $share" EXIT
@@ -38,11 +39,14 @@ virtual_machine() {
 
 # fill SHARE: what the tests need of the repository, in its places.
 fill() {
-	local to=$1/repository
+	local to=$1/repository name program
 	mkdir -p "$to/target" "$to/scripts" "$to/tests"
 	cp target/tare "$to/target/"
 	cp -r scripts/bundle scripts/prerequisites.sh scripts/testing "$to/scripts/"
 	cp -r tests/vm "$to/tests/"
+	while read -r name program; do
+		case $name in faults | host) strip -o "$to/target/$name" "$program" ;; esac
+	done <<<"${listed:-}"
 }
 
 # in_machine MACHINE PATH FILTER [ARGUMENT]: runs one test of the repository, unless the filter leaves it out.

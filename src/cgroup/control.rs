@@ -112,7 +112,8 @@ impl Cgroup {
     /// 5.14 (cgroup.kill).
     pub fn kill_all(&self) -> Result<()> {
         match files::write(self.directory(), "cgroup.kill", "1") {
-            Ok(()) | Err(Errno::NODEV) => Ok(()),
+            // systemd may have removed it.
+            Ok(()) | Err(Errno::NODEV | Errno::NOENT) => Ok(()),
             // A threaded cgroup cannot be killed as a whole.
             Err(Errno::OPNOTSUPP) => self.signal_all(libc::SIGKILL),
             Err(errno) => Err(Error::system(format!("kill cgroup {}", self.path), errno)),

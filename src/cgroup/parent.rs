@@ -184,10 +184,10 @@ impl Cgroup {
     /// Does what can be done only when init is in the cgroup: the process that a scope began with goes.
     ///
     /// # Errors
-    /// A limit is refused.
+    /// A limit is refused, or that process cannot be ended.
     pub fn settle(&mut self) -> Result<()> {
         let Some(Unsettled { parked, late }) = self.unsettled.take() else { return Ok(()) };
-        drop(parked);
+        parked.end()?;
         let Some((write, unit)) = late else { return Ok(()) };
         self.write_all([&write])?;
         unit.set_limits(std::slice::from_ref(&write))
@@ -225,6 +225,18 @@ impl Cgroup {
         let length = rustix::fs::fgetxattr(&self.directory, TAG, &mut value).ok()?;
         value.truncate(length);
         Tag::decode(std::str::from_utf8(&value).ok()?)
+    }
+
+    /// Whether it is the container's that the tag names.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn has_tag(&self, tag: &Tag) -> Result<bool> {
+        match rustix::fs::fgetxattr(&self.directory, TAG, &mut [0_u8; 0]) {
+            Err(Errno::NODATA | Errno::NODEV | Errno::NOENT) => Ok(false),
+            Err(errno) => Err(Error::system(format!("read the tag of cgroup {}", self.path), errno)),
+            Ok(_) => Ok(self.tag().as_ref() == Some(tag)),
+        }
     }
 }
 

@@ -84,6 +84,8 @@ pub(super) struct Making {
     pub(super) devices: Option<network::devices::Moved>,
     /// Hooks have begun to run, so poststop is owed.
     pub(super) hooked: bool,
+    /// systemd may have begun the unit, though there is no cgroup yet.
+    unit_begun: bool,
 }
 
 /// Creates a container; init waits on the start gate afterwards.
@@ -133,8 +135,9 @@ pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn:
     let store = Store::make(root)?;
     let directory = store.create(id)?;
     let (cgroup, child, master, notify) = (None, None, None, None);
-    let (devices, hooked) = (None, false);
-    let mut making = Making { store, directory, record, plan, cgroup, child, master, notify, devices, hooked };
+    let (devices, hooked, unit_begun) = (None, false, false);
+    let mut making =
+        Making { store, directory, record, plan, cgroup, child, master, notify, devices, hooked, unit_begun };
     match populate(&mut making, &config, options, begin, &host, caller, warn) {
         Ok(()) => {
             // They belong to the network namespace now, for as long as that exists.
@@ -199,7 +202,11 @@ fn populate(
     }
     if let Some(plan) = &making.plan.cgroup {
         let tag = delete::tag(&making.directory);
-        let cgroup = making.cgroup.insert(Cgroup::create(plan, host.hierarchy()?, &tag)?);
+        let created = Cgroup::create(plan, host.hierarchy()?, &tag);
+        // Not where it is another's, or where there is no systemd.
+        making.unit_begun =
+            making.record.unit.is_some() && matches!(&created, Err(error) if error.kind() == ErrorKind::System);
+        let cgroup = making.cgroup.insert(created?);
         if let Some(owner) = plan.owner {
             cgroup.hand_over(owner)?;
         }
@@ -383,7 +390,11 @@ fn undo(making: &mut Making, warn: Warn<'_>) -> Result<()> {
         child.kill_and_reap();
     }
     let remove = |cgroup| delete::remove_cgroup(&cgroup).and_then(|()| delete::stop_unit(&making.record));
-    let removed = making.cgroup.take().map_or(Ok(()), remove);
+    let removed = match making.cgroup.take() {
+        Some(cgroup) => remove(cgroup),
+        None if making.unit_begun => delete::remove_unfinished(&making.directory, &making.record),
+        None => Ok(()),
+    };
     let detached = delete::detach_mounts(&making.record);
     if making.hooked {
         delete::poststop(&making.plan.hooks, &making.record, warn);

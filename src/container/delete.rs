@@ -10,16 +10,19 @@ use rustix::process::{Signal, pidfd_send_signal};
 
 use super::Container;
 use super::create::Warn;
-use super::record::Record;
+use super::record::{Phase, Record};
 use super::state::State;
 use super::status::{self, Status, status};
 use super::store::{self, Directory, Store};
-use crate::cgroup::{self, Cgroup, Tag};
+use crate::cgroup::{self, Cgroup, Hierarchy, Tag, UnitName};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::hooks::{self, Place};
 
 /// How long killed processes may take to vanish, and another command to release the container.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the first process of a scope may take to follow its creator.
+const SLEEPER: Duration = Duration::from_secs(2);
 
 /// Deletes a container; with `force` whatever it is doing, and an unknown id is a success.
 ///
@@ -79,10 +82,14 @@ fn lock(directory: &Directory) -> Result<()> {
 pub(super) fn destroy(store: &Store, container: &Container, warn: Warn<'_>) -> Result<()> {
     let Container { directory, record } = container;
     kill_init(container)?;
-    if let Some(cgroup) = status::cgroup(record)? {
-        remove_cgroup(&cgroup)?;
+    if record.phase == Phase::Creating {
+        remove_unfinished(directory, record)?;
+    } else {
+        if let Some(cgroup) = status::cgroup(record)? {
+            remove_cgroup(&cgroup)?;
+        }
+        stop_unit(record)?;
     }
-    stop_unit(record)?;
     detach_mounts(record)?;
     if record.hooks {
         match super::saved_hooks(directory) {
@@ -130,6 +137,19 @@ pub(super) fn remove_cgroup(cgroup: &Cgroup) -> Result<()> {
     cgroup.remove()
 }
 
+/// Removes the cgroup and the unit of a creation that was cut short. Where it was about to be refused, they are another's:
+/// processes in a cgroup without our tag, other than the one that a scope begins with and that dies with its creator.
+pub(super) fn remove_unfinished(directory: &Directory, record: &Record) -> Result<()> {
+    if let Some(cgroup) = status::cgroup(record)? {
+        let patience = if record.unit.is_some() { SLEEPER } else { Duration::ZERO };
+        if !cgroup.has_tag(&tag(directory))? && !cgroup.wait_empty(patience)? {
+            return Ok(());
+        }
+        remove_cgroup(&cgroup)?;
+    }
+    stop_unit(record)
+}
+
 /// Has systemd forget the unit of a container; that of another boot is forgotten already.
 pub(super) fn stop_unit(record: &Record) -> Result<()> {
     match &record.unit {
@@ -173,9 +193,7 @@ pub(super) fn poststop(hooks: &hooks::Plan, record: &Record, warn: Warn<'_>) {
 fn delete_unrecorded(store: &Store, directory: &Directory) -> Result<()> {
     // Where there is no cgroup2, there is no cgroup of the container either.
     if let Ok(mount) = cgroup::mount() {
-        for cgroup in Cgroup::find_tagged(&mount, &tag(directory))? {
-            remove_cgroup(&cgroup)?;
-        }
+        remove_tagged(&mount, directory)?;
     }
     store.remove(directory)
 }
@@ -183,8 +201,16 @@ fn delete_unrecorded(store: &Store, directory: &Directory) -> Result<()> {
 /// A record that cannot be read: the cgroup is found by the tag that it carries.
 fn delete_damaged(store: &Store, directory: &Directory, error: Error, warn: Warn<'_>) -> Result<()> {
     warn(error.context("delete by the tag of the cgroup"));
-    for cgroup in Cgroup::find_tagged(&cgroup::mount()?, &tag(directory))? {
-        remove_cgroup(&cgroup)?;
-    }
+    remove_tagged(&cgroup::mount()?, directory)?;
     store.remove(directory)
+}
+
+fn remove_tagged(mount: &Hierarchy, directory: &Directory) -> Result<()> {
+    for cgroup in Cgroup::find_tagged(mount, &tag(directory))? {
+        remove_cgroup(&cgroup)?;
+        if let Some(unit) = UnitName::at(cgroup.path()) {
+            unit.stop_at(cgroup.path())?;
+        }
+    }
+    Ok(())
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::bundle::{Bundle, is_tare, stat};
 use crate::support::{both_refuse, every_way, mount, only_tare, rounds, skip};
+use crate::trace::{self, Aim, Blow};
 
 /// Kernel CVE-2022-0492, CVE-2023-25809: the host's hierarchy in reach, to be written.
 #[test]
@@ -130,6 +131,35 @@ fn class_28_a_populated_cgroup_is_refused() {
         drop(stranger);
         let _gone = fs::remove_dir(&cgroup);
     }
+}
+
+/// Nor is it the container's when create is killed before it can refuse, and its record has the cgroup's name.
+#[test]
+fn class_28_a_populated_cgroup_is_not_deleted_either() {
+    if !only_tare() {
+        return;
+    }
+    let Some(bundle) = Bundle::new() else { return };
+    fs::create_dir(bundle.cgroup()).unwrap();
+    let stranger = Stranger::in_cgroup(&bundle.cgroup());
+    bundle.write();
+    let create = |at, blow| {
+        let aim = Aim { at, blow, pure: false };
+        trace::run(bundle.command(&["create", &bundle.id]), aim, tempfile::tempfile().unwrap()).unwrap()
+    };
+    let calls = create(usize::MAX, Blow::Count).calls.len();
+    let mut named = 0;
+    for at in 0..calls {
+        create(at, Blow::KillMain);
+        let record = bundle.root().join(&bundle.id).join("record");
+        named += usize::from(fs::read_to_string(record).is_ok_and(|text| text.contains(&bundle.name)));
+        bundle.tare(&["delete", "--force", &bundle.id]).silent();
+        assert!(stranger.lives(), "killed after {at} of {calls} calls");
+        assert!(!bundle.root().join(&bundle.id).exists());
+    }
+    assert!(named > 3, "{named} of {calls}: there was no record to be misled by");
+    drop(stranger);
+    let _gone = fs::remove_dir(bundle.cgroup());
 }
 
 /// In a frozen cgroup init would never come to its end, nor would create.

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::bundle::Bundle;
 use crate::requests::CAN_FAIL;
 use crate::support::{mount, only_tare, rounds, skip};
-use crate::trace::{self, Blow};
+use crate::trace::{self, Aim, Blow};
 
 /// What the program says of its own confinement.
 const REPORT: &str = "{ id; cat /proc/self/status /proc/self/mountinfo /proc/self/cgroup /proc/self/limits
@@ -65,7 +65,7 @@ fn bundle() -> Option<Bundle> {
 fn attempt(bundle: &Bundle, args: &[&str], at: usize, blow: Blow) -> (i32, Option<Vec<String>>, Vec<u64>) {
     let report = bundle.file("rootfs/tmp/report");
     let _absent = fs::remove_file(&report);
-    let traced = trace::run(bundle.command(args), at, blow, tempfile::tempfile().unwrap());
+    let traced = trace::run(bundle.command(args), Aim { at, blow, pure: false }, tempfile::tempfile().unwrap());
     if args[0] == "run" {
         bundle.tare(&["delete", "--force", &bundle.id]);
     }
@@ -101,7 +101,7 @@ fn weaker_after(errno: i32, command: &str) {
     let step = (program / rounds().max(1)).max(1);
     let mut weaker = Vec::new();
     for at in (0..program).step_by(step) {
-        let (code, report, _) = attempt(&bundle, &args, at, Blow::Fail(errno));
+        let (code, report, _) = attempt(&bundle, &args, at, Blow::FailWith(errno));
         if let Some(report) = report.filter(|report| *report != usual) {
             let missing = |from: &[String], of: &[String]| {
                 let count = |lines: &[String], line: &String| lines.iter().filter(|other| *other == line).count();

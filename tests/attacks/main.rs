@@ -9,6 +9,9 @@ mod binary;
 mod bundle;
 mod cgroups;
 mod descriptors;
+#[path = "../faults/errors.rs"]
+#[allow(dead_code, reason = "shared with the tests of faults")]
+mod errors;
 mod faults;
 mod hooks;
 mod names;

@@ -54,6 +54,8 @@ const NEVER_FAIL: &[c_long] = &[
     libc::SYS_clock_gettime,
     libc::SYS_sched_getaffinity,
     #[cfg(target_arch = "x86_64")]
+    libc::SYS_pause,
+    #[cfg(target_arch = "x86_64")]
     libc::SYS_arch_prctl,
 ];
 
@@ -73,7 +75,9 @@ pub fn can_fail(number: u64) -> bool {
 
 /// An error number for the call at point `at`; with `lasting` one that can be there for good.
 pub fn plausible(number: u64, at: usize, lasting: bool) -> i32 {
-    let choices = choices(number).iter().filter(|errno| !lasting || **errno != EINTR).copied().collect::<Vec<_>>();
+    // A queue of connections that stays full is waited for, up to a minute.
+    let passes = |errno: i32| errno == EINTR || (errno == EAGAIN && is_in(&[libc::SYS_connect], number));
+    let choices = choices(number).iter().filter(|errno| !lasting || !passes(**errno)).copied().collect::<Vec<_>>();
     choices[at % choices.len()]
 }
 

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixListener;
 use serde_json::{Value, json};
 
 use crate::bundle::{Bundle, give};
+use crate::command::Command;
 
 /// What the container has besides the ordinary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,10 +22,18 @@ pub enum Config {
     Console,
     /// A seccomp filter that asks an agent.
     Notify,
+    /// systemd makes the cgroup.
+    Systemd,
 }
 
 impl Config {
-    pub const ALL: [Self; 5] = [Self::Plain, Self::User, Self::Hooks, Self::Console, Self::Notify];
+    pub const ALL: [Self; 6] = [Self::Plain, Self::User, Self::Hooks, Self::Console, Self::Notify, Self::Systemd];
+
+    /// Whether the command can be tried: systemd hands the one controller on whose limit is changed to no unit that did
+    /// not ask for it.
+    pub fn has(self, command: Command) -> bool {
+        (self, command) != (Self::Systemd, Command::Update)
+    }
 
     pub fn name(self) -> &'static str {
         match self {
@@ -33,6 +42,7 @@ impl Config {
             Self::Hooks => "hooks",
             Self::Console => "console",
             Self::Notify => "seccomp notify",
+            Self::Systemd => "systemd",
         }
     }
 }
@@ -84,6 +94,8 @@ impl Stage {
                 let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": socket, "syscalls": [rule] });
                 bundle.set("/linux/seccomp", profile);
             }
+            Config::Systemd if !bundle.use_systemd() => return None,
+            Config::Systemd => {}
         }
         if let Some(listener) = &listener {
             listener.set_nonblocking(true).unwrap();

@@ -37,6 +37,7 @@ fn mode(blow: Blow) -> &'static str {
         Blow::KillMain => "runtime killed",
         Blow::FailOnce => "call fails once",
         Blow::FailOn => "fails from then on",
+        Blow::FailWith(_) => "call fails",
     }
 }
 

@@ -91,16 +91,20 @@ fn text(file: &mut File) -> String {
 /// # Errors
 /// It fails.
 pub fn reference(command: Command, stage: &Stage, pure: bool) -> Result<Reference, String> {
+    let reference = undisturbed(command, stage, pure);
+    let mut found = Found::default();
+    clean_up(stage, &mut found);
+    reference.and_then(|reference| found.wrong.into_values().next().map_or(Ok(reference), Err))
+}
+
+fn undisturbed(command: Command, stage: &Stage, pure: bool) -> Result<Reference, String> {
     command.prepare(stage)?;
     let (traced, stderr) = traced(command, stage, Aim { at: usize::MAX, blow: Blow::Count, pure });
     let traced = traced.ok_or("it hangs when it is traced")?;
     if traced.code != 0 {
         return Err(format!("it fails undisturbed: {}", stderr.trim()));
     }
-    let effect = command.effect(stage);
-    let mut found = Found::default();
-    clean_up(stage, &mut found);
-    found.wrong.into_values().next().map_or(Ok(Reference { calls: traced.calls, effect }), Err)
+    Ok(Reference { calls: traced.calls, effect: command.effect(stage) })
 }
 
 /// Hits the command once.
@@ -156,9 +160,14 @@ fn judge(command: Command, stage: &Stage, traced: &Traced, stderr: &str, referen
     }
     // What cannot be removed, or changed back, must stay; but then the message says so.
     let admitted = ["delete --force", "new values may stay"].iter().any(|words| stderr.contains(words));
-    if !admitted && !eventually_within(1000, || command.remains(stage).is_empty()) {
+    if !admitted && !eventually_within(settle(stage), || command.remains(stage).is_empty()) {
         found.wrong.insert(Wrong::LeftBeforeDelete, command.remains(stage).join(", "));
     }
+}
+
+/// How long what is left may take to go, in milliseconds: a scope without processes is collected by systemd, in its time.
+fn settle(stage: &Stage) -> u64 {
+    if stage.bundle.systemd { 10_000 } else { 1000 }
 }
 
 fn sorted(text: &str) -> Vec<&str> {
@@ -184,7 +193,7 @@ fn clean_up(stage: &Stage, found: &mut Found) {
     if done.code != 0 {
         found.wrong.insert(Wrong::DeleteFailed, done.stderr.trim().to_string());
     }
-    if !eventually_within(1000, || stage.bundle.leftovers().is_empty()) {
+    if !eventually_within(settle(stage), || stage.bundle.leftovers().is_empty()) {
         found.wrong.insert(Wrong::LeftAfterDelete, stage.bundle.leftovers().join(", "));
         stage.bundle.sweep();
     }

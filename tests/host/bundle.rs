@@ -400,6 +400,10 @@ impl Bundle {
     /// Removes by hand what a runtime left.
     pub fn sweep(&self) {
         self.kill_processes();
+        if self.systemd {
+            let systemctl = |verb: &str| Command::new("systemctl").args(["--quiet", verb, &self.unit()]).output();
+            let _absent = systemctl("stop").and_then(|_| systemctl("reset-failed"));
+        }
         let _absent = fs::write(self.cgroup().join("cgroup.kill"), "1");
         for _ in 0..100 {
             if fs::remove_dir(self.cgroup()).is_ok() || !self.cgroup().exists() {

@@ -9,6 +9,9 @@ mod bad_values;
 mod bundle;
 mod delegation;
 mod doctor;
+#[path = "../faults/errors.rs"]
+#[allow(dead_code, reason = "shared with the tests of faults")]
+mod errors;
 mod events;
 mod exec;
 mod faults;
@@ -17,11 +20,13 @@ mod network_devices;
 mod notify;
 mod output;
 mod placement;
+#[allow(dead_code, reason = "shared with the tests of faults")]
 mod requests;
 mod rootless;
 mod run;
 mod scarcity;
 mod storms;
 mod systemd;
+#[allow(dead_code, reason = "shared with the tests of faults")]
 mod trace;
 mod update;

@@ -1,4 +1,4 @@
-//! The requests of ptrace(2) that both tracers make: which call a thread is at, and how a call fails.
+//! The requests of ptrace(2) that the tracer makes: which call a thread is at, and how a call fails.
 
 #![allow(unsafe_code, reason = "ptrace has no safe interface")]
 

@@ -6,11 +6,14 @@
 #![allow(unsafe_code, reason = "ptrace has no safe interface")]
 
 use std::collections::HashSet;
+use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use crate::bundle::LIMIT;
+use crate::errors;
 use crate::requests::{call, ptrace, set_result, skip_call};
 
 /// What happens at a system call.
@@ -22,8 +25,23 @@ pub enum Blow {
     KillCaller,
     /// The command's first process is killed, as an engine's time limit does.
     KillMain,
+    /// The call is not made and fails.
+    FailOnce,
+    /// So do all later calls of the same sort, in whichever process.
+    FailOn,
     /// The call is not made and fails with this error number.
-    Fail(i32),
+    FailWith(i32),
+}
+
+/// Which call is hit, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Aim {
+    /// The number of the call in the sequence of those that count, from 0.
+    pub at: usize,
+    /// What happens there.
+    pub blow: Blow,
+    /// Whether reads and calls on the process's own memory count.
+    pub pure: bool,
 }
 
 /// How a traced command went.
@@ -31,59 +49,19 @@ pub enum Blow {
 pub struct Traced {
     /// Exit code, or 128 + signal.
     pub code: i32,
-    /// Numbers of the calls that were counted, in order.
+    /// Numbers of the calls that counted, in order.
     pub calls: Vec<u64>,
+    /// The call that was hit, and the error number that it got (0: none).
+    pub hit: Option<(u64, i32)>,
 }
 
-/// Calls that have no effect outside of the process, and are as good as never at fault.
-const PURE: &[libc::c_long] = &[
-    libc::SYS_read,
-    libc::SYS_pread64,
-    libc::SYS_close,
-    libc::SYS_fstat,
-    libc::SYS_newfstatat,
-    libc::SYS_statx,
-    libc::SYS_lseek,
-    libc::SYS_mmap,
-    libc::SYS_munmap,
-    libc::SYS_mprotect,
-    libc::SYS_mremap,
-    libc::SYS_madvise,
-    libc::SYS_brk,
-    libc::SYS_rt_sigaction,
-    libc::SYS_rt_sigprocmask,
-    libc::SYS_sigaltstack,
-    libc::SYS_rseq,
-    libc::SYS_set_robust_list,
-    libc::SYS_set_tid_address,
-    libc::SYS_getrandom,
-    libc::SYS_prlimit64,
-    libc::SYS_getpid,
-    libc::SYS_gettid,
-    libc::SYS_getuid,
-    libc::SYS_geteuid,
-    libc::SYS_getegid,
-    libc::SYS_getgid,
-    libc::SYS_umask,
-    libc::SYS_uname,
-    libc::SYS_getcwd,
-    libc::SYS_exit,
-    libc::SYS_exit_group,
-    libc::SYS_restart_syscall,
-    libc::SYS_clock_gettime,
-    // Of the C library's own start.
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_arch_prctl,
-    libc::SYS_sched_getaffinity,
-];
-
-/// Runs `command`; at its counted call number `at` (from 0) `blow` strikes. `None` when it hangs: it is traced still.
-pub fn run(mut command: Command, at: usize, blow: Blow, stderr: std::fs::File) -> Option<Traced> {
+/// Runs `command` and hits it as `aim` says. `None` when it hangs: it is traced still.
+pub fn run(mut command: Command, aim: Aim, stderr: std::fs::File) -> Option<Traced> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         // Only the thread that started the tracing may go on with it, and its end sets everything free.
-        let traced = Tracer::start(command, at, blow).follow();
+        let traced = Tracer::start(command, aim).follow();
         let _gone = sender.send(traced);
     });
     receiver.recv_timeout(LIMIT / 2).ok()
@@ -91,33 +69,61 @@ pub fn run(mut command: Command, at: usize, blow: Blow, stderr: std::fs::File) -
 
 struct Tracer {
     main: i32,
-    known: HashSet<i32>,
-    /// Made, and not yet seen stopped at its beginning.
-    born: HashSet<i32>,
+    /// Held until the end of the tracing.
+    _end: mpsc::Sender<()>,
+    /// The program is executed.
+    begun: bool,
     calls: Vec<u64>,
-    at: usize,
-    blow: Blow,
-    /// The thread whose call fails, between its entry and its exit.
-    failing: Option<i32>,
+    aim: Aim,
+    hit: Option<(u64, i32)>,
+    /// The threads whose call fails, between its entry and its exit.
+    failing: HashSet<i32>,
 }
 
 impl Tracer {
-    fn start(mut command: Command, at: usize, blow: Blow) -> Self {
-        // SAFETY: PTRACE_TRACEME is a single system call.
+    /// Seizes the command before it executes its program. Unlike one that asked to be traced, its children are not
+    /// stopped by a signal, which would hold them for ever if the tracing ended before it came.
+    fn start(mut command: Command, aim: Aim) -> Self {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let number = writer.as_raw_fd();
+        // SAFETY: getpid, write, kill are safe between fork and exec.
         unsafe {
-            command.pre_exec(|| match libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
+            command.pre_exec(move || {
+                let pid = libc::getpid();
+                libc::write(number, (&raw const pid).cast(), size_of::<i32>());
+                libc::kill(pid, libc::SIGSTOP);
+                Ok(())
             })
         };
-        #[allow(clippy::zombie_processes, reason = "waitpid below")]
-        let main = i32::try_from(command.spawn().unwrap().id()).unwrap();
-        Self { main, known: HashSet::from([main]), born: HashSet::new(), calls: Vec::new(), at, blow, failing: None }
+        let (end, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            // It returns when the program is executed.
+            #[allow(clippy::zombie_processes, reason = "waitpid below")]
+            command.spawn().unwrap();
+            drop(writer);
+            // With this thread its child would go to the first one, which reaps all that it gets.
+            let _ended = ended.recv();
+        });
+        let mut pid = [0; size_of::<i32>()];
+        reader.read_exact(&mut pid).unwrap();
+        let main = i32::from_ne_bytes(pid);
+        let options = libc::PTRACE_O_TRACESYSGOOD
+            | libc::PTRACE_O_TRACECLONE
+            | libc::PTRACE_O_TRACEFORK
+            | libc::PTRACE_O_TRACEVFORK
+            | libc::PTRACE_O_TRACEEXEC;
+        assert_eq!(ptrace(libc::PTRACE_SEIZE, main, 0, usize::try_from(options).unwrap()), 0);
+        while std::fs::read_to_string(format!("/proc/{main}/stat")).is_ok_and(|stat| !stat.contains(") t ")) {
+            // SAFETY: ptrace and kill take numbers.
+            unsafe { libc::kill(main, libc::SIGCONT) };
+            ptrace(libc::PTRACE_INTERRUPT, main, 0, 0);
+            std::thread::yield_now();
+        }
+        Self { main, _end: end, begun: false, calls: Vec::new(), aim, hit: None, failing: HashSet::new() }
     }
 
     /// Follows the tree until the main process ends.
     fn follow(mut self) -> Traced {
-        let mut begun = false;
         loop {
             let mut status = 0;
             // Of this thread only: other tests wait for processes of their own.
@@ -126,21 +132,19 @@ impl Tracer {
             assert!(tid > 0, "lost track of {}: {}", self.main, std::io::Error::last_os_error());
             if libc::WIFEXITED(status) || libc::WIFSIGNALED(status) {
                 if tid == self.main {
-                    self.set_free();
                     let exited = libc::WIFEXITED(status);
                     let code = if exited { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) };
-                    return Traced { code, calls: self.calls };
+                    return Traced { code, calls: self.calls, hit: self.hit };
                 }
                 continue;
             }
-            if !begun {
-                begun = true;
-                let options = libc::PTRACE_O_TRACESYSGOOD
-                    | libc::PTRACE_O_TRACECLONE
-                    | libc::PTRACE_O_TRACEFORK
-                    | libc::PTRACE_O_TRACEVFORK
-                    | libc::PTRACE_O_TRACEEXEC;
-                ptrace(libc::PTRACE_SETOPTIONS, tid, 0, usize::try_from(options).unwrap());
+            if status >> 16 == libc::PTRACE_EVENT_EXEC {
+                if tid != self.main {
+                    // A hook, or the container's program: no longer a process of the runtime's.
+                    ptrace(libc::PTRACE_DETACH, tid, 0, 0);
+                    continue;
+                }
+                self.begun = true;
             }
             let signal = self.stopped(tid, status);
             // It may have been killed meanwhile.
@@ -148,62 +152,71 @@ impl Tracer {
         }
     }
 
-    /// What has just been made begins with a SIGSTOP, which would stay with it when the tracing ends.
-    fn set_free(&self) {
-        for tid in self.born.difference(&self.known) {
-            let mut status = 0;
-            // SAFETY: the pointer is to a live integer.
-            unsafe { libc::waitpid(*tid, &raw mut status, libc::__WALL) };
-            ptrace(libc::PTRACE_DETACH, *tid, 0, 0);
-        }
-    }
-
     /// Handles a stop; the signal to go on with.
     fn stopped(&mut self, tid: i32, status: i32) -> i32 {
         let signal = libc::WSTOPSIG(status);
         if signal == libc::SIGTRAP | 0x80 {
-            self.system_call(tid);
+            if self.begun {
+                self.system_call(tid);
+            }
             return 0;
         }
-        if matches!(status >> 16, libc::PTRACE_EVENT_CLONE | libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK) {
-            let mut made: libc::c_ulong = 0;
-            ptrace(libc::PTRACE_GETEVENTMSG, tid, 0, (&raw mut made) as usize);
-            self.born.extend(i32::try_from(made));
-        }
-        let event = status >> 16 != 0 || signal == libc::SIGTRAP;
-        let first = self.known.insert(tid) && signal == libc::SIGSTOP;
-        if event || first { 0 } else { signal }
+        if status >> 16 != 0 { 0 } else { signal }
     }
 
     fn system_call(&mut self, tid: i32) {
-        let Some((entry, number, _)) = call(tid) else { return };
+        let Some((entry, number, first)) = call(tid) else { return };
         if !entry {
-            if self.failing == Some(tid) {
-                self.failing = None;
-                if let Blow::Fail(errno) = self.blow {
-                    set_result(tid, -i64::from(errno));
-                }
+            if self.failing.remove(&tid)
+                && let Some((_, errno)) = self.hit
+            {
+                set_result(tid, -i64::from(errno));
             }
             return;
         }
-        if libc::c_long::try_from(number).is_ok_and(|number| PURE.contains(&number)) {
+        // What is wrong must be sayable.
+        let can_fail = errors::can_fail(number) && !(is_write(number) && first == 2);
+        if let (Blow::FailOn, Some((hit, _))) = (self.aim.blow, self.hit)
+            && hit == number
+            && can_fail
+        {
+            self.fail(tid);
+        }
+        if !self.aim.pure && errors::is_pure(number) {
             return;
         }
-        if self.calls.len() == self.at {
+        if self.calls.len() == self.aim.at {
             let kill = |pid: i32| {
                 // SAFETY: kill takes numbers; both processes are ours and not reaped.
                 unsafe { libc::kill(pid, libc::SIGKILL) };
             };
-            match self.blow {
+            match self.aim.blow {
                 Blow::Count => {}
                 Blow::KillCaller => kill(tid),
                 Blow::KillMain => kill(self.main),
-                Blow::Fail(_) => {
-                    skip_call(tid);
-                    self.failing = Some(tid);
+                Blow::FailOnce | Blow::FailOn | Blow::FailWith(_) if can_fail => {
+                    let errno = match self.aim.blow {
+                        Blow::FailWith(errno) => errno,
+                        blow => errors::plausible(number, self.aim.at, blow == Blow::FailOn),
+                    };
+                    self.hit = Some((number, errno));
+                    self.fail(tid);
                 }
+                Blow::FailOnce | Blow::FailOn | Blow::FailWith(_) => {}
+            }
+            if matches!(self.aim.blow, Blow::KillCaller | Blow::KillMain) {
+                self.hit = Some((number, 0));
             }
         }
         self.calls.push(number);
     }
+
+    fn fail(&mut self, tid: i32) {
+        skip_call(tid);
+        self.failing.insert(tid);
+    }
+}
+
+fn is_write(number: u64) -> bool {
+    [libc::SYS_write, libc::SYS_writev].iter().any(|write| u64::try_from(*write) == Ok(number))
 }

@@ -39,10 +39,21 @@ pub enum Fault {
     Refused(String, String),
     /// The conversation ended before the reply; whether the call was carried out is unknown.
     Lost(Errno),
+    /// A system call of ours cannot be made, which another conversation would not change: memory is short.
+    Failed(Errno),
     /// The deadline has passed.
     Late,
     /// The peer sent what is no D-Bus.
     Malformed(&'static str),
+}
+
+impl Fault {
+    fn of(errno: Errno) -> Self {
+        match errno {
+            Errno::PIPE | Errno::CONNRESET => Self::Lost(errno),
+            _ => Self::Failed(errno),
+        }
+    }
 }
 
 /// The end of a job of systemd.
@@ -222,7 +233,7 @@ impl Connection {
             match rustix::net::send(&self.socket, &self.unsent, SendFlags::NOSIGNAL) {
                 Ok(count) => drop(self.unsent.drain(..count)),
                 Err(Errno::AGAIN | Errno::INTR) => {}
-                Err(errno) => return Err(Fault::Lost(errno)),
+                Err(errno) => return Err(Fault::of(errno)),
             }
             if !self.unsent.is_empty() {
                 wanted |= PollFlags::OUT;
@@ -233,7 +244,7 @@ impl Connection {
         match rustix::io::read(&self.socket, rustix::buffer::spare_capacity(&mut self.received)) {
             Ok(0) => Err(Fault::Lost(Errno::CONNRESET)),
             Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Ok(()),
-            Err(errno) => Err(Fault::Lost(errno)),
+            Err(errno) => Err(Fault::of(errno)),
         }
     }
 
@@ -246,7 +257,7 @@ impl Connection {
         match poll(&mut [PollFd::new(&self.socket, wanted)], Some(&left)) {
             Ok(0) => Err(Fault::Late),
             Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(errno) => Err(Fault::Lost(errno)),
+            Err(errno) => Err(Fault::of(errno)),
         }
     }
 }

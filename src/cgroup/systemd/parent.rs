@@ -36,15 +36,35 @@ impl UnitName {
         Systemd::new(if self.user { Instance::User } else { Instance::System })
     }
 
-    /// Stops the unit, with whatever is in it, and has systemd forget it; one that is gone is fine. A scope whose
-    /// processes are gone is forgotten by itself, so that a systemd that cannot be reached is no obstacle.
+    /// Stops the unit, with whatever is in it, and has systemd forget it; one that is gone is fine. Where nobody listens
+    /// the scope is forgotten with systemd.
     ///
     /// # Errors
-    /// systemd refuses or fails; it cannot be reached, and the unit is a slice.
+    /// systemd refuses or fails, or cannot be asked; nobody listens, and the unit is a slice.
     pub fn stop(&self) -> Result<()> {
         match self.systemd().stop(&self.name) {
             Err(error) if error.kind() == ErrorKind::Unsupported && !self.name.ends_with(SLICE) => Ok(()),
             result => result,
+        }
+    }
+
+    /// The unit that has the cgroup at `path`, if its name is one of a unit.
+    #[must_use]
+    pub fn at(path: &str) -> Option<Self> {
+        let name = path.rsplit('/').next().filter(|name| name.ends_with(".scope") || name.ends_with(SLICE))?;
+        Some(Self { name: name.to_owned(), user: path.contains("/user@") })
+    }
+
+    /// Stops the unit if the cgroup at `path` is, or was, its.
+    ///
+    /// # Errors
+    /// As [`Self::stop`].
+    pub fn stop_at(&self, path: &str) -> Result<()> {
+        let interface = if self.name.ends_with(SLICE) { "Slice" } else { "Scope" };
+        match self.systemd().cgroup_of(&self.name, interface) {
+            Ok(its) if its == path => self.stop(),
+            Err(error) if error.kind() != ErrorKind::Unsupported || self.name.ends_with(SLICE) => Err(error),
+            _ => Ok(()),
         }
     }
 

@@ -7,6 +7,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
 
 use crate::error::{Context, Result};
@@ -17,7 +18,8 @@ use crate::sys::clone;
 pub struct Parked {
     /// In our pid namespace.
     pub pid: i32,
-    pidfd: OwnedFd,
+    /// Until it is killed.
+    pidfd: Option<OwnedFd>,
 }
 
 impl Parked {
@@ -27,15 +29,33 @@ impl Parked {
     /// As clone3(2).
     pub fn new() -> Result<Self> {
         let (pid, pidfd) = clone::sleeper().context(|| "make the first process of the scope")?;
-        Ok(Self { pid, pidfd })
+        Ok(Self { pid, pidfd: Some(pidfd) })
+    }
+
+    /// Kills and reaps it.
+    ///
+    /// # Errors
+    /// It cannot be killed, and stays until tare ends.
+    pub fn end(mut self) -> Result<()> {
+        self.kill().context(|| "end the first process of the scope")
+    }
+
+    fn kill(&mut self) -> std::result::Result<(), Errno> {
+        let Some(pidfd) = self.pidfd.take() else { return Ok(()) };
+        match pidfd_send_signal(&pidfd, Signal::KILL) {
+            // Dead already is as good.
+            Ok(()) | Err(Errno::SRCH) => {}
+            // A wait for what was not killed might have no end.
+            Err(errno) => return Err(errno),
+        }
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::__WALL;
+        while waitid(Id::PIDFd(pidfd.as_fd()), flags) == Err(nix::errno::Errno::EINTR) {}
+        Ok(())
     }
 }
 
 impl Drop for Parked {
     fn drop(&mut self) {
-        // Dead already is as good.
-        let _dead = pidfd_send_signal(&self.pidfd, Signal::KILL);
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::__WALL;
-        while waitid(Id::PIDFd(self.pidfd.as_fd()), flags) == Err(nix::errno::Errno::EINTR) {}
+        let _stays_until_we_end = self.kill();
     }
 }

@@ -158,6 +158,20 @@ impl Systemd {
         }
     }
 
+    /// The cgroup of a unit of the sort `Scope` or `Slice`; empty when there is none.
+    ///
+    /// # Errors
+    /// systemd cannot be reached.
+    pub fn cgroup_of(&mut self, name: &str, sort: &str) -> Result<String> {
+        let path = format!("{OBJECT}/unit/{}", label(name));
+        match self.property(&path, &format!("{SYSTEMD}.{sort}"), "ControlGroup") {
+            Ok(Value::Text(path)) => Ok(path),
+            Ok(_) => Ok(String::new()),
+            Err(Fault::Refused(error, _)) if error == NO_SUCH => Ok(String::new()),
+            Err(fault) => Err(self.explain(fault).context(format!("ask for the cgroup of unit {name}"))),
+        }
+    }
+
     /// Those of the properties that this systemd has; it is asked for its version only where that matters.
     fn known<'p>(&mut self, properties: &'p [Property]) -> Result<Vec<&'p Property>> {
         let mut known: Vec<&Property> = properties.iter().collect();
@@ -227,7 +241,7 @@ impl Systemd {
         let passing = match fault {
             Fault::Lost(_) => true,
             Fault::Refused(name, _) => PASSING.contains(&name.as_str()),
-            Fault::Late | Fault::Malformed(_) => false,
+            Fault::Failed(_) | Fault::Late | Fault::Malformed(_) => false,
         };
         let now = Instant::now();
         passing && now < self.deadline && now < *self.away.get_or_insert(now) + ABSENCE
@@ -270,6 +284,10 @@ impl Systemd {
         let waited = self.away.is_some_and(|away| away.elapsed() + PAUSE >= ABSENCE);
         // A user's systemd that is not there is not on its way.
         let hopeless = self.failures == 0 && self.instance == Instance::User;
+        // It may well be there, and have units of ours.
+        if !back_soon && !errors.is_empty() {
+            return Err(Fault::Refused(UNREACHED.to_owned(), tried(&errors)));
+        }
         if !back_soon || waited || hopeless {
             return Err(Fault::Refused(ABSENT.to_owned(), tried(&errors)));
         }
@@ -286,14 +304,15 @@ impl Systemd {
         let user = self.instance == Instance::User;
         let error = |what: &str| Error::new(ErrorKind::System, what);
         match fault {
-            Fault::Refused(name, text) if name == ABSENT => {
+            Fault::Refused(name, text) if name == ABSENT || name == UNREACHED => {
                 let whose = if user { "the systemd of this user" } else { "systemd" };
                 let hint = if user {
                     "XDG_RUNTIME_DIR or DBUS_SESSION_BUS_ADDRESS must name a session; or use the cgroupfs driver"
                 } else {
                     "the systemd cgroup driver needs systemd as init; else use the cgroupfs driver"
                 };
-                Error::new(ErrorKind::Unsupported, format!("{whose} cannot be reached")).detail(text).hint(hint)
+                let kind = if name == ABSENT { ErrorKind::Unsupported } else { ErrorKind::System };
+                Error::new(kind, format!("{whose} cannot be reached")).detail(text).hint(hint)
             }
             Fault::Refused(name, text) if name.ends_with("AccessDenied") || name.ends_with("AuthorizationRequired") => {
                 Error::new(ErrorKind::Denied, "systemd refuses").detail(text)
@@ -301,14 +320,17 @@ impl Systemd {
             Fault::Refused(name, text) if text.is_empty() => error("systemd refuses").detail(name),
             Fault::Refused(_, text) => error("systemd refuses").detail(text),
             Fault::Lost(errno) => error("the conversation with systemd ended").errno(errno),
+            Fault::Failed(errno) => error("talk to systemd").errno(errno),
             Fault::Late => error("systemd has not answered in time").errno(Errno::TIMEDOUT),
             Fault::Malformed(what) => error("systemd's answer is malformed").detail(what),
         }
     }
 }
 
-/// A name of our own for an error: nobody listens.
+/// Names of our own for errors: nobody listens.
 const ABSENT: &str = "tare.Absent";
+/// We cannot even ask.
+const UNREACHED: &str = "tare.Unreached";
 
 fn tried(errors: &[(usize, String, Errno)]) -> String {
     let text = |(_, socket, errno): &(usize, String, Errno)| {
