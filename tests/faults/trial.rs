@@ -51,7 +51,7 @@ impl Wrong {
 }
 
 /// A delete that takes longer waits for something that does not happen.
-const DELETE: Duration = Duration::from_secs(8);
+const DELETE: Duration = Duration::from_secs(20);
 
 /// How a command goes that nobody disturbs.
 #[derive(Debug, Clone)]

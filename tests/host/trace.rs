@@ -64,7 +64,7 @@ pub fn run(mut command: Command, aim: Aim, stderr: std::fs::File) -> Option<Trac
         let traced = Tracer::start(command, aim).follow();
         let _gone = sender.send(traced);
     });
-    receiver.recv_timeout(LIMIT / 2).ok()
+    receiver.recv_timeout(LIMIT).ok()
 }
 
 struct Tracer {
