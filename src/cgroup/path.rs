@@ -17,7 +17,8 @@ const AT: &str = "linux.cgroupsPath";
 ///
 /// - absolute: below the root;
 /// - relative: beside the cgroup of the runtime, as runc has it: the runtime's own cgroup holds
-///   processes and can therefore not hand controllers on;
+///   processes and can therefore not hand controllers on. The systemd driver's slice:prefix:name is such a name too:
+///   Docker's BuildKit gives that without --systemd-cgroup when Docker has the systemd driver;
 /// - absent: `/tare/ID`, which the id alone determines, so that a cleanup without any state finds
 ///   it; without privileges it is relative, because only a delegated subtree can be written.
 ///
@@ -34,20 +35,12 @@ pub fn resolve(
         return check_length(extend(parent, id, "id")?);
     };
     let text = path.to_str().ok_or_else(|| Error::invalid(AT, "is not UTF-8"))?;
-    if is_systemd_form(text) {
-        return Err(Error::invalid(AT, format!("{text:?} has the form slice:prefix:name of the systemd driver"))
-            .hint("give --systemd-cgroup, or a path"));
-    }
     let parent = if path.is_absolute() { Vec::new() } else { beside(&own()?) };
     let components = extend(parent, text, AT)?;
     if text.split('/').all(str::is_empty) {
         return Err(Error::invalid(AT, format!("{text:?} is the root of the hierarchy")).hint("name a cgroup below it"));
     }
     check_length(components)
-}
-
-fn is_systemd_form(text: &str) -> bool {
-    !text.contains('/') && text.matches(':').count() == 2
 }
 
 /// The parent of the runtime's own cgroup; the kernel wrote that path, so it needs no check.
@@ -100,6 +93,7 @@ mod tests {
         assert_eq!(at(None, false).unwrap(), "/tare/box");
         assert_eq!(at(None, true).unwrap(), "/user.slice/box");
         assert_eq!(at(Some(""), false).unwrap(), "/tare/box");
+        assert_eq!(at(Some("system.slice:docker:01"), false).unwrap(), "/user.slice/system.slice:docker:01");
     }
 
     #[test]
@@ -122,8 +116,6 @@ mod tests {
             "/a\x1bb",
             &long,
             &deep,
-            "system.slice:docker:0123",
-            "::",
         ];
         for path in hostile {
             let error = at(Some(path), false).unwrap_err().to_string();
@@ -132,11 +124,6 @@ mod tests {
         assert_eq!(
             at(Some("/a/../b"), false).unwrap_err().to_string(),
             "linux.cgroupsPath: component \"..\" is not allowed"
-        );
-        assert_eq!(
-            at(Some("system.slice:docker:0123"), false).unwrap_err().to_string(),
-            "linux.cgroupsPath: \"system.slice:docker:0123\" has the form slice:prefix:name of the systemd driver; \
-             give --systemd-cgroup, or a path"
         );
     }
 }

@@ -6,7 +6,7 @@ use super::devices::{self, Devices};
 use super::limits::{self, Write};
 use super::path;
 use super::systemd::{self, Property, Unit, UnitName};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What the plan must know about the caller.
 pub struct Facts<'a> {
@@ -125,6 +125,7 @@ impl Plan {
 /// # Errors
 /// A setting that cannot be accepted or done, with its JSON path.
 pub fn plan(spec: &Spec, id: &str, facts: &Facts<'_>) -> Result<Plan> {
+    refuse_sub_cgroups(spec, facts.systemd.is_some())?;
     let linux = spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().as_ref());
     let cgroups_path = linux.and_then(|linux| linux.cgroups_path().as_deref());
@@ -140,6 +141,21 @@ pub fn plan(spec: &Spec, id: &str, facts: &Facts<'_>) -> Result<Plan> {
         devices: devices::plan(rules, "linux.resources.devices", facts.user_namespace)?,
         owner: if facts.new_cgroup_namespace { owner(spec, facts.other_ids) } else { None },
     })
+}
+
+/// crun has init in a cgroup below that of the limits when these say so; here it is in that one. Empty they ask for
+/// just that, and without systemd the first one says nothing to crun either.
+fn refuse_sub_cgroups(spec: &Spec, systemd: bool) -> Result<()> {
+    let asked = |name: &str| {
+        let value = spec.annotations().as_ref().and_then(|all| all.get(name))?;
+        (!value.is_empty()).then(|| format!("annotations[{name:?}]"))
+    };
+    let subgroup = asked("run.oci.systemd.subgroup").filter(|_| systemd);
+    match subgroup.or_else(|| asked("run.oci.delegate-cgroup")) {
+        Some(at) => Err(Error::unsupported(at, "init is in the container's own cgroup, not below it")
+            .hint("with a cgroup namespace and a writable cgroup mount the container can make cgroups there")),
+        None => Ok(()),
+    }
 }
 
 /// What annotations say goes before what tare would say.
@@ -183,6 +199,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_cgroup_below_the_containers_is_refused() {
+        let refused = |name: &str, value: &str, systemd: bool| {
+            let json = json!({ "ociVersion": "1.2.0", "annotations": { name: value } });
+            let spec: Spec = serde_json::from_value(json).unwrap();
+            refuse_sub_cgroups(&spec, systemd).err().map(|error| error.to_string())
+        };
+        let subgroup = refused("run.oci.systemd.subgroup", "container", true).unwrap();
+        assert!(subgroup.starts_with("annotations[\"run.oci.systemd.subgroup\"]: init is in"), "{subgroup}");
+        let delegated = refused("run.oci.delegate-cgroup", "below", false).unwrap();
+        assert!(delegated.starts_with("annotations[\"run.oci.delegate-cgroup\"]: init is in"), "{delegated}");
+        assert_eq!(refused("run.oci.systemd.subgroup", "", true), None);
+        assert_eq!(refused("run.oci.systemd.subgroup", "container", false), None);
+        assert_eq!(refused("run.oci.delegate-cgroup", "", true), None);
+    }
 
     #[test]
     fn a_writable_cgroup_mount_gives_the_cgroup_to_the_container() {

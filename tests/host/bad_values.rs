@@ -231,8 +231,6 @@ const LINUX: &[Case] = &[
      r#"linux.resources.devices[0].access: unknown letter 'x' in "rx"; use letters of rwm"#),
     ("cgroup that climbs", &[("/linux/cgroupsPath", r#""/../tare""#)],
      r#"linux.cgroupsPath: component ".." is not allowed"#),
-    ("cgroup of systemd's form", &[("/linux/cgroupsPath", r#""system.slice:tare:x""#)],
-     r#"linux.cgroupsPath: "system.slice:tare:x" has the form slice:prefix:name of the systemd driver; give --systemd-cgroup, or a path"#),
     ("root of the hierarchy", &[("/linux/cgroupsPath", r#""/""#)],
      r#"linux.cgroupsPath: "/" is the root of the hierarchy; name a cgroup below it"#),
     ("line break in the cgroup", &[("/linux/cgroupsPath", r#""/a\nb""#)],
