@@ -31,6 +31,10 @@ virtual_machine() {
 				in_machine $machine "${test#"$share"/repository/}" "" short
 			fi
 		done
+		# What other programs of the machine do not survive.
+		for test in "$share"/repository/tests/vm/last/*; do
+			in_machine $machine "${test#"$share"/repository/}" "${1:-}"
+		done
 	fi
 	scripts/vm stop $machine >/dev/null 2>&1
 	rm -rf "$share"
