@@ -59,7 +59,7 @@ pub fn find(root: &std::path::Path, id: &str) -> Result<Container> {
 /// # Errors
 /// It is none; the state root cannot be read.
 pub fn matching(root: &std::path::Path, expression: &str) -> Result<Vec<String>> {
-    let expression = regex::Regex::new(expression).map_err(|e| {
+    let expression = regex_lite::Regex::new(expression).map_err(|e| {
         let what = format!("{expression:?} is no regular expression");
         Error::new(ErrorKind::InvalidConfig, what).detail(e.to_string().lines().last().unwrap_or_default())
     })?;
