@@ -17,7 +17,15 @@ fn a_container_outlives_its_dead_creator() {
     };
     let calls = create(usize::MAX, Blow::Count).calls.len();
     bundle.tare(&["delete", "--force", &bundle.id]).silent();
-    assert_eq!(create(calls - 1, Blow::KillMain).code, 128 + libc::SIGKILL);
+    // The calls of init at its gate, and with them the number of all, differ by a few from run to run.
+    let killed = (calls - 8..calls).rev().any(|at| {
+        let code = create(at, Blow::KillMain).code;
+        if code == 0 {
+            bundle.tare(&["delete", "--force", &bundle.id]).silent();
+        }
+        code == 128 + libc::SIGKILL
+    });
+    assert!(killed, "it ended before any of its last calls");
     eventually("a settled state", || {
         let done = bundle.on("state");
         done.code == 0 && ["created", "stopped"].iter().any(|word| done.stdout.contains(word))
