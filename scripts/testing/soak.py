@@ -66,7 +66,7 @@ def settled(before, root, lifecycles):
         own, machine = inventory(root)
         grown = [name for name in own if own[name] > before[0][name]]
         # The machine is others' too; a leak shows with every container.
-        grown += [name for name in machine if machine[name] > before[1][name] + max(lifecycles // 4, 50)]
+        grown += [name for name in machine if machine[name] > before[1][name] + max(lifecycles // 2, 50)]
         if not grown or time.monotonic() > deadline:
             return (own, machine), grown
         time.sleep(0.5)
