@@ -1,10 +1,17 @@
 //! doctor: what is left by force is found and named, and only what is dead is removed.
 
 use std::fs;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
 use crate::bundle::{Bundle, Done, eventually, is_tare};
+
+/// `--repair` removes what other tests here have just left behind, too.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn sleeper() -> Option<Bundle> {
     if !is_tare() {
@@ -24,6 +31,7 @@ fn findings(bundle: &Bundle, done: &Done) -> Vec<Value> {
 
 #[test]
 fn a_living_container_is_well() {
+    let _alone = alone();
     let Some(bundle) = sleeper() else { return };
     let done = bundle.tare(&["doctor"]);
     assert!(done.stdout.starts_with(&format!("{}: 1 container, ", bundle.root().display())), "{done:?}");
@@ -33,6 +41,7 @@ fn a_living_container_is_well() {
 
 #[test]
 fn a_cgroup_without_a_record_is_removed_when_it_is_empty() {
+    let _alone = alone();
     let Some(bundle) = sleeper() else { return };
     fs::remove_dir_all(bundle.root().join(&bundle.id)).unwrap();
     let done = bundle.tare(&["doctor", "--repair", "--json"]);
@@ -56,6 +65,7 @@ fn a_cgroup_without_a_record_is_removed_when_it_is_empty() {
 
 #[test]
 fn a_creation_that_was_killed_is_removed() {
+    let _alone = alone();
     let Some(bundle) = sleeper() else { return };
     let killed = bundle.root().join("killed");
     fs::create_dir(&killed).unwrap();
@@ -75,6 +85,7 @@ fn a_creation_that_was_killed_is_removed() {
 
 #[test]
 fn a_damaged_record_stays_as_long_as_its_container_lives() {
+    let _alone = alone();
     let Some(bundle) = sleeper() else { return };
     let record = bundle.root().join(&bundle.id).join("record");
     fs::write(&record, "garbled").unwrap();
@@ -92,6 +103,7 @@ fn a_damaged_record_stays_as_long_as_its_container_lives() {
 
 #[test]
 fn a_container_of_an_earlier_boot_is_left_to_its_engine() {
+    let _alone = alone();
     let Some(bundle) = sleeper() else { return };
     bundle.tare(&["kill", &bundle.id, "KILL"]);
     eventually("the end", || {
