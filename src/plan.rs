@@ -224,10 +224,11 @@ fn program(
     preserve_fds: u32,
 ) -> Result<Program> {
     let linux = spec.linux().as_ref();
-    let seccomp = linux.and_then(|linux| linux.seccomp().as_ref()).map(seccomp::plan).transpose()?;
+    let profile = linux.and_then(|linux| linux.seccomp().as_ref());
+    let seccomp = profile.map(seccomp::plan).transpose()?;
     let strict = annotation(spec, "run.oci.seccomp_fail_unknown_syscall").is_some_and(|value| value != "0");
-    if let Some(profile) = linux.and_then(|linux| linux.seccomp().as_ref()).filter(|_| strict) {
-        seccomp::check_names(profile)?;
+    if strict {
+        profile.map_or(Ok(()), seccomp::check_names)?;
     }
     let user_namespace = facts.user_namespace;
     Ok(Program { process: process::plan(process, linux, facts)?, seccomp, user_namespace, terminal, preserve_fds })
@@ -256,10 +257,8 @@ fn check_version(spec: &Spec) -> Result<()> {
 
 /// Properties whose room is not built yet: an error, never silence.
 fn refuse_what_is_not_done(spec: &Spec) -> Result<()> {
-    let refuse = |at: &str| Err(Error::unsupported(at, "not supported yet"));
-    let linux = spec.linux().as_ref();
-    if linux.is_some_and(|linux| linux.intel_rdt().is_some()) {
-        return refuse("linux.intelRdt");
+    if spec.linux().as_ref().is_some_and(|linux| linux.intel_rdt().is_some()) {
+        return Err(Error::unsupported("linux.intelRdt", "not supported yet"));
     }
     if spec.vm().is_some() {
         return Err(Error::unsupported("vm", "tare runs no virtual machines"));

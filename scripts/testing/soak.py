@@ -141,8 +141,8 @@ def bundle(directory, name, args):
         "ociVersion": "1.0.2",
         "process": {"user": {"uid": 0, "gid": 0}, "args": args, "env": ["PATH=/bin"], "cwd": "/"},
         "root": {"path": "rootfs"},
-        "mounts": [{"destination": "/" + kind, "type": kind, "source": kind} for kind in ("proc", "sysfs")][:1]
-        + [{"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}],
+        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"},
+                   {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}],
         "linux": {"namespaces": [{"type": kind} for kind in kinds],
                   "resources": {"devices": [{"allow": False, "access": "rwm"}]}},
     }
@@ -159,8 +159,7 @@ def main():
         bundle(directory, "long", ["/bin/sleep", "1000000"])
         soak.lifecycle("soak-warm")
         before, began = inventory(soak.root), time.monotonic()
-        share = range(concurrency)
-        parallel(concurrency, lambda n: [soak.lifecycle(f"soak-{i}") for i in range(n, lifecycles, len(share))])
+        parallel(concurrency, lambda n: [soak.lifecycle(f"soak-{i}") for i in range(n, lifecycles, concurrency)])
         churned = time.monotonic() - began
         names = [f"soak-long-{n}" for n in range(containers)]
         pids = {}

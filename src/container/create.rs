@@ -255,12 +255,8 @@ fn populate(
 
 /// HOME from the container's passwd file when the config has none, as programs expect it.
 fn complete_environment(plan: &mut Plan, opened: &rootfs::Prepared) -> Result<()> {
-    if !plan.program.as_ref().is_some_and(|program| program.process.lacks_home()) {
-        return Ok(());
-    }
-    let passwd = opened.passwd(&plan.rootfs);
-    let Some(program) = plan.program.as_mut() else { return Ok(()) };
-    let home = match passwd {
+    let Some(program) = plan.program.as_mut().filter(|program| program.process.lacks_home()) else { return Ok(()) };
+    let home = match opened.passwd(&plan.rootfs) {
         Passwd::Mounted(file) => process::user::home_in(file, program.process.uid),
         Passwd::Missing => process::user::DEFAULT_HOME.to_owned(),
         Passwd::Rootfs => home_in_rootfs(&plan.rootfs_path, program.process.uid)?,

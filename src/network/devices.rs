@@ -87,6 +87,12 @@ fn named(name: &str) -> LinkMessage {
     message
 }
 
+fn numbered(index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message
+}
+
 impl Moved {
     /// The device as it is now, when it can be moved under its new name.
     fn find(&self, device: &Device) -> Result<Link> {
@@ -199,14 +205,8 @@ fn relocate(
             // Another link has this index there.
             Err(Errno::BUSY) => (),
             Err(errno) => {
-                let mut there = LinkMessage::default();
-                there.header.index = arrived;
-                let gone = from.route.link({
-                    let mut here = LinkMessage::default();
-                    here.header.index = index;
-                    here
-                });
-                let has_moved = gone == Err(Errno::NODEV) && to.route.link(there).is_ok();
+                let gone = from.route.link(numbered(index)) == Err(Errno::NODEV);
+                let has_moved = gone && to.route.link(numbered(arrived)).is_ok();
                 return Err((errno, has_moved.then_some(arrived)));
             }
         }
@@ -226,8 +226,7 @@ fn settle(at: &Namespace, link: &Link, renamed: bool, up: bool) -> std::result::
     if !up {
         return Ok(());
     }
-    let mut message = LinkMessage::default();
-    message.header.index = link.index;
+    let mut message = numbered(link.index);
     message.header.flags = LinkFlags::Up;
     message.header.change_mask = LinkFlags::Up;
     at.route.change(message).map_err(|errno| ("set the network device up", errno))

@@ -95,8 +95,7 @@ pub(super) fn may_set_groups(own: &namespaces::Plan, host: &Host) -> Result<bool
 
 /// Whether `podman run --group-add keep-groups` was asked for.
 pub(super) fn keeps_groups(spec: &Spec) -> bool {
-    let annotation = spec.annotations().as_ref().and_then(|all| all.get("run.oci.keep_original_groups"));
-    annotation.is_some_and(|value| value == "1")
+    super::annotation(spec, "run.oci.keep_original_groups") == Some("1")
 }
 
 /// A caller who is not the host's root has a cgroup only where one was delegated, or systemd makes it. A container that

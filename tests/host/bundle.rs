@@ -175,10 +175,10 @@ impl Bundle {
         );
     }
 
-    /// The container is in the caller's mount namespace.
-    pub fn without_mount_namespace(&mut self) {
+    /// The container is in the caller's namespace of this type.
+    pub fn without_namespace(&mut self, kind: &str) {
         if let Some(Value::Array(namespaces)) = self.config.pointer_mut("/linux/namespaces") {
-            namespaces.retain(|namespace| namespace["type"] != "mount");
+            namespaces.retain(|namespace| namespace["type"] != kind);
         }
     }
 

@@ -48,7 +48,7 @@ fn it_is_in_the_container() {
 #[test]
 fn without_a_mount_namespace_it_is_in_the_rootfs() {
     let Some(mut bundle) = Bundle::script("sleep 1000") else { return };
-    bundle.without_mount_namespace();
+    bundle.without_namespace("mount");
     bundle.set("/mounts", json!([]));
     bundle.begin();
     assert_eq!(bundle.exec("ls -d /rootfs /usr /bin /home 2>/dev/null").stdout, "/bin\n");
@@ -232,9 +232,7 @@ fn it_waits_until_the_container_is_recorded() {
     lock.lock().unwrap();
     let exec = bundle.command(&["exec", &bundle.id, "/bin/true"]).spawn().unwrap();
     let waiting = format!("-> FLOCK  ADVISORY  READ {} ", exec.id());
-    crate::bundle::eventually("exec waits for the lock", || {
-        fs::read_to_string("/proc/locks").unwrap().contains(&waiting)
-    });
+    eventually("exec waits for the lock", || fs::read_to_string("/proc/locks").unwrap().contains(&waiting));
     fs::write(directory.join("record"), finished).unwrap();
     drop(lock);
     assert_eq!(crate::bundle::wait(exec, "exec"), 0);
@@ -243,9 +241,7 @@ fn it_waits_until_the_container_is_recorded() {
 #[test]
 fn a_process_is_born_where_init_is_when_its_cgroup_is_gone() {
     let Some(mut bundle) = Bundle::script("sleep 100") else { return };
-    let namespaces = bundle.config["linux"]["namespaces"].as_array().unwrap().clone();
-    let namespaces: Vec<_> = namespaces.into_iter().filter(|namespace| namespace["type"] != "cgroup").collect();
-    bundle.set("/linux/namespaces", json!(namespaces));
+    bundle.without_namespace("cgroup");
     bundle.begin();
     let other = bundle.cgroup().with_extension("moved");
     fs::create_dir(&other).unwrap();
@@ -254,9 +250,7 @@ fn a_process_is_born_where_init_is_when_its_cgroup_is_gone() {
     let text = bundle.exec("cat /proc/self/cgroup").good();
     bundle.tare(&["delete", "--force", &bundle.id]).good();
     fs::write(other.join("cgroup.kill"), "1").unwrap();
-    while fs::remove_dir(&other).is_err() {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    eventually("the cgroup is empty", || fs::remove_dir(&other).is_ok());
     if is_tare() {
         assert!(text.lines().any(|line| line.starts_with("0::") && line.ends_with(".moved")), "{text}");
     }

@@ -433,7 +433,7 @@ fn mounts_without_a_mount_namespace_are_gone_with_the_container() {
     if !is_tare() {
         return;
     }
-    bundle.without_mount_namespace();
+    bundle.without_namespace("mount");
     bundle.set("/linux/maskedPaths", json!(["/proc/keys"]));
     bundle.begin();
     let own = fs::read_link("/proc/self/ns/mnt").unwrap();
@@ -453,7 +453,7 @@ fn mounts_without_a_mount_namespace_are_gone_with_a_failed_creation() {
     if !is_tare() {
         return;
     }
-    bundle.without_mount_namespace();
+    bundle.without_namespace("mount");
     bundle.set("/process/args", json!(["/no/such/program"]));
     bundle.create().refused();
     bundle.assert_nothing_left();

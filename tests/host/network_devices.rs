@@ -67,11 +67,8 @@ fn template_and_sysctls_of_the_device() {
 #[test]
 fn joined_namespace_with_a_taken_index_and_a_taken_name() {
     let Some(mut bundle) = container(&json!({"v0": {}}), "ip -o link") else { return };
-    let namespaces = bundle.config["linux"]["namespaces"].as_array().unwrap().clone();
-    let path = bundle.file("net");
-    let namespaces: Vec<_> = namespaces.into_iter().filter(|namespace| namespace["type"] != "network").collect();
-    let joined = vec![json!({"type": "network", "path": path})];
-    bundle.set("/linux/namespaces", json!([namespaces, joined].concat()));
+    bundle.without_namespace("network");
+    bundle.set("/linux/namespaces/-", json!({"type": "network", "path": bundle.file("net")}));
     // Its devices have the indices 2 and 3 as well.
     let other = "touch net; unshare --net=net ip link add taken type veth peer name v0; trap 'umount net' EXIT";
     let line = format!("{PAIR}\n{other}\n! eval \"$TARE run $ID\" 2>error; ip -o link show v0; cat error");

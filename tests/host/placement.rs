@@ -152,9 +152,7 @@ fn without_a_cgroup_the_callers_tree_is_shown() {
     if !is_tare() {
         return eprintln!("skipped: runc has no --cgroup-manager disabled");
     }
-    let namespaces = bundle.config["linux"]["namespaces"].as_array().unwrap().clone();
-    let namespaces: Vec<_> = namespaces.into_iter().filter(|namespace| namespace["type"] != "cgroup").collect();
-    bundle.set("/linux/namespaces", json!(namespaces));
+    bundle.without_namespace("cgroup");
     let mut mounts = bundle.config["mounts"].as_array().unwrap().clone();
     mounts.retain(|mount| !mount["destination"].as_str().unwrap().starts_with("/sys"));
     mounts.push(json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"] }));
