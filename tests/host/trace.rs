@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 use std::io::Read;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -174,8 +175,10 @@ impl Tracer {
             }
             return;
         }
-        // What is wrong must be sayable.
-        let can_fail = errors::can_fail(number) && !(is_write(number) && first == 2);
+        // What is wrong must be sayable. And init's wait at its start gate may come before the end of `create` or after it.
+        let can_fail = errors::can_fail(number)
+            && !(is_write(number) && first == 2)
+            && !(is(libc::SYS_read, number) && is_start_gate(tid, first));
         if let (Blow::FailOn, Some((hit, _))) = (self.aim.blow, self.hit)
             && hit == number
             && can_fail
@@ -218,5 +221,16 @@ impl Tracer {
 }
 
 fn is_write(number: u64) -> bool {
-    [libc::SYS_write, libc::SYS_writev].iter().any(|write| u64::try_from(*write) == Ok(number))
+    is(libc::SYS_write, number) || is(libc::SYS_writev, number)
+}
+
+fn is(call: libc::c_long, number: u64) -> bool {
+    u64::try_from(call) == Ok(number)
+}
+
+/// Whether the descriptor is the FIFO on which init waits for `start`.
+fn is_start_gate(tid: i32, descriptor: u64) -> bool {
+    let link = format!("/proc/{tid}/fd/{descriptor}");
+    std::fs::metadata(&link).is_ok_and(|meta| meta.file_type().is_fifo())
+        && std::fs::read_link(&link).is_ok_and(|name| name.ends_with("go"))
 }
