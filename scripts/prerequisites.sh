@@ -44,3 +44,14 @@ need() {
 apt_install() {
 	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@" </dev/null >/dev/null 2>&1
 }
+
+# write_between NAME FILE: standard input becomes what stands between <!-- begin NAME --> and <!-- end NAME --> of FILE.
+write_between() {
+	local new
+	new=$(text=$(cat) awk -v begin="<!-- begin $1 -->" -v end="<!-- end $1 -->" '
+		$0 == begin { print; print ""; print ENVIRON["text"]; print ""; skip = 1; found = 1 }
+		$0 == end { skip = 0 }
+		!skip && $0 != begin { print }
+		END { exit !found }' "$2") || die "$2 has no <!-- begin $1 -->"
+	echo "$new" >"$2"
+}
