@@ -145,7 +145,8 @@ fn refused_in_user_namespace(filesystem: &str) -> Option<&'static str> {
     match filesystem {
         "proc" => Some(
             "in a user namespace the kernel gives no new procfs where something covers parts of the caller's own /proc, \
-             as the masked paths of a container around tare do",
+             as the masked paths of a container around tare do; run that one with these unmasked, as by docker's \
+             --security-opt systempaths=unconfined",
         ),
         "sysfs" => Some("it needs a network namespace that this user namespace owns; bind /sys instead"),
         _ => None,
