@@ -53,8 +53,12 @@ def make_bundle(path, who, driver, rootfs):
     name = path.name
     config = bundle.docker(str(rootfs)) if who == ROOT else rootless(bundle.spec(str(rootfs)), USER.pw_uid)
     config["process"]["args"] = QUICK
+    # crun's systemd driver takes no denial after the first rule, which denies all and makes this one say nothing.
+    rules = config["linux"].get("resources", {}).get("devices", [])
+    rules[1:] = [rule for rule in rules[1:] if rule["allow"]]
     if driver == "systemd":
-        config["linux"]["cgroupsPath"] = f":bench:{name}"
+        slice = "system.slice" if who == ROOT else "user.slice"
+        config["linux"]["cgroupsPath"] = f"{slice}:bench:{name}"
     elif driver == "file":
         config["linux"]["cgroupsPath"] = f"/bench/{name}"
     path.mkdir(parents=True)
