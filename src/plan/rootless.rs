@@ -110,10 +110,14 @@ pub(super) fn without_delegation(
     if !tolerated || !matches!(plan.driver, Driver::File(_)) {
         return Ok(Some(plan));
     }
-    let Some(why) = host.refuses_cgroup(&plan.path())? else { return Ok(Some(plan)) };
     let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
     let path = path.filter(|path| !path.as_os_str().is_empty()).map(|_| "linux.cgroupsPath".to_string());
-    let Some(at) = plan.writes.first().map(|write| write.at.clone()).or(path) else { return Ok(None) };
+    let asked = plan.writes.first().map(|write| write.at.clone()).or(path);
+    if host.hierarchy().is_err() && asked.is_none() {
+        return Ok(None);
+    }
+    let Some(why) = host.refuses_cgroup(&plan.path())? else { return Ok(Some(plan)) };
+    let Some(at) = asked else { return Ok(None) };
     let what = format!("needs cgroup {}, which is not delegated to this user", plan.path());
     Err(Error::new(ErrorKind::Denied, what).at(at).detail(why).hint(
         "use --systemd-cgroup, or begin in a delegated cgroup, as with `systemd-run --user --scope -p Delegate=yes`",
