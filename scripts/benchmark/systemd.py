@@ -163,9 +163,8 @@ def table(samples, repetitions):
             for name in by_driver[driver]]
     cells = [header, ["---"] * len(header), *filter(None, rows)]
     kind = subprocess.run(["systemd-detect-virt"], capture_output=True, text=True, check=False).stdout.strip()
-    words = {"qemu": "emulated by qemu without KVM: all times are many times those of a real machine", "none": "no "
-             "virtual machine"}.get(kind, kind)
-    first = (f"Linux {platform.release()}, {os.cpu_count()} CPUs ({words}), load {os.getloadavg()[0]:.1f}; medians of "
+    where = "systemd in a container" if "container" in kind else kind.replace("none", "no virtual machine")
+    first = (f"Linux {platform.release()}, {os.cpu_count()} CPUs ({where}), load {os.getloadavg()[0]:.1f}; medians of "
              f"{repetitions} alternated repetitions.\n\n")
     return first + "\n".join("| " + " | ".join(line) + " |" for line in cells) + "\n"
 
