@@ -57,6 +57,18 @@ enum Level {
     Debug,
 }
 
+impl Level {
+    /// LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG. Source: syslog(3).
+    fn priority(self) -> u8 {
+        match self {
+            Self::Error => 3,
+            Self::Warning => 4,
+            Self::Info => 6,
+            Self::Debug => 7,
+        }
+    }
+}
+
 impl Log {
     /// As the global options say.
     pub fn new(messages: &Messages) -> Self {
@@ -75,7 +87,7 @@ impl Log {
         let message = error.to_string();
         let line = if self.json { json("error", &message, Some(error)) } else { text("error", &message) };
         let on_stderr = if self.json && self.file.is_none() { line.clone() } else { format!("tare: {message}\n") };
-        if let Err(e) = self.append(&line) {
+        if let Err(e) = self.append(Level::Error, &line) {
             super::print_error(&format!("{on_stderr}tare: {e}\n"));
             return;
         }
@@ -90,7 +102,7 @@ impl Log {
         }
         let message = error.to_string();
         let line = if self.json { json("warning", &message, None) } else { text("warning", &message) };
-        if self.file.is_none() || self.append(&line).is_err() {
+        if self.file.is_none() || self.append(Level::Warning, &line).is_err() {
             let shown = if self.json { line } else { format!("tare: warning: {message}\n") };
             super::print_error(&shown);
         }
@@ -102,17 +114,17 @@ impl Log {
             return;
         }
         let line = if self.json { json("debug", message, None) } else { text("debug", message) };
-        if self.file.is_none() || self.append(&line).is_err() {
+        if self.file.is_none() || self.append(Level::Debug, &line).is_err() {
             super::print_error(&line);
         }
     }
 
-    fn append(&self, line: &str) -> Result<()> {
+    fn append(&self, level: Level, line: &str) -> Result<()> {
         let Some(path) = &self.file else { return Ok(()) };
         let named = path.to_str().and_then(|text| text.split_once(':'));
         let path = match named {
-            Some(("journald", id)) => return send(JOURNAL, &journal_entry(id, line)),
-            Some(("syslog", id)) => return send(SYSLOG, format!("<{USER_ERROR}>{id}: {}", line.trim_end()).as_bytes()),
+            Some(("journald", id)) => return send(JOURNAL, &journal_entry(id, level, line)),
+            Some(("syslog", id)) => return send(SYSLOG, &syslog_entry(id, level, line)),
             Some(("file", path)) => Path::new(path),
             _ => path,
         };
@@ -126,8 +138,8 @@ impl Log {
 /// Where journald and syslog listen. Source: systemd's Native Journal Protocol; syslog(3).
 const JOURNAL: &str = "/run/systemd/journal/socket";
 const SYSLOG: &str = "/dev/log";
-/// LOG_USER and LOG_ERR.
-const USER_ERROR: u8 = 8 | 3;
+/// The facility. Source: syslog(3).
+const LOG_USER: u8 = 8;
 
 fn send(socket: &str, datagram: &[u8]) -> Result<()> {
     let sent = UnixDatagram::unbound().and_then(|unbound| unbound.send_to(datagram, socket));
@@ -135,9 +147,13 @@ fn send(socket: &str, datagram: &[u8]) -> Result<()> {
 }
 
 /// A line has no line break but at its end, so that the short form of a field will do.
-fn journal_entry(id: &str, line: &str) -> Vec<u8> {
+fn journal_entry(id: &str, level: Level, line: &str) -> Vec<u8> {
     let id = id.replace(|c: char| c.is_control(), "?");
-    format!("MESSAGE={}\nPRIORITY=3\nSYSLOG_IDENTIFIER={id}\n", line.trim_end()).into_bytes()
+    format!("MESSAGE={}\nPRIORITY={}\nSYSLOG_IDENTIFIER={id}\n", line.trim_end(), level.priority()).into_bytes()
+}
+
+fn syslog_entry(id: &str, level: Level, line: &str) -> Vec<u8> {
+    format!("<{}>{id}: {}", LOG_USER | level.priority(), line.trim_end()).into_bytes()
 }
 
 /// One object; `code` and `kind` and `at` are tare's additions, which engines ignore.

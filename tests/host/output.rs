@@ -217,11 +217,17 @@ fn errors_reach_journald_and_syslog() {
     fs::create_dir_all(socket.parent().unwrap()).unwrap();
     let journal = std::os::unix::net::UnixDatagram::bind(socket).unwrap();
     journal.set_read_timeout(Some(LIMIT)).unwrap();
+    let received = || {
+        let mut entry = [0; 4096];
+        let length = journal.recv(&mut entry).unwrap();
+        String::from_utf8_lossy(&entry[..length]).into_owned()
+    };
+    bundle.tare(&["--log=journald:abc", "--debug", "state", "nobody"]).refused();
+    let first = received();
+    assert!(first.contains("level=debug") && first.contains("\nPRIORITY=7\n"), "{first}");
     bundle.tare(&["--log=journald:abc", "state", "nobody"]).refused();
-    let mut entry = [0; 4096];
-    let length = journal.recv(&mut entry).unwrap();
+    let entry = std::iter::repeat_with(received).find(|entry| !entry.contains("level=debug")).unwrap();
     fs::remove_file(socket).unwrap();
-    let entry = String::from_utf8_lossy(&entry[..length]);
     assert!(entry.starts_with("MESSAGE=time=") && entry.contains("does not exist"), "{entry}");
     assert!(entry.ends_with("\nPRIORITY=3\nSYSLOG_IDENTIFIER=abc\n"), "{entry}");
     assert!(!bundle.file("journald:abc").exists());
