@@ -12,7 +12,7 @@ use super::address::Instance;
 use super::parked::Parked;
 use super::properties::{self, Property};
 use super::unit::{SLICE, Unit};
-use super::units::{Look, Systemd};
+use super::units::{Look, Systemd, outer_uid};
 use super::value::Value;
 use crate::cgroup::delegate::refusal;
 use crate::cgroup::hierarchy::{Hierarchy, own_path, path_of};
@@ -196,6 +196,29 @@ pub fn control_group(user: bool) -> Result<String> {
         if let Some(above) = path.strip_suffix("/init.scope") {
             return Ok(above.to_owned());
         }
+    } else if let Some(above) = users(&own_path()?, outer_uid()) {
+        return Ok(above.to_owned());
     }
     Systemd::new(if user { Instance::User } else { Instance::System }).control_group()
+}
+
+/// The cgroup of the systemd of user `uid`, when `path` is below it. Source: the name of user@.service.
+fn users(path: &str, uid: u32) -> Option<&str> {
+    let service = format!("/user@{uid}.service");
+    let end = path.find(&format!("{service}/"))? + service.len();
+    path.get(..end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::users;
+
+    #[test]
+    fn what_a_users_systemd_began_names_its_cgroup() {
+        let below = "/user.slice/user-7.slice/user@7.service";
+        assert_eq!(users(&format!("{below}/app.slice/run-1.scope"), 7), Some(below));
+        assert_eq!(users(&format!("{below}/app.slice/run-1.scope"), 8), None);
+        assert_eq!(users("/user.slice/user-7.slice/session-1.scope", 7), None);
+        assert_eq!(users(below, 7), None);
+    }
 }

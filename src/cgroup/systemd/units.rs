@@ -399,7 +399,7 @@ fn environment(instance: Instance) -> Environment {
 }
 
 /// Our user id as the first user namespace sees it, which the session's directory is named after.
-fn outer_uid() -> u32 {
+pub(super) fn outer_uid() -> u32 {
     let own = rustix::process::geteuid().as_raw();
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let ranges = map.lines().filter_map(|line| {
