@@ -47,7 +47,7 @@ pub fn plan_change(
 ) -> Result<Change> {
     let mut whole = asked.clone();
     if let Some(cpu) = whole.cpu_mut() {
-        complete_cpu(cpu, present)?;
+        complete_cpu(cpu, remembered.and_then(|resources| resources.cpu().as_ref()), present)?;
     }
     let before = remembered.and_then(|resources| resources.memory().as_ref());
     if let Some(memory) = whole.memory_mut() {
@@ -60,7 +60,7 @@ pub fn plan_change(
     Ok(Change { writes: limits::plan(&whole, AT)?, devices: devices.transpose()? })
 }
 
-fn complete_cpu(cpu: &mut LinuxCpu, present: &Present) -> Result<()> {
+fn complete_cpu(cpu: &mut LinuxCpu, before: Option<&LinuxCpu>, present: &Present) -> Result<()> {
     let quota = cpu.quota().filter(|quota| *quota != 0);
     let period = cpu.period().filter(|period| *period != 0);
     if quota.is_none() && period.is_none() && cpu.burst().is_none() {
@@ -68,7 +68,9 @@ fn complete_cpu(cpu: &mut LinuxCpu, present: &Present) -> Result<()> {
     }
     let kept = present.quota.and_then(|quota| i64::try_from(quota).ok());
     cpu.set_quota(quota.or(kept));
-    cpu.set_period(period.or(present.period));
+    // systemd keeps no period without a quota.
+    let asked_before = before.and_then(LinuxCpu::period).filter(|period| *period != 0 && present.quota.is_none());
+    cpu.set_period(period.or(asked_before).or(present.period));
     let too_small = quota.and_then(|quota| u64::try_from(quota).ok()).zip(present.burst);
     match too_small.filter(|(quota, burst)| burst > quota && cpu.burst().is_none()) {
         Some((quota, burst)) => {
@@ -157,6 +159,10 @@ mod tests {
         let unlimited = Present { quota: None, period: Some(100_000), ..Present::default() };
         assert_eq!(written(json!({"cpu": {"period": 50_000}}), json!({}), &unlimited), ["cpu.max=max 50000"]);
         assert_eq!(written(json!({"cpu": {"quota": 30_000}}), json!({}), &unlimited), ["cpu.max=30000 100000"]);
+        assert_eq!(
+            written(json!({"cpu": {"quota": 30_000}}), json!({"cpu": {"period": 70_000}}), &unlimited),
+            ["cpu.max=30000 70000"]
+        );
         // Without a cpu controller the usual period; the write will fail and say so.
         let nothing = Present::default();
         assert_eq!(written(json!({"cpu": {"quota": 30_000}}), json!({}), &nothing), ["cpu.max=30000 100000"]);

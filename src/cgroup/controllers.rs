@@ -5,7 +5,7 @@
 //! cannot be had. Source: cgroup-v2.rst, "Enabling and Disabling", "No Internal Process Constraint".
 
 use std::collections::BTreeSet;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
@@ -49,23 +49,6 @@ pub fn are_handed_on(root: BorrowedFd<'_>, parent: BorrowedFd<'_>, writes: &[Wri
     }
     let offered = files::read(root, OFFERED).context(|| format!("read {OFFERED}"))?;
     Ok(names(&offered).is_subset(&handed_on))
-}
-
-/// Why a cgroup that exists lacks the controller of a write.
-pub fn not_enabled(path: &str, controller: &str, write: &Write) -> Error {
-    let offered = super::mount().and_then(|hierarchy| {
-        let root = super::parent::open_root(&hierarchy)?;
-        let offered = files::read(root.as_fd(), OFFERED).context(|| format!("read {OFFERED}"))?;
-        let level = Level { directory: root.as_fd(), path: "/", hybrid: hierarchy.hybrid };
-        Ok(if names(&offered).contains(controller) { None } else { Some(level.not_offered(controller, write)) })
-    });
-    match offered {
-        Ok(Some(error)) | Err(error) => error,
-        Ok(None) => Error::unsupported(
-            write.at.clone(),
-            format!("cgroup {path} has no {controller} controller: a cgroup above it does not hand it on"),
-        ),
-    }
 }
 
 /// Whether `parent` hands on what `writes` need; without a need nothing is read.

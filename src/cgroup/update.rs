@@ -9,10 +9,10 @@ use rustix::io::Errno;
 
 use super::change::{Change, Present};
 use super::devices::Devices;
+use super::files;
 use super::limits::{IfMissing, Write};
-use super::parent::Cgroup;
+use super::parent::{Cgroup, hand_on_what_is_needed};
 use super::systemd::UnitName;
-use super::{controllers, files};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::bpf;
 
@@ -50,6 +50,7 @@ impl Cgroup {
     /// A file is missing, the kernel refuses a value or the device program: everything is as it was then, or the
     /// error says what is not.
     pub fn change(&self, change: &Change, unit: Option<&UnitName>, warn: &mut dyn FnMut(Error)) -> Result<()> {
+        self.complete_controllers(&change.writes)?;
         let steps =
             change.writes.iter().filter_map(|write| self.step(write).transpose()).collect::<Result<Vec<_>>>()?;
         let writes: Vec<Write> = steps.iter().map(|step| step.write.clone()).collect();
@@ -67,6 +68,20 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Has the cgroups above hand on what the writes need and nobody needed before, as hugetlb below systemd's slices.
+    fn complete_controllers(&self, writes: &[Write]) -> Result<()> {
+        let own = files::read(self.directory(), "cgroup.controllers").unwrap_or_default();
+        let lacks = |write: &&Write| {
+            write.controller().is_some_and(|name| !own.split_whitespace().any(|enabled| enabled == name))
+        };
+        let lacking: Vec<Write> = writes.iter().filter(lacks).cloned().collect();
+        let components: Vec<String> = self.path.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        hand_on_what_is_needed(&super::mount()?, &components, &lacking)
+    }
+
     /// Finds the file that will be written; `None` when nothing needs to be.
     fn step(&self, write: &Write) -> Result<Option<Step>> {
         let to = |file: &str, value: &str| Write {
@@ -79,11 +94,11 @@ impl Cgroup {
             (Ok(before), _) => return Ok(Some(Step { write: to(&write.file, &write.value), before })),
             (Err(_), IfMissing::Skip) => return Ok(None),
             (Err(_), IfMissing::Instead(file, value)) => to(file, value),
-            (Err(_), IfMissing::Fail) => return Err(self.missing(write)),
+            (Err(_), IfMissing::Fail) => return Err(self.refused(write, Errno::NOENT)),
         };
         match self.content(&write.file) {
             Ok(before) => Ok(Some(Step { write, before })),
-            Err(_) => Err(self.missing(&write)),
+            Err(_) => Err(self.refused(&write, Errno::NOENT)),
         }
     }
 
@@ -93,16 +108,6 @@ impl Cgroup {
             Err(errno @ (Errno::NOENT | Errno::NODEV)) => Err(errno),
             // Some can be written only, memory.reclaim for example.
             result => Ok(result.ok()),
-        }
-    }
-
-    fn missing(&self, write: &Write) -> Error {
-        let enabled = files::read(self.directory(), "cgroup.controllers").unwrap_or_default();
-        match write.controller() {
-            Some(controller) if !enabled.split_whitespace().any(|name| name == controller) => {
-                controllers::not_enabled(&self.path, controller, write)
-            }
-            _ => self.refused(write, Errno::NOENT),
         }
     }
 
