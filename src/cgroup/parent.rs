@@ -376,7 +376,8 @@ pub(super) fn hand_on_what_is_needed(hierarchy: &Hierarchy, components: &[String
     let above = above.as_deref().unwrap_or(".");
     let parent = files::open_directory(root.as_fd(), above).context(|| format!("open cgroup /{above}"))?;
     if !controllers::are_needed_handed_on(parent.as_fd(), writes)? {
-        long_way(root, components, hierarchy, writes)?.keep();
+        // A level that is made here has no cgroup below: the container's is gone, and the level goes too.
+        drop(long_way(root, components, hierarchy, writes)?);
     }
     Ok(())
 }
