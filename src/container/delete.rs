@@ -5,7 +5,6 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::FlockOperation;
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::Container;
@@ -18,7 +17,7 @@ use crate::cgroup::{self, Cgroup, Hierarchy, Tag, UnitName};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::hooks::{self, Place};
 
-/// How long killed processes may take to vanish, and another command to release the container.
+/// How long killed processes may take to vanish.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the first process of a scope may take to follow its creator.
@@ -33,7 +32,7 @@ pub fn delete(root: &Path, id: &str, force: bool, warn: Warn<'_>) -> Result<()> 
     let absent = || if force { Ok(()) } else { Err(store::absent(id)) };
     let Some(store) = Store::open(root)? else { return absent() };
     let Some(directory) = store.find(id)? else { return absent() };
-    lock(&directory)?;
+    directory.lock_patiently()?;
     // Deleted while we waited: the id may be a new container's, which nobody asked to delete.
     if directory.is_removed()? {
         return absent();
@@ -60,22 +59,6 @@ pub fn delete(root: &Path, id: &str, force: bool, warn: Warn<'_>) -> Result<()> 
 /// Whether the record may be well, and only now cannot be read.
 fn is_scarcity(error: &Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EINTR))
-}
-
-/// Waits a while for another command, which may be a create that is being killed.
-fn lock(directory: &Directory) -> Result<()> {
-    let mut deadline = None;
-    loop {
-        match directory.lock(FlockOperation::NonBlockingLockExclusive) {
-            Err(error)
-                if error.kind() == ErrorKind::WrongStatus
-                    && Instant::now() < *deadline.get_or_insert_with(|| Instant::now() + PATIENCE) =>
-            {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            result => return result,
-        }
-    }
 }
 
 /// Kills, removes and forgets.

@@ -5,11 +5,16 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
 use crate::error::{Context, Error, ErrorKind, Result};
+
+/// How long another command may take to release a container, and between two looks.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Bytes of an id at the most: a file name, and room for the names made from it.
 const ID_MAX: usize = 200;
@@ -96,25 +101,38 @@ impl Store {
         Ok(Some(Self { path: path.to_path_buf(), directory }))
     }
 
-    /// Takes `id`: makes its directory and locks it.
+    /// Takes `id`: makes its directory and locks it. A delete that finds it before it is locked takes it away again; then
+    /// it is made anew.
     ///
     /// # Errors
-    /// [`ErrorKind::Exists`] when the id is taken; a delete of the same id came in between.
+    /// [`ErrorKind::Exists`] when the id is taken.
     pub fn create(&self, id: &str) -> Result<Directory> {
         check_id(id)?;
         // So that what is opened below is what was made here, and not another's after a delete.
         let root = || format!("lock the state root {}", self.path.display());
         rustix::io::retry_on_intr(|| flock(&self.directory, FlockOperation::LockExclusive)).context(root)?;
-        // When nothing was made, the end of the process unlocks as well.
-        self.make_directory(id).and_then(|()| {
-            let taken = self.take(id);
-            let unlock = || flock(&self.directory, FlockOperation::Unlock);
-            let unlocked = rustix::io::retry_on_intr(unlock).context(root);
-            taken.and_then(|directory| unlocked.map(|()| directory)).inspect_err(|_| {
-                // Just made and empty; if it cannot be removed, `delete --force` can.
-                let _left = unlinkat(&self.directory, id, AtFlags::REMOVEDIR);
-            })
-        })
+        // Just made and empty; if it cannot be removed, `delete --force` can.
+        let give_up = || unlinkat(&self.directory, id, AtFlags::REMOVEDIR);
+        let directory = loop {
+            // When nothing was made, the end of the process unlocks as well.
+            self.make_directory(id)?;
+            match self.take(id) {
+                Ok(None) => {}
+                Ok(Some(directory)) => break directory,
+                // Who has the lock removes it: the name may be another's before we could.
+                Err(error) if error.kind() == ErrorKind::WrongStatus => return Err(error),
+                Err(error) => {
+                    let _left = give_up();
+                    return Err(error);
+                }
+            }
+        };
+        rustix::io::retry_on_intr(|| flock(&self.directory, FlockOperation::Unlock)).context(root).inspect_err(
+            |_| {
+                let _left = give_up();
+            },
+        )?;
+        Ok(directory)
     }
 
     fn make_directory(&self, id: &str) -> Result<()> {
@@ -129,10 +147,10 @@ impl Store {
         }
     }
 
-    fn take(&self, id: &str) -> Result<Directory> {
-        let directory = self.find(id)?.ok_or_else(|| in_use(id))?;
-        directory.lock(FlockOperation::NonBlockingLockExclusive)?;
-        if directory.is_removed()? { Err(in_use(id)) } else { Ok(directory) }
+    fn take(&self, id: &str) -> Result<Option<Directory>> {
+        let Some(directory) = self.find(id)? else { return Ok(None) };
+        directory.lock_patiently()?;
+        Ok(if directory.is_removed()? { None } else { Some(directory) })
     }
 
     /// The directory of a container, if there is one.
@@ -236,6 +254,25 @@ impl Directory {
             Ok(()) => Ok(()),
             Err(Errno::WOULDBLOCK) => Err(in_use(&self.id)),
             Err(e) => Err(Error::system(format!("lock {}", self.path.display()), e)),
+        }
+    }
+
+    /// Takes the lock, and waits a while for another command, which may be a create that is being killed.
+    ///
+    /// # Errors
+    /// Another command holds it for longer.
+    pub fn lock_patiently(&self) -> Result<()> {
+        let mut deadline = None;
+        loop {
+            match self.lock(FlockOperation::NonBlockingLockExclusive) {
+                Err(error)
+                    if error.kind() == ErrorKind::WrongStatus
+                        && Instant::now() < *deadline.get_or_insert_with(|| Instant::now() + PATIENCE) =>
+                {
+                    std::thread::sleep(PAUSE);
+                }
+                result => return result,
+            }
         }
     }
 
