@@ -17,12 +17,11 @@ from pathlib import Path
 from statistics import median
 
 import bundle
+from measure import QUICK, WARM_UP
 
 HERE = Path(__file__).resolve().parent
 CGROUPS = Path("/sys/fs/cgroup")
 USER = pwd.getpwuid(int(os.environ.get("BENCH_UID", "1000"))) if Path("/run/systemd/system").is_dir() else None
-WARM_UP = 2
-QUICK = ["/bin/true"]
 
 # The options of a runtime for each driver; `none` is what an ordinary login has: no cgroup of its own.
 DRIVERS = {
@@ -57,8 +56,8 @@ def make_bundle(path, who, driver, rootfs):
     rules = config["linux"].get("resources", {}).get("devices", [])
     rules[1:] = [rule for rule in rules[1:] if rule["allow"]]
     if driver == "systemd":
-        slice = "system.slice" if who == ROOT else "user.slice"
-        config["linux"]["cgroupsPath"] = f"{slice}:bench:{name}"
+        above = "system.slice" if who == ROOT else "user.slice"
+        config["linux"]["cgroupsPath"] = f"{above}:bench:{name}"
     elif driver == "file":
         config["linux"]["cgroupsPath"] = f"/bench/{name}"
     path.mkdir(parents=True)

@@ -75,10 +75,10 @@ impl Cgroup {
             write.controller().is_some_and(|name| !own.split_whitespace().any(|enabled| enabled == name))
         };
         let lacking: Vec<Write> = writes.iter().filter(lacks).cloned().collect();
-        let components: Vec<String> = self.path.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect();
         if lacking.is_empty() {
             return Ok(());
         }
+        let components: Vec<String> = self.path.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect();
         hand_on_what_is_needed(&super::mount()?, &components, &lacking)
     }
 

@@ -111,8 +111,10 @@ impl Store {
         // So that what is opened below is what was made here, and not another's after a delete.
         let root = || format!("lock the state root {}", self.path.display());
         rustix::io::retry_on_intr(|| flock(&self.directory, FlockOperation::LockExclusive)).context(root)?;
-        // Just made and empty; if it cannot be removed, `delete --force` can.
-        let give_up = || unlinkat(&self.directory, id, AtFlags::REMOVEDIR);
+        let give_up = |_: &Error| {
+            // Just made and empty; if it cannot be removed, `delete --force` can.
+            let _left = unlinkat(&self.directory, id, AtFlags::REMOVEDIR);
+        };
         let directory = loop {
             // When nothing was made, the end of the process unlocks as well.
             self.make_directory(id)?;
@@ -122,16 +124,13 @@ impl Store {
                 // Who has the lock removes it: the name may be another's before we could.
                 Err(error) if error.kind() == ErrorKind::WrongStatus => return Err(error),
                 Err(error) => {
-                    let _left = give_up();
+                    give_up(&error);
                     return Err(error);
                 }
             }
         };
-        rustix::io::retry_on_intr(|| flock(&self.directory, FlockOperation::Unlock)).context(root).inspect_err(
-            |_| {
-                let _left = give_up();
-            },
-        )?;
+        let unlock = || flock(&self.directory, FlockOperation::Unlock);
+        rustix::io::retry_on_intr(unlock).context(root).inspect_err(give_up)?;
         Ok(directory)
     }
 
