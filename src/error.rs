@@ -126,6 +126,13 @@ impl Error {
         self
     }
 
+    /// The same error as one of another kind.
+    #[must_use]
+    pub fn of_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
     /// The sort of failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

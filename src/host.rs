@@ -72,6 +72,13 @@ impl Host {
         self.asked_capabilities().unwrap_or(0)
     }
 
+    /// Whether the caller may look at processes that cannot be dumped: CAP_SYS_PTRACE over its own user namespace.
+    #[must_use]
+    pub fn traces(&self) -> bool {
+        const SYS_PTRACE: u64 = 1 << 19;
+        self.capabilities() & SYS_PTRACE != 0
+    }
+
     fn asked_capabilities(&self) -> std::result::Result<u64, Errno> {
         *self.capabilities.get_or_init(|| crate::sys::credentials::capabilities().map(|sets| sets.effective))
     }

@@ -1,10 +1,12 @@
 //! World: child. The child's straight line: from the first fork to the program.
 //!
-//! Two processes run here. The intermediate one enters what must be entered before init exists and makes init; it
-//! shares memory with the parent, which sleeps. init (or an exec process) is a copy: it only makes system calls on
-//! planned data, sends `Ready`, waits on the gate if there is one, and becomes the program.
+//! A new container takes two processes. The intermediate one enters what must be entered before init exists and makes
+//! init; it shares memory with the parent, which sleeps. init makes the container around itself and becomes the program.
+//! A process that joins a pid namespace is seen by those who live there, so it is made last: a preparing process, born
+//! in the container's cgroup but outside of that pid namespace, enters everything, closes every descriptor of the host,
+//! and only then makes the process that becomes the program.
 //! Order rules: names and keyring before the mounts; hooks before pivot_root; nothing of the host in reach after it;
-//! seccomp and privileges last; after `Ready` only read, write, exec and exit.
+//! privileges next to last; the seccomp filter last: after it only execve, and the one call that hands a listener over.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -12,7 +14,7 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use crate::plan::{Plan, Program};
-use crate::sys::clone::{Side, clone3, exit_now};
+use crate::sys::clone::{Parent, Side, clone3, exit_now, own_pidfd};
 use crate::wire::{At, Done, Fault, Packet, Step, receive_go_on};
 use crate::{namespaces, network, process, rootfs, seccomp, sys, terminal};
 
@@ -30,24 +32,14 @@ pub struct Task<'a> {
     pub parent_socket: BorrowedFd<'a>,
     /// Where descriptors go that the child makes: the pty's master, the seccomp listener.
     pub handover: Handover<'a>,
-    /// The host's procfs, when the program needs it for its score or labels; closed before the gate.
+    /// The host's procfs, when the process needs it for its score or labels.
     pub procfs: Option<BorrowedFd<'a>>,
-}
-
-impl Task<'_> {
-    /// Whether processes with rights over it are in the pid namespace that it enters: until it executes its program it
-    /// holds descriptors of the host, and is non-dumpable for that reason (docs/security.md, class 13). Over a user namespace
-    /// that is new nobody in a container has rights.
-    #[must_use]
-    pub fn is_seen_by_others(&self) -> bool {
-        match &self.kind {
-            Kind::Init(init) => {
-                let namespaces = &init.plan.namespaces;
-                !namespaces.is_new(namespaces::Kind::Pid) && !namespaces.is_new(namespaces::Kind::User)
-            }
-            Kind::Exec(_) => true,
-        }
-    }
+    /// What takes the place of the caller's stdio.
+    pub stdio: Option<[BorrowedFd<'a>; 3]>,
+    /// The process is non-dumpable from its birth to its program (docs/security.md, "The window"). Only init of a new
+    /// user namespace made by a caller without CAP_SYS_PTRACE is not, until its id mappings are written: by that
+    /// caller, whose own process it is.
+    pub hidden: bool,
 }
 
 /// The child's ends of the channels for descriptors; each exists only when the plan needs it.
@@ -106,6 +98,8 @@ pub struct Gate {
     pub go: OwnedFd,
     /// init writes the reason of a failed exec to it.
     pub result: OwnedFd,
+    /// `start` connects to it to be sent the seccomp listener; it exists only for a profile with an agent.
+    pub listener: Option<OwnedFd>,
 }
 
 /// The process that was made, as the parent sees it.
@@ -117,75 +111,61 @@ pub struct Made {
     pub pidfd: i32,
 }
 
-/// The intermediate process: enters foreign namespaces, makes init, ends.
+/// The intermediate process of a new container: enters foreign namespaces, makes init, ends.
 ///
 /// # Errors
 /// The fault of the step that failed.
-pub fn intermediate(task: &Task<'_>) -> Done<Made> {
-    if let Some(program) = task.program {
-        // With the host's privileges, which a user namespace takes away.
-        if program.user_namespace {
-            process::child::before_user_namespace(&program.process, task.procfs)?;
-        }
-        process::child::initial_affinity(&program.process)?;
+pub fn intermediate(task: &Task<'_>, init: &Init<'_>) -> Done<Made> {
+    prepare_outside(task)?;
+    let cgroup = if enter_cgroup_first(task, init)? { None } else { task.cgroup };
+    let planned = &init.plan.namespaces;
+    let later = planned.is_new(namespaces::Kind::User);
+    let clocks = if later { None } else { namespaces::child::clocks(planned)? };
+    namespaces::child::join(init.namespaces)?;
+    if !later {
+        namespaces::child::new_time(planned, clocks)?;
     }
-    let cgroup = if enter_cgroup_first(task)? { None } else { task.cgroup };
-    let new = match &task.kind {
-        Kind::Init(init) => {
-            let later = init.plan.namespaces.is_new(namespaces::Kind::User);
-            let clocks = if later { None } else { namespaces::child::clocks(&init.plan.namespaces)? };
-            hide(task)?;
-            namespaces::child::join(init.namespaces)?;
-            if !later {
-                namespaces::child::new_time(&init.plan.namespaces, clocks)?;
-            }
-            init.plan.namespaces.new_with_clone()
-        }
-        Kind::Exec(exec) => {
-            hide(task)?;
-            namespaces::child::join_container(exec.init, exec.namespaces)?;
-            0
-        }
-    };
-    match clone3(new, cgroup).at(Step::Clone)? {
+    let new = if enters_pid_first(init) { 0 } else { planned.new_with_clone() };
+    match clone3(Parent::CallersParent, new, cgroup).at(Step::Clone)? {
         Side::Parent { pid, pidfd } => Ok(Made { pid, pidfd }),
         Side::Child => run(task),
     }
 }
 
-/// Before anything of a container is joined; files of one's own in /proc may be closed to an ordinary user afterwards.
-fn hide(task: &Task<'_>) -> Done {
-    if task.is_seen_by_others() {
-        return sys::process_attributes::set_dumpable(false).at(Step::JoinNamespace);
-    }
-    Ok(())
+/// A new user namespace has no right over a foreign pid namespace.
+fn enters_pid_first(init: &Init<'_>) -> bool {
+    init.namespaces.watched_pid().is_some() && init.plan.namespaces.is_new(namespaces::Kind::User)
+}
+
+/// What is done with the host's privileges and its procfs, before anything of a container is joined. A clone inherits it.
+fn prepare_outside(task: &Task<'_>) -> Done {
+    task.program.map_or(Ok(()), |program| process::child::outside(&program.process, task.procfs))
 }
 
 /// Whether the cgroup and its namespace had to be entered already.
-fn enter_cgroup_first(task: &Task<'_>) -> Done<bool> {
+fn enter_cgroup_first(task: &Task<'_>, init: &Init<'_>) -> Done<bool> {
     const CGROUP: u64 = namespaces::Kind::Cgroup as u64;
-    let (namespace, index) = match &task.kind {
-        Kind::Init(init) if init.namespaces.cgroup_first => {
-            match init.namespaces.join.iter().find(|joined| joined.kind == CGROUP) {
-                Some(joined) => (joined.fd.as_fd(), joined.index),
-                None => return Ok(false),
-            }
-        }
-        Kind::Exec(Exec { cgroup_namespace: Some(namespace), cgroup_first: true, .. }) => (namespace.as_fd(), 0),
-        _ => return Ok(false),
-    };
-    namespaces::child::join_cgroup_first(namespace, task.cgroup, index)?;
+    if !init.namespaces.cgroup_first {
+        return Ok(false);
+    }
+    let Some(joined) = init.namespaces.join.iter().find(|joined| joined.kind == CGROUP) else { return Ok(false) };
+    namespaces::child::join_cgroup_first(joined.fd.as_fd(), task.cgroup, joined.index)?;
     Ok(true)
 }
 
-/// init or exec process: never returns.
-fn run(task: &Task<'_>) -> ! {
+/// The first process of a task that has its own memory: init, or the one that prepares another process of a container.
+/// Never returns.
+pub fn run(task: &Task<'_>) -> ! {
     let fault = match straight_line(task) {
         Ok(never) => match never {},
         Err(fault) => fault,
     };
+    fail(task, &fault)
+}
+
+fn fail(task: &Task<'_>, fault: &Fault) -> ! {
     // Nobody can be told that telling failed.
-    let _lost = Packet::Failed(fault).send(task.socket);
+    let _lost = Packet::Failed(*fault).send(task.socket);
     exit_now(1)
 }
 
@@ -197,45 +177,119 @@ fn straight_line(task: &Task<'_>) -> Done<Never> {
     session(task)?;
     match &task.kind {
         Kind::Init(init) => {
-            container(task, init)?;
-            enter_program(task, init.gate)
+            let Some(watched) = init.namespaces.watched_pid() else {
+                container(task, init)?;
+                return enter_program(task, init.gate);
+            };
+            if enters_pid_first(init) {
+                namespaces::child::join_pid(watched)?;
+                namespaces::child::new(&init.plan.namespaces)?;
+                container(task, init)?;
+            } else {
+                container(task, init)?;
+                namespaces::child::join_pid(watched)?;
+            }
+            become_visible(task, init.gate)
         }
         Kind::Exec(exec) => {
-            if let Some(root) = &exec.root {
-                rootfs::child::enter(root.as_fd())?;
-            }
-            if exec.namespaces & namespaces::plan::bit(namespaces::Kind::User) != 0 {
-                namespaces::child::root()?;
-            }
-            if let Some(namespace) = exec.cgroup_namespace.as_ref().filter(|_| !exec.cgroup_first) {
-                namespaces::child::join_container_cgroup(namespace.as_fd())?;
-            }
-            if let Some(program) = task.program {
-                keyring(task, program)?;
-                if let Some(terminal) = &program.terminal {
-                    let root = rustix::fs::open(c"/", PATH, Mode::empty()).at(Step::Terminal)?;
-                    open_terminal(task, terminal, root.as_fd())?;
-                }
-            }
-            enter_program(task, None)
+            join(task, exec)?;
+            become_visible(task, None)
         }
     }
+}
+
+/// Enters an existing container, with all but its pid namespace.
+fn join(task: &Task<'_>, exec: &Exec<'_>) -> Done {
+    prepare_outside(task)?;
+    let cgroup = |first| exec.cgroup_namespace.as_ref().filter(|_| exec.cgroup_first == first);
+    if let Some(namespace) = cgroup(true) {
+        namespaces::child::join_container_cgroup(namespace.as_fd())?;
+    }
+    namespaces::child::join_container(exec.init, exec.namespaces)?;
+    if let Some(root) = &exec.root {
+        rootfs::child::enter(root.as_fd())?;
+    }
+    if exec.namespaces & namespaces::plan::bit(namespaces::Kind::User) != 0 {
+        namespaces::child::root()?;
+    }
+    if let Some(namespace) = cgroup(false) {
+        namespaces::child::join_container_cgroup(namespace.as_fd())?;
+    }
+    let Some(program) = task.program else { return Ok(()) };
+    keyring(task, program)?;
+    if let Some(terminal) = &program.terminal {
+        let root = rustix::fs::open(c"/", PATH, Mode::empty()).at(Step::Terminal)?;
+        open_terminal(task, terminal, root.as_fd())?;
+    }
+    Ok(())
+}
+
+/// Makes the process that the members of a pid namespace can see. It is born without a descriptor, a root or a
+/// directory of the host; the preparing process ends.
+fn become_visible(task: &Task<'_>, gate: Option<&Gate>) -> Done<Never> {
+    sys::process_attributes::set_dumpable(false).at(Step::CloseDescriptors)?;
+    if let Some(program) = task.program {
+        process::child::shed_capabilities(&program.process)?;
+    }
+    shut_descriptors(task, gate).at(Step::CloseDescriptors)?;
+    match clone3(Parent::CallersParent, 0, None).at(Step::Clone)? {
+        Side::Parent { pid, pidfd } => {
+            let pidfd = own_pidfd(pidfd);
+            if Packet::Born(pid).send_with(task.socket, pidfd.as_fd()).is_err() {
+                let _gone = sys::pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
+                exit_now(1);
+            }
+            exit_now(0)
+        }
+        Side::Child => match visible(task, gate) {
+            Ok(never) => match never {},
+            Err(fault) => fail(task, &fault),
+        },
+    }
+}
+
+/// The parent has this process's pidfd before it goes on.
+fn visible(task: &Task<'_>, gate: Option<&Gate>) -> Done<Never> {
+    die_with_parent(task)?;
+    new_session()?;
+    if !receive_go_on(task.socket).at(Step::Session)? {
+        exit_now(1);
+    }
+    if task.program.is_some_and(|program| program.terminal.is_some()) {
+        terminal::child::control()?;
+    }
+    enter_program(task, gate)
 }
 
 const PATH: rustix::fs::OFlags =
     rustix::fs::OFlags::PATH.union(rustix::fs::OFlags::DIRECTORY).union(rustix::fs::OFlags::CLOEXEC);
 
-/// Dies with the parent from here to `Ready`, has its own session, default signals and no umask.
+/// Dies with the parent from here to `Ready`, has its own session, default signals and no umask, and the stdio that it
+/// is meant to have.
 fn session(task: &Task<'_>) -> Done {
-    sys::process_attributes::set_parent_death_signal(libc::SIGKILL).at(Step::Session)?;
     sys::descriptors::close(task.parent_socket);
+    die_with_parent(task)?;
+    new_session()?;
+    rustix::process::umask(Mode::empty());
+    if let Some([stdin, stdout, stderr]) = task.stdio {
+        rustix::stdio::dup2_stdin(stdin).at(Step::Session)?;
+        rustix::stdio::dup2_stdout(stdout).at(Step::Session)?;
+        rustix::stdio::dup2_stderr(stderr).at(Step::Session)?;
+    }
+    Ok(())
+}
+
+fn die_with_parent(task: &Task<'_>) -> Done {
+    sys::process_attributes::set_parent_death_signal(libc::SIGKILL).at(Step::Session)?;
     if parent_is_gone(task.socket).at(Step::Session)? {
         exit_now(1);
     }
-    rustix::process::setsid().at(Step::Session)?;
-    sys::signals::set_default().at(Step::Session)?;
-    rustix::process::umask(Mode::empty());
     Ok(())
+}
+
+fn new_session() -> Done {
+    rustix::process::setsid().at(Step::Session)?;
+    sys::signals::set_default().at(Step::Session)
 }
 
 /// A parent that died before the death signal was set has closed its end of the pair.
@@ -250,8 +304,12 @@ fn parent_is_gone(socket: BorrowedFd<'_>) -> Result<bool, Errno> {
 fn container(task: &Task<'_>, init: &Init<'_>) -> Done {
     let Init { plan, rootfs: prepared, .. } = init;
     if plan.namespaces.mappings.is_some() {
-        namespaces::child::become_root(task.socket)?;
         namespaces::child::new_time_of_user_namespace(&plan.namespaces)?;
+        namespaces::child::become_root(task.socket)?;
+        namespaces::child::enter_time_of_user_namespace(&plan.namespaces)?;
+        if !task.hidden {
+            sys::process_attributes::set_dumpable(false).at(Step::BecomeRoot)?;
+        }
     } else if plan.namespaces.has(namespaces::Kind::User) {
         namespaces::child::root()?;
     }
@@ -274,16 +332,14 @@ fn container(task: &Task<'_>, init: &Init<'_>) -> Done {
     if let Some(terminal) = task.program.and_then(|program| program.terminal.as_ref()) {
         let slave = open_terminal(task, terminal, root)?;
         rootfs::child::console(&plan.rootfs, root, slave.as_fd())?;
+        if init.namespaces.watched_pid().is_none() {
+            terminal::child::control()?;
+        }
     }
     if plan.is_prepared_outside() {
-        let shown = plan.hooks_look_in();
-        if shown {
-            sys::process_attributes::set_dumpable(true).at(Step::Hooks)?;
-        }
-        barrier(task.socket, BEFORE_PIVOT)?;
-        if shown {
-            sys::process_attributes::set_dumpable(false).at(Step::Hooks)?;
-        }
+        // Where createContainer hooks work, as with runc.
+        rustix::process::fchdir(root).at(Step::Hooks)?;
+        while_seen(task, || barrier(task.socket, BEFORE_PIVOT))?;
     }
     rootfs::child::pivot(&plan.rootfs, prepared, root)?;
     if !plan.namespaces.sysctls.is_empty() {
@@ -297,10 +353,23 @@ fn container(task: &Task<'_>, init: &Init<'_>) -> Done {
 
 /// The container's session keyring; the parent is told when it cannot be had.
 fn keyring(task: &Task<'_>, program: &Program) -> Done {
-    match process::child::keyring(&program.process, task.procfs)? {
+    match process::child::keyring(&program.process)? {
         Some(fault) => Packet::Tolerated(fault).send(task.socket).at(Step::Keyring),
         None => Ok(()),
     }
+}
+
+/// Hooks join the container by its init. A caller without CAP_SYS_PTRACE may look at its own processes alone, and only
+/// while they can be dumped.
+fn while_seen(task: &Task<'_>, act: impl FnOnce() -> Done) -> Done {
+    if !task.hidden {
+        sys::process_attributes::set_dumpable(true).at(Step::Hooks)?;
+    }
+    act()?;
+    if !task.hidden {
+        sys::process_attributes::set_dumpable(false).at(Step::Hooks)?;
+    }
+    Ok(())
 }
 
 /// Tells the parent to run the hooks of point `number` and waits.
@@ -318,77 +387,78 @@ fn open_terminal(task: &Task<'_>, plan: &terminal::Plan, root: BorrowedFd<'_>) -
     Ok(pty.slave)
 }
 
-/// Process attributes, privileges, gate, exec.
+/// Process attributes, privileges, gate, filter, exec.
 fn enter_program(task: &Task<'_>, gate: Option<&Gate>) -> Done<Never> {
     let Some(program) = task.program else { return wait_for_ever(task, gate) };
     let process = &program.process;
-    process::child::early(process, task.procfs)?;
-    process::child::limits(process, task.procfs)?;
+    process::child::early(process)?;
+    process::child::limits(process)?;
     let entered = process::child::working_directory(process)?;
     process::child::stdio_owner(process)?;
-    shut_descriptors(task, program.preserve_fds, gate).at(Step::CloseDescriptors)?;
-    let found = drop_privileges(task, program, entered)?;
-    if let Kind::Init(init) = &task.kind
-        && !init.plan.hooks.start_container.is_empty()
-        && init.plan.hooks_look_in()
-    {
-        // The profile may deny it; the hook says then that it cannot enter.
-        let _denied = sys::process_attributes::set_dumpable(true);
-    }
+    shut_descriptors(task, gate).at(Step::CloseDescriptors)?;
+    let found = process::child::drop_privileges(process, entered, program.filter().is_some())?;
     if let Kind::Init(init) = &task.kind
         && gate.is_none()
         && (!init.plan.hooks.start_container.is_empty() || init.plan.is_settled_late())
     {
-        barrier(task.socket, BEFORE_EXEC)?;
+        while_seen(task, || barrier(task.socket, BEFORE_EXEC))?;
     }
     sys::process_attributes::set_parent_death_signal(0).at(Step::Session)?;
     Packet::Ready.send(task.socket).at(Step::StartGate)?;
-    if let Some(gate) = gate {
-        wait_for_start(gate)?;
-        let fault = Fault::new(Step::Exec, found, process::child::exec(process, found));
-        let _lost = Packet::Failed(fault).send(gate.result.as_fd());
-        exit_now(1)
-    }
-    Err(Fault::new(Step::Exec, found, process::child::exec(process, found)))
+    let Some(gate) = gate else { return execute(program, found, task.handover.listener) };
+    let started = wait_for_start(gate).and_then(|connection| {
+        let connection = connection.as_ref().map(AsFd::as_fd);
+        execute(program, found, connection)
+    });
+    let Err(fault) = started;
+    let _lost = Packet::Failed(fault).send(gate.result.as_fd());
+    exit_now(1)
 }
 
-/// Nothing but what the program inherits survives exec; and while init waits on the gate, which may be long, it holds
-/// no directory or mount of the host that somebody could reach through /proc.
-fn shut_descriptors(task: &Task<'_>, preserved: u32, gate: Option<&Gate>) -> Result<(), Errno> {
-    let first = 3_i32.saturating_add_unsigned(preserved);
-    sys::descriptors::keep_on_exec(3, preserved)?;
-    let Some(gate) = gate else { return sys::descriptors::close_on_exec_from(first.cast_unsigned()) };
-    let listener = task.handover.listener.map_or(-1, |listener| listener.as_raw_fd());
-    let mut kept = [gate.go.as_raw_fd(), gate.result.as_raw_fd(), task.socket.as_raw_fd(), listener];
-    sys::descriptors::close_all_but(first, &mut kept)
-}
-
-fn drop_privileges(task: &Task<'_>, program: &Program, entered: process::child::Entered) -> Done<usize> {
-    let Some(plan) = program.seccomp.as_ref().filter(|plan| !plan.empty) else {
-        return process::child::drop_privileges(&program.process, entered, None);
-    };
-    let mut install = || match (seccomp::child::install(plan)?, task.handover.listener, &plan.notify) {
-        (Some(listener), Some(socket), Some(notify)) => {
-            seccomp::child::send_listener(socket, listener, notify.handover)
+/// The last act: the filter, the listener if there is one, the program.
+fn execute(program: &Program, found: usize, listener: Option<BorrowedFd<'_>>) -> Done<Never> {
+    if let Some(plan) = program.filter() {
+        match (seccomp::child::install(plan)?, listener, &plan.notify) {
+            (Some(made), Some(socket), Some(notify)) => seccomp::child::send_listener(socket, made, notify.handover)?,
+            (None, ..) => {}
+            _ => return Err(Fault::new(Step::SeccompNotify, 0, Errno::NOTCONN)),
         }
-        _ => Ok(()),
-    };
-    let filter = process::child::Filter { install: &mut install, permits_capset: plan.permits_capset };
-    process::child::drop_privileges(&program.process, entered, Some(filter))
+    }
+    Err(Fault::new(Step::Exec, found, process::child::exec(&program.process, found)))
 }
 
-fn wait_for_start(gate: &Gate) -> Done {
+/// Nothing of tare's stays open but sockets and the two FIFOs of the gate: no directory, file or mount that somebody
+/// could reach through /proc. What the program inherits survives exec.
+fn shut_descriptors(task: &Task<'_>, gate: Option<&Gate>) -> Result<(), Errno> {
+    let preserved = task.program.map_or(0, |program| program.preserve_fds);
+    sys::descriptors::keep_on_exec(3, preserved)?;
+    let number = |descriptor: Option<BorrowedFd<'_>>| descriptor.map_or(-1, |descriptor| descriptor.as_raw_fd());
+    let mut kept = [
+        task.socket.as_raw_fd(),
+        number(task.handover.listener),
+        number(gate.map(|gate| gate.go.as_fd())),
+        number(gate.map(|gate| gate.result.as_fd())),
+        number(gate.and_then(|gate| gate.listener.as_ref()).map(AsFd::as_fd)),
+    ];
+    sys::descriptors::close_all_but(3_i32.saturating_add_unsigned(preserved), &mut kept)
+}
+
+/// Waits for the byte of `start`, then for its connection, if it takes a listener: it is there already.
+fn wait_for_start(gate: &Gate) -> Done<Option<OwnedFd>> {
     let mut byte = [0; 1];
     match rustix::io::retry_on_intr(|| rustix::io::read(&gate.go, &mut byte)) {
-        Ok(1) => Ok(()),
-        Ok(_) => Err(Fault::new(Step::StartGate, 0, Errno::PIPE)),
-        Err(errno) => Err(Fault::new(Step::StartGate, 0, errno)),
+        Ok(1) => {}
+        Ok(_) => return Err(Fault::new(Step::StartGate, 0, Errno::PIPE)),
+        Err(errno) => return Err(Fault::new(Step::StartGate, 0, errno)),
     }
+    let Some(listener) = &gate.listener else { return Ok(None) };
+    let flags = rustix::net::SocketFlags::CLOEXEC;
+    rustix::io::retry_on_intr(|| rustix::net::accept_with(listener, flags)).map(Some).at(Step::SeccompNotify)
 }
 
 /// A container without a process: it exists until it is started, and then it has stopped.
 fn wait_for_ever(task: &Task<'_>, gate: Option<&Gate>) -> Done<Never> {
-    shut_descriptors(task, 0, gate).at(Step::CloseDescriptors)?;
+    shut_descriptors(task, gate).at(Step::CloseDescriptors)?;
     sys::process_attributes::set_parent_death_signal(0).at(Step::Session)?;
     Packet::Ready.send(task.socket).at(Step::StartGate)?;
     if let Some(gate) = gate {

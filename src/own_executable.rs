@@ -9,7 +9,7 @@
 
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use rustix::fs::{Access, AtFlags, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
 use rustix::io::Errno;
@@ -39,6 +39,18 @@ pub fn protect(args: &[OsString]) -> Result<()> {
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(|_| Error::new(crate::error::ErrorKind::InvalidConfig, "an argument contains a NUL byte"))?;
     Err(Error::system("execute tare from its protected image", execute_file(image.as_fd(), &Strings::new(words))))
+}
+
+/// The same with the arguments of this process, for a command that finds out late that it enters a container. What it did
+/// until then it does again.
+///
+/// # Errors
+/// As [`protect`]; /proc is not mounted.
+pub fn protect_again() -> Result<()> {
+    let path = "/proc/self/cmdline";
+    let text = std::fs::read(path).context(|| format!("read {path}"))?;
+    let words = text.strip_suffix(&[0]).unwrap_or(&text).split(|byte| *byte == 0);
+    protect(&words.map(|word| OsString::from_vec(word.to_vec())).collect::<Vec<_>>())
 }
 
 /// A read-only mount, a file that is out of reach, or a sealed file in memory.

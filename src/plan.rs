@@ -226,6 +226,10 @@ fn program(
     let linux = spec.linux().as_ref();
     let profile = linux.and_then(|linux| linux.seccomp().as_ref());
     let seccomp = profile.map(seccomp::plan).transpose()?;
+    if let Some(action) = seccomp.as_ref().and_then(|plan| plan.refuses_execve) {
+        return Err(Error::invalid("linux.seccomp", format!("the profile answers execve with {action}"))
+            .hint("allow execve: the program is executed under the filter"));
+    }
     let strict = annotation(spec, "run.oci.seccomp_fail_unknown_syscall").is_some_and(|value| value != "0");
     if strict {
         profile.map_or(Ok(()), seccomp::check_names)?;
@@ -267,13 +271,6 @@ fn refuse_what_is_not_done(spec: &Spec) -> Result<()> {
 }
 
 impl Plan {
-    /// Whether hooks that enter the container need init to show itself: by becoming another user init has hidden from its
-    /// ordinary user, who owns the container and whose memory is all that there is to see.
-    #[must_use]
-    pub fn hooks_look_in(&self) -> bool {
-        self.namespaces.mappings.as_ref().is_some_and(|mappings| mappings.uid_by_helper)
-    }
-
     /// Whether the parent has something to do before pivot_root.
     #[must_use]
     pub fn is_prepared_outside(&self) -> bool {
@@ -347,10 +344,26 @@ impl Plan {
 }
 
 impl Program {
+    /// Whether an agent decides about some system calls.
+    #[must_use]
+    pub fn notifies(&self) -> bool {
+        self.seccomp.as_ref().is_some_and(|seccomp| seccomp.notify.is_some())
+    }
+
+    /// The filter, if there is one to load.
+    #[must_use]
+    pub fn filter(&self) -> Option<&seccomp::Plan> {
+        self.seccomp.as_ref().filter(|plan| !plan.empty)
+    }
+
     /// Turns a failed step of an exec process into the error that the user sees.
     #[must_use]
     pub fn explain(&self, fault: &Fault) -> Error {
-        let plain = || with_kernel_words(Error::new(ErrorKind::System, fault.step.name()), fault);
+        let plain = || {
+            let error = Error::new(ErrorKind::System, fault.step.name());
+            let filter = matches!(fault.step, Step::Seccomp | Step::SeccompNotify);
+            with_kernel_words(if filter { error.at("linux.seccomp") } else { error }, fault)
+        };
         self.process.describe(fault).unwrap_or_else(plain)
     }
 }

@@ -1,7 +1,7 @@
 //! World: parent. The parent's straight line around the fork, shared by create, run and exec.
 //!
-//! Socket pair -> signals blocked -> intermediate process -> init -> conversation until init is ready, runs its
-//! program, or says why not. SIGCHLD is blocked before the clone, so that a quick exit cannot be missed.
+//! Socket pair -> signals blocked -> the child's first process -> conversation until the program's process is ready,
+//! runs it, or says why not. SIGCHLD is blocked before the clone, so that a quick exit cannot be missed.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -10,10 +10,11 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::init::{self, Made, Task};
-use crate::sys::clone::{in_intermediate, own_pidfd};
+use crate::init::{self, Kind, Made, Task};
+use crate::sys::clone::{self, Side, clone3, in_intermediate, own_pidfd};
 use crate::sys::process_attributes::{is_dumpable, set_dumpable};
-use crate::wire::{Fault, Packet};
+use crate::sys::scheduling;
+use crate::wire::{At, Fault, Packet, Step};
 
 /// The two ends of the conversation.
 #[derive(Debug)]
@@ -73,21 +74,47 @@ pub enum End {
 /// Makes the process. `own_memory`: it joins a time namespace, see [`in_intermediate`].
 ///
 /// # Errors
-/// The inner error is the fault of a step before init existed.
+/// The inner error is the fault of a step before the process existed.
 pub fn spawn(task: &Task<'_>, own_memory: bool) -> Result<std::result::Result<Made, Fault>> {
-    let dumpable = is_dumpable().context(|| "look whether this process can be dumped")?;
-    let made = in_intermediate(own_memory, || init::intermediate(task));
-    if dumpable && task.is_seen_by_others() {
-        // The memory that the intermediate process hid is ours as well, and nobody in the container sees us.
-        if let Err(errno) = set_dumpable(true) {
-            if let Ok(Some(Ok(made))) = made {
-                kill_and_reap(&own_pidfd(made.pidfd));
-            }
-            return Err(Error::system("be dumpable again", errno));
-        }
+    let hide = task.hidden && is_dumpable().context(|| "look whether this process can be dumped")?;
+    if hide {
+        set_dumpable(false).context(|| "keep the process to be made from being dumped")?;
     }
-    let made = made.context(|| "create the intermediate process")?;
-    made.ok_or_else(|| Error::new(ErrorKind::System, "the intermediate process died"))
+    let made = match &task.kind {
+        Kind::Init(init) => in_intermediate(own_memory, || init::intermediate(task, init))
+            .context(|| "create the intermediate process")
+            .and_then(|made| made.ok_or_else(|| Error::new(ErrorKind::System, "the intermediate process died"))),
+        Kind::Exec(_) => Ok(spawn_exec(task)),
+    };
+    // The memory that was hidden is ours as well.
+    if hide && let Err(errno) = set_dumpable(true) {
+        if let Ok(Ok(made)) = made {
+            kill_and_reap(&own_pidfd(made.pidfd));
+        }
+        return Err(Error::system("be dumpable again", errno));
+    }
+    made
+}
+
+/// The process that prepares another one of a container: born in the cgroup, where only clone3 puts a process without
+/// delay. `execCPUAffinity.initial` is for the time before that, so it is the caller's for this moment.
+fn spawn_exec(task: &Task<'_>) -> std::result::Result<Made, Fault> {
+    let initial = task.program.and_then(|program| program.process.initial_affinity.as_ref());
+    let change = |cpus: &Vec<u64>| {
+        let before = scheduling::affinity()?;
+        scheduling::set_affinity(cpus).map(|()| before)
+    };
+    let before = initial.map(change).transpose().at(Step::CpuAffinity)?;
+    let side = clone3(clone::Parent::Caller, 0, task.cgroup).at(Step::Clone);
+    let made = match side? {
+        Side::Child => init::run(task),
+        Side::Parent { pid, pidfd } => Made { pid, pidfd },
+    };
+    if let Some(before) = before {
+        // Best effort, as every other cpu would do as well for what is left.
+        let _kept = scheduling::set_affinity(&before);
+    }
+    Ok(made)
 }
 
 /// Blocks all signals; the mask before is returned.
@@ -119,29 +146,36 @@ impl Child {
     ///
     /// # Errors
     /// Of the handler, or of the socket.
-    pub fn converse(&self, until_exec: bool, mut handle: impl FnMut(Request) -> Result<()>) -> Result<End> {
+    pub fn converse(&mut self, until_exec: bool, mut handle: impl FnMut(&Self, Request) -> Result<()>) -> Result<End> {
         let mut ready = false;
         loop {
-            match Packet::receive(self.socket.as_fd()).context(|| "hear from init")? {
-                Some(Packet::MapMe) => {
-                    handle(Request::Mappings)?;
+            let received = Packet::receive_with(self.socket.as_fd()).context(|| "hear from init")?;
+            let Some((packet, pidfd)) = received else { return Ok(if ready { End::Good } else { End::Died }) };
+            match (packet, pidfd) {
+                (Packet::MapMe, _) => {
+                    handle(self, Request::Mappings)?;
                     self.go_on()?;
                 }
-                Some(Packet::Barrier(number)) => {
-                    handle(Request::Hooks(number))?;
+                (Packet::Barrier(number), _) => {
+                    handle(self, Request::Hooks(number))?;
                     self.go_on()?;
                 }
-                Some(Packet::Tolerated(fault)) => handle(Request::Warning(fault))?,
-                Some(Packet::Ready) => {
-                    handle(Request::Ready)?;
+                (Packet::Tolerated(fault), _) => handle(self, Request::Warning(fault))?,
+                (Packet::Born(pid), Some(pidfd)) => {
+                    // The preparing process ends by itself now; its end is waited for, so that no zombie stays.
+                    let _ended = reap(&std::mem::replace(&mut self.pidfd, pidfd));
+                    self.pid = pid;
+                    self.go_on()?;
+                }
+                (Packet::Ready, _) => {
+                    handle(self, Request::Ready)?;
                     if !until_exec {
                         return Ok(End::Good);
                     }
                     ready = true;
                 }
-                Some(Packet::Failed(fault)) => return Ok(End::Failed(fault)),
-                None if ready => return Ok(End::Good),
-                None => return Ok(End::Died),
+                (Packet::Failed(fault), _) => return Ok(End::Failed(fault)),
+                (Packet::Born(_), None) => return Err(Error::new(ErrorKind::Internal, "a process without a pidfd")),
             }
         }
     }

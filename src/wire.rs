@@ -2,14 +2,21 @@
 //!
 //! World: both; therefore child rules (no allocation, no formatting).
 //! The child sends `MapMe` (only with a new user namespace), `Barrier` (only with hooks), `Tolerated` (only when a step
-//! that it can do without failed), then `Ready`: all is done but the start gate, if there is one, and exec. End-of-file after `Ready` means that the program was executed, or
-//! that init waits on the gate. `Failed` may come at any time and is the last packet; behind the gate it goes to the
-//! FIFO `result`. The parent answers `MapMe` and `Barrier` with one byte.
-//! read(2) and write(2) alone are used, the calls that every seccomp profile has to allow.
+//! that it can do without failed), `Born` (only when another process becomes the program), then `Ready`: all is done but
+//! the start gate, if there is one, the filter and exec. End-of-file after `Ready` means that the program was executed,
+//! or that init waits on the gate. `Failed` may come at any time and is the last packet; behind the gate it goes to the
+//! FIFO `result`. The parent answers `MapMe`, `Barrier` and `Born` with one byte.
+//! The process that becomes the program sends and waits before its seccomp filter is loaded.
 
-use std::os::fd::BorrowedFd;
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
 
 /// Bytes of kernel text that a [`Fault`] carries at the most.
 pub const TEXT: usize = 200;
@@ -237,6 +244,8 @@ pub enum Packet {
     Failed(Fault),
     /// A step failed that I go on without.
     Tolerated(Fault),
+    /// I have made the process that becomes the program: its id, and with the packet its pidfd.
+    Born(i32),
 }
 
 const LEN: usize = 12 + TEXT;
@@ -251,6 +260,10 @@ impl Packet {
                 bytes[1] = *number;
             }
             Self::Ready => bytes[0] = 3,
+            Self::Born(pid) => {
+                bytes[0] = 6;
+                bytes[4..8].copy_from_slice(&pid.to_ne_bytes());
+            }
             Self::Failed(fault) | Self::Tolerated(fault) => {
                 bytes[0] = if matches!(self, Self::Failed(_)) { 4 } else { 5 };
                 bytes[2..4].copy_from_slice(&(fault.step as u16).to_ne_bytes());
@@ -268,6 +281,7 @@ impl Packet {
             1 => Some(Self::MapMe),
             2 => Some(Self::Barrier(bytes[1])),
             3 => Some(Self::Ready),
+            6 => Some(Self::Born(i32::from_ne_bytes(word(4)))).filter(|_| i32::from_ne_bytes(word(4)) > 0),
             kind @ (4 | 5) => {
                 let step = Step::from_number(u16::from_ne_bytes([bytes[2], bytes[3]]))?;
                 let errno = Errno::from_raw_os_error(i32::from_ne_bytes(word(8)));
@@ -290,15 +304,58 @@ impl Packet {
         rustix::io::retry_on_intr(|| rustix::io::write(socket, &bytes)).map(drop)
     }
 
-    /// Receives a packet; `None` at end-of-file: the program was executed or the child died.
+    /// Sends the packet with a descriptor.
+    ///
+    /// # Errors
+    /// sendmsg(2).
+    pub fn send_with(&self, socket: BorrowedFd<'_>, descriptor: BorrowedFd<'_>) -> Result<(), Errno> {
+        let bytes = self.encode();
+        let descriptors = [descriptor];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+            return Err(Errno::NOBUFS);
+        }
+        let data = [IoSlice::new(&bytes)];
+        rustix::io::retry_on_intr(|| sendmsg(socket, &data, &mut control, SendFlags::NOSIGNAL)).map(drop)
+    }
+
+    /// Receives a packet from a file or socket that carries no descriptors; `None` at end-of-file: the program was
+    /// executed or the child died.
     ///
     /// # Errors
     /// read(2); EPROTO for a packet that is none of ours.
     pub fn receive(socket: BorrowedFd<'_>) -> Result<Option<Self>, Errno> {
         let mut bytes = [0; LEN];
-        match rustix::io::retry_on_intr(|| rustix::io::read(socket, &mut bytes)) {
+        Self::received(rustix::io::retry_on_intr(|| rustix::io::read(socket, &mut bytes)), &bytes)
+    }
+
+    /// The same with the descriptor of a packet that has one.
+    ///
+    /// # Errors
+    /// recvmsg(2); EPROTO for a packet that is none of ours, and for a descriptor that is missing or had no room in
+    /// the table.
+    pub fn receive_with(socket: BorrowedFd<'_>) -> Result<Option<(Self, Option<OwnedFd>)>, Errno> {
+        let mut bytes = [0; LEN];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut data = [IoSliceMut::new(&mut bytes)];
+        let receive = || recvmsg(socket, &mut data, &mut control, RecvFlags::CMSG_CLOEXEC);
+        let count = rustix::io::retry_on_intr(receive).map(|message| message.bytes);
+        let descriptor = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        match Self::received(count, &bytes)? {
+            Some(Self::Born(_)) if descriptor.is_none() => Err(Errno::PROTO),
+            packet => Ok(packet.map(|packet| (packet, descriptor))),
+        }
+    }
+
+    fn received(count: Result<usize, Errno>, bytes: &[u8; LEN]) -> Result<Option<Self>, Errno> {
+        match count {
             Ok(0) | Err(Errno::CONNRESET) => Ok(None),
-            Ok(LEN) => Self::decode(&bytes).map(Some).ok_or(Errno::PROTO),
+            Ok(LEN) => Self::decode(bytes).map(Some).ok_or(Errno::PROTO),
             Ok(_) => Err(Errno::PROTO),
             Err(errno) => Err(errno),
         }

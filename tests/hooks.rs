@@ -28,7 +28,11 @@ fn plan(list: &Value, annotations: &Value) -> Plan {
 
 fn run_list(list: &Value, state: &[u8]) -> Result<(), Error> {
     let _alone = alone();
-    hooks::run(&plan(list, &json!({})).create_runtime, state, Place::Runtime { directory: Path::new("/tmp") })
+    hooks::run(
+        &plan(list, &json!({})).create_runtime,
+        state,
+        Place::Runtime { directory: Path::new("/tmp"), init: None },
+    )
 }
 
 fn sh(script: &str) -> Value {
@@ -60,7 +64,7 @@ fn the_working_directory_is_the_root_once_the_bundle_is_gone() {
     let list = plan(&json!([sh(&format!("pwd > {}", out.display()))]), &json!({})).create_runtime;
     for (bundle, shown) in [(directory.path(), directory.path()), (&directory.path().join("gone"), Path::new("/"))] {
         let _alone = alone();
-        hooks::run(&list, b"{}", Place::Runtime { directory: bundle }).unwrap();
+        hooks::run(&list, b"{}", Place::Runtime { directory: bundle, init: None }).unwrap();
         assert_eq!(text(&out), format!("{}\n", shown.display()));
     }
 }
@@ -209,7 +213,7 @@ fn output_can_go_to_files() {
     let annotations = json!({"run.oci.hooks.stdout": out, "run.oci.hooks.stderr": err});
     let plan = plan(&json!([sh("echo a; echo b >&2"), sh("echo c; exit 1")]), &annotations);
     let _alone = alone();
-    let error = hooks::run(&plan.create_runtime, b"{}", Place::Runtime { directory: Path::new("/tmp") })
+    let error = hooks::run(&plan.create_runtime, b"{}", Place::Runtime { directory: Path::new("/tmp"), init: None })
         .unwrap_err()
         .to_string();
     assert!(error.ends_with("exit status 1"), "{error}");

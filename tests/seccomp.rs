@@ -119,7 +119,7 @@ fn agent_decides(intercepted: &[&str], handover: Handover) {
     let (ours, theirs) = pair();
     let state = r#"{"ociVersion":"1.2.0","id":"c1","status":"creating","pid":4711,"bundle":"/b"}"#;
     let runtime = std::thread::spawn(move || {
-        let listener = parent::receive_listener(ours.as_fd()).unwrap();
+        let listener = parent::receive_listener(ours.as_fd()).unwrap().unwrap();
         parent::send_to_agent(listener.as_fd(), &notify, state).unwrap();
     });
     let serving = std::thread::spawn(move || {
@@ -127,7 +127,7 @@ fn agent_decides(intercepted: &[&str], handover: Handover) {
         let listener = parent::receive_listener(stream.as_fd());
         let mut rest = String::new();
         stream.read_to_string(&mut rest).unwrap();
-        let listener = listener.unwrap();
+        let listener = listener.unwrap().unwrap();
         refuse_one(&listener);
         rest
     });
@@ -191,6 +191,6 @@ fn an_agent_that_is_not_there_is_named() {
         "linux.seccomp.listenerPath: send the seccomp listener to the agent at /nonexistent/agent.sock: \
          no such file or directory"
     );
-    let error = parent::receive_listener(listener.as_fd()).unwrap_err();
-    assert_eq!(error.to_string(), "the child ended before it sent the seccomp listener");
+    // The child ended before it sent anything.
+    assert!(parent::receive_listener(listener.as_fd()).unwrap().is_none());
 }

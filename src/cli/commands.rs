@@ -94,7 +94,7 @@ pub fn dispatch(matches: &ArgMatches, global: &Global, log: &Log) -> Result<i32>
             };
             return container::run::run(root, id(), &creation(command, global)?, stay, warn);
         }
-        "start" => container::start::start(root, id(), warn)?,
+        "start" => container::start::start(root, id(), crate::own_executable::protect_again, warn)?,
         "state" => {
             let state = container::state::state(root, id())?;
             let mut text = serde_json::to_string_pretty(&state)

@@ -17,17 +17,18 @@ pub use arguments::command;
 
 use std::ffi::OsString;
 
-use crate::error::Error;
+use crate::error::{Context, Error};
 
 /// Runs the command line and returns the exit code; `args` begin with the program's name.
 #[must_use]
 pub fn run(args: Vec<OsString>) -> i32 {
     // Before anything is done twice. A word that only looks like a command costs an exec and nothing else.
-    if args.iter().any(|arg| ENTERING.iter().any(|command| arg == command))
-        && let Err(error) = crate::own_executable::protect(&args)
-    {
-        print_error(&format!("tare: {error}\n"));
-        return 1;
+    if args.iter().any(|arg| ENTERING.iter().any(|command| arg == command)) {
+        let withdraw = || crate::sys::environment::withdraw().context(|| "move the environment out of reach");
+        if let Err(error) = crate::own_executable::protect(&args).and_then(|()| withdraw()) {
+            print_error(&format!("tare: {error}\n"));
+            return 1;
+        }
     }
     execute(args)
 }
@@ -35,6 +36,11 @@ pub fn run(args: Vec<OsString>) -> i32 {
 /// Apart from [`run`], which executes tare anew: its stack frame of many pages would be touched twice.
 #[inline(never)]
 fn execute(args: Vec<OsString>) -> i32 {
+    if let Err(errno) = crate::sys::signals::reset() {
+        print_error(&format!("tare: {}\n", Error::system("reset the signals", errno)));
+        return 1;
+    }
+    crate::sys::signals::ignore_pipe();
     let matches = match arguments::parse(args) {
         Ok(matches) => matches,
         Err(end) => return end.show(),

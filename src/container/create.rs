@@ -14,6 +14,7 @@ use super::handover::Channels;
 use super::listen_fds;
 use super::notify;
 use super::record::{Phase, Record, VERSION};
+use super::start_hooks;
 use super::state::State;
 use super::status::{self, Status};
 use super::store::{Directory, Store};
@@ -27,7 +28,7 @@ use crate::plan::{self, Plan};
 use crate::rootfs::parent::Passwd;
 use crate::spawn::{self, Child, End, Request};
 use crate::wire::Step;
-use crate::{namespaces, network, process, rootfs};
+use crate::{namespaces, network, process, rootfs, seccomp};
 
 /// What the user asks of create and run.
 #[derive(Debug, Clone)]
@@ -211,15 +212,21 @@ fn populate(
             cgroup.hand_over(owner)?;
         }
     }
-    let gate = if begin == Begin::AtGate { Some(make_gate(&making.directory)?) } else { None };
+    let at_gate = begin == Begin::AtGate;
+    let notifies = making.plan.program.as_ref().is_some_and(plan::Program::notifies);
+    if let Some(seccomp) = making.plan.program.as_ref().and_then(|program| program.seccomp.as_ref()) {
+        seccomp::parent::look_for_agent(seccomp)?;
+    }
+    let gate = if at_gate { Some(make_gate(&making.directory, notifies)?) } else { None };
     let joined = namespaces::parent::open_all(&making.plan.namespaces)?;
-    let opened = rootfs::parent::open(&making.plan.rootfs, joined.user_namespace())?;
+    let watched = joined.watched_pid().map(|joined| joined.fd.as_fd());
+    let opened = rootfs::parent::open(&making.plan.rootfs, joined.user_namespace(), watched)?;
     if let Some(mount) = opened.callers_mount(&making.plan.rootfs)? {
         making.record.root_mount = Some(mount);
         making.record.write(&making.directory)?;
     }
     complete_environment(&mut making.plan, &opened)?;
-    let mut channels = Channels::open(making.plan.program.as_mut())?;
+    let mut channels = Channels::open(making.plan.program.as_mut(), at_gate)?;
     let procfs = open_procfs(making.plan.program.as_ref())?;
     let sockets = spawn::sockets()?;
     let task = Task {
@@ -230,6 +237,8 @@ fn populate(
         parent_socket: sockets.parent.as_fd(),
         handover: channels.child_ends(),
         procfs: procfs.as_ref().map(AsFd::as_fd),
+        stdio: None,
+        hidden: host.traces() || making.plan.namespaces.mappings.is_none(),
     };
     let signals = spawn::block_signals()?;
     let spawned = spawn::spawn(&task, joined.joins_time());
@@ -242,15 +251,25 @@ fn populate(
         cgroup.and_then(|cgroup| cgroup.explain_entry(fault.errno)).unwrap_or_else(|| making.plan.explain(&fault))
     })?;
     let child = Child::new(made, sockets.parent);
-    making.record.pid = child.pid;
-    making.record.start_time = status::process_facts(child.pid)?.map_or(0, |facts| facts.start_time);
     making.child = Some(child);
+    settle_pid(making)?;
     making.cgroup.as_mut().map_or(Ok(()), Cgroup::settle)?;
     talk(making, begin, &mut channels, warn)?;
+    // Another process than the first one, where a pid namespace was joined.
+    if making.child.as_ref().is_some_and(|child| child.pid != making.record.pid) {
+        settle_pid(making)?;
+    }
     making.master = channels.master()?;
     making.record.phase = Phase::Created;
     making.record.write(&making.directory)?;
     publish(making, options)
+}
+
+fn settle_pid(making: &mut Making) -> Result<()> {
+    let Some(child) = &making.child else { return Ok(()) };
+    making.record.pid = child.pid;
+    making.record.start_time = status::process_facts(child.pid)?.map_or(0, |facts| facts.start_time);
+    Ok(())
 }
 
 /// HOME from the container's passwd file when the config has none, as programs expect it.
@@ -271,7 +290,7 @@ fn home_in_rootfs(path: &Path, uid: u32) -> Result<String> {
     Ok(process::user::home(root.as_fd(), uid))
 }
 
-/// The host's procfs, for the OOM score and security labels; the child closes it before the gate.
+/// The host's procfs, for the OOM score and security labels.
 pub(super) fn open_procfs(program: Option<&plan::Program>) -> Result<Option<OwnedFd>> {
     if !program.is_some_and(|program| program.process.needs_proc()) {
         return Ok(None);
@@ -285,23 +304,26 @@ pub(super) fn open_procfs(program: Option<&plan::Program>) -> Result<Option<Owne
     Ok(Some(proc))
 }
 
-/// The two FIFOs. They are opened for reading and writing, which never blocks; init keeps both until exec.
-fn make_gate(directory: &Directory) -> Result<Gate> {
+/// The two FIFOs, opened for reading and writing, which never blocks; init keeps both until exec. With an agent a socket
+/// too.
+fn make_gate(directory: &Directory, notifies: bool) -> Result<Gate> {
     let open = |name: &str| {
         directory.make_fifo(name)?;
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         openat(directory.as_fd(), name, flags, Mode::empty()).context(|| format!("open the FIFO {name}"))
     };
-    Ok(Gate { go: open("go")?, result: open("result")? })
+    let listener = if notifies { Some(super::sockets::listen(directory)?) } else { None };
+    Ok(Gate { go: open("go")?, result: open("result")?, listener })
 }
 
 /// Serves init until it is ready.
 fn talk(making: &mut Making, begin: Begin, channels: &mut Channels, warn: Warn<'_>) -> Result<()> {
-    let Some(child) = making.child.take() else { return Ok(()) };
+    let Some(mut child) = making.child.take() else { return Ok(()) };
     let (mut devices, mut hooked) = (None, false);
-    let end = child.converse(begin != Begin::AtGate, |request| match request {
+    let end = child.converse(begin != Begin::AtGate, |child, request| match request {
         Request::Mappings => match &making.plan.namespaces.mappings {
-            Some(mappings) => namespaces::parent::write_mappings(child.pid, mappings),
+            Some(mappings) => namespaces::parent::write_mappings(child.pid, mappings)
+                .and_then(|()| namespaces::parent::write_time_offsets(child.pid, &making.plan.namespaces)),
             None => Ok(()),
         },
         Request::Hooks(point) => {
@@ -309,7 +331,7 @@ fn talk(making: &mut Making, begin: Begin, channels: &mut Channels, warn: Warn<'
                 devices = Some(network::devices::bring(&making.plan.network_devices, child.pid)?);
             }
             hooked = true;
-            run_hooks(making, &child, point)
+            run_hooks(making, child, point, warn)
         }
         Request::Warning(fault) => {
             warn(making.plan.explain(&fault));
@@ -330,20 +352,28 @@ fn talk(making: &mut Making, begin: Begin, channels: &mut Channels, warn: Warn<'
 }
 
 /// The hooks of a barrier: before pivot_root, or (run) just before the program.
-fn run_hooks(making: &Making, child: &Child, point: u8) -> Result<()> {
+fn run_hooks(making: &Making, child: &Child, point: u8, warn: Warn<'_>) -> Result<()> {
     let hooks = &making.plan.hooks;
-    let inside = Place::Container { pidfd: child.pidfd.as_fd(), namespaces: making.record.namespaces };
+    let state = |status| {
+        let mut state = State::new(&making.record, status);
+        state.pid = child.pid;
+        state.json()
+    };
     if point == crate::init::BEFORE_PIVOT {
+        let inside = Place::Container { pidfd: child.pidfd.as_fd(), namespaces: making.record.namespaces };
         // prestart is of spec 1.0, where it ran in start, on a container that was created.
-        let created = State::new(&making.record, Status::Created).json()?;
-        let runtime = Place::Runtime { directory: &making.record.bundle };
+        let created = state(Status::Created)?;
+        let init = Some(child.pidfd.as_fd());
+        let runtime = Place::Runtime { directory: &making.record.bundle, init };
         hooks::run(&hooks.prestart, &created, runtime)?;
-        let state = State::new(&making.record, Status::Creating).json()?;
+        let state = state(Status::Creating)?;
         hooks::run(&hooks.create_runtime, &state, runtime)?;
         return hooks::run(&hooks.create_container, &state, inside);
     }
-    let state = State::new(&making.record, Status::Created).json()?;
-    hooks::run(&hooks.start_container, &state, inside)
+    let mut record = making.record.clone();
+    record.pid = child.pid;
+    let state = state(Status::Created)?;
+    start_hooks::run(&making.directory, &record, child.pidfd.as_fd(), &hooks.start_container, &state, warn)
 }
 
 /// The early death of a child, with what the cgroup knows about it: the OOM killer, the pids limit.

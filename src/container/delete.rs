@@ -20,6 +20,9 @@ use crate::hooks::{self, Place};
 /// How long killed processes may take to vanish.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a creation may take before `delete --force` ends it.
+const CREATION: Duration = Duration::from_secs(1);
+
 /// How long the first process of a scope may take to follow its creator.
 const SLEEPER: Duration = Duration::from_secs(2);
 
@@ -32,7 +35,10 @@ pub fn delete(root: &Path, id: &str, force: bool, warn: Warn<'_>) -> Result<()> 
     let absent = || if force { Ok(()) } else { Err(store::absent(id)) };
     let Some(store) = Store::open(root)? else { return absent() };
     let Some(directory) = store.find(id)? else { return absent() };
-    directory.lock_patiently()?;
+    if force {
+        kill_first(&directory);
+    }
+    directory.lock_patiently(PATIENCE)?;
     // Deleted while we waited: the id may be a new container's, which nobody asked to delete.
     if directory.is_removed()? {
         return absent();
@@ -54,6 +60,25 @@ pub fn delete(root: &Path, id: &str, force: bool, warn: Warn<'_>) -> Result<()> 
         return Err(Error::new(ErrorKind::WrongStatus, what).hint("stop it first, or use --force"));
     }
     destroy(&store, &container, warn)
+}
+
+/// Before the lock is taken: the command that holds it may wait for a process that the container stopped, froze or
+/// starved, or for an agent that never answers. Once these are dead, that command ends by itself. Only what is this
+/// container's beyond doubt is killed; whatever fails here is tried again under the lock.
+fn kill_first(directory: &Directory) {
+    let Ok(Some(record)) = Record::read(directory) else { return };
+    // A creation that makes progress is done soon, and deleted then.
+    if record.phase == Phase::Creating && directory.lock_patiently(CREATION).is_ok() {
+        return;
+    }
+    if let Ok(Some(init)) = status::living_init(&record) {
+        let _later = pidfd_send_signal(&init, Signal::KILL);
+    }
+    if let Ok(Some(cgroup)) = status::cgroup(&record)
+        && cgroup.has_tag(&tag(directory)).unwrap_or(false)
+    {
+        let _later = cgroup.kill_all();
+    }
 }
 
 /// Whether the record may be well, and only now cannot be read.
@@ -165,7 +190,8 @@ pub(super) fn poststop(hooks: &hooks::Plan, record: &Record, warn: Warn<'_>) {
         Err(error) => return warn(error),
     };
     for hook in &hooks.poststop {
-        if let Err(error) = hooks::run(std::slice::from_ref(hook), &state, Place::Runtime { directory: &record.bundle })
+        if let Err(error) =
+            hooks::run(std::slice::from_ref(hook), &state, Place::Runtime { directory: &record.bundle, init: None })
         {
             warn(error);
         }

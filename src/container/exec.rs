@@ -3,7 +3,7 @@
 //! The config is the copy that create kept, so that a bundle changed meanwhile changes nothing. A shared lock keeps
 //! delete away until the process is born in the cgroup, where it can be killed.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Process, Spec};
@@ -15,7 +15,7 @@ use super::exec_cgroup;
 use super::handover::Channels;
 use super::record::{Phase, Record};
 use super::status::{Status, status};
-use super::store;
+use super::store::{self, Directory};
 use crate::bundle;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -89,26 +89,21 @@ fn explain_waiting(container: &Container, error: Error) -> Error {
 /// Up to the point where the program runs; the pty's master when tare relays it.
 fn begin(container: &Container, options: &Options, warn: Warn<'_>) -> Result<(Child, Option<OwnedFd>)> {
     let init = running_init(container, options.ignore_paused)?;
-    let (spec, _) = saved_config(container)?;
+    let record = &container.record;
+    let (spec, _) = saved_config(&container.directory)?;
     let (process, warnings) = process(&spec, options)?;
     for warning in &warnings {
         warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
     }
-    let mut program = program(container, &init, &spec, &process, options)?;
+    let mut program = program(record, init.as_fd(), &spec, &process, options)?;
     for warning in &program.process.warnings {
         warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
     }
-    let mut cgroup = exec_cgroup::choose(container, options.cgroup.as_deref(), options.ignore_paused)?;
-    let mut channels = Channels::open(Some(&mut program))?;
-    let child = match spawn_in(container, &init, &program, cgroup.as_ref(), &channels, options.detach)? {
-        Ok(child) => child,
-        Err(fault) => {
-            cgroup = Some(exec_cgroup::after(container, cgroup, options.cgroup.is_some(), &program, &fault)?);
-            let again = spawn_in(container, &init, &program, cgroup.as_ref(), &channels, options.detach)?;
-            again.map_err(|fault| exec_cgroup::explain(cgroup.as_ref(), &program, &fault))?
-        }
-    };
-    match follow(container, &program, &child, cgroup.as_ref(), &mut channels, options, warn) {
+    let mut channels = Channels::open(Some(&mut program), false)?;
+    let asked = Asked { cgroup: options.cgroup.as_deref(), ignore_paused: options.ignore_paused, stdio: None };
+    let (mut child, cgroup) = spawn_in(record, init.as_fd(), &program, &channels, &asked, options.detach)?;
+    let followed = follow(record, &program, &mut child, cgroup.as_ref(), &mut channels, warn);
+    match followed.and_then(|()| publish(&child, &mut channels, options)) {
         Ok(master) => Ok((child, master)),
         Err(error) => {
             child.kill_and_reap();
@@ -134,23 +129,23 @@ fn running_init(container: &Container, ignore_paused: bool) -> Result<OwnedFd> {
 ///
 /// # Errors
 /// It is missing or damaged.
-pub(super) fn saved_config(container: &Container) -> Result<(Spec, Vec<String>)> {
-    bundle::parse_spec(&saved_bytes(container)?)
+pub(super) fn saved_config(directory: &Directory) -> Result<(Spec, Vec<String>)> {
+    bundle::parse_spec(&saved_bytes(directory)?)
 }
 
 /// Its text.
 ///
 /// # Errors
 /// It is missing.
-pub(super) fn saved_bytes(container: &Container) -> Result<Vec<u8>> {
-    container.directory.read("config.json")?.ok_or_else(|| {
-        Error::new(ErrorKind::System, format!("the saved config of \"{}\" is missing", container.record.id))
-    })
+pub(super) fn saved_bytes(directory: &Directory) -> Result<Vec<u8>> {
+    directory
+        .read("config.json")?
+        .ok_or_else(|| Error::new(ErrorKind::System, format!("the saved config of \"{}\" is missing", directory.id)))
 }
 
 /// The program of init, for the words of a failed exec.
 pub(super) fn saved_program(container: &Container) -> Result<Program> {
-    let (spec, _) = saved_config(container)?;
+    let (spec, _) = saved_config(&container.directory)?;
     let process = spec.process().clone().ok_or_else(|| Error::new(ErrorKind::InvalidConfig, NO_PROCESS))?;
     let mut process = process;
     // Who gets the terminal was decided by create.
@@ -178,26 +173,26 @@ fn process(spec: &Spec, options: &Options) -> Result<(Process, Vec<String>)> {
 }
 
 fn program(
-    container: &Container,
-    init: &OwnedFd,
+    record: &Record,
+    init: BorrowedFd<'_>,
     spec: &Spec,
     process: &Process,
     options: &Options,
 ) -> Result<Program> {
     let host = Host::default();
     let request = plan::ExecRequest {
-        id: &container.record.id,
-        namespaces: container.record.namespaces,
+        id: &record.id,
+        namespaces: record.namespaces,
         at: if options.process.is_some() { "" } else { "process" },
         console_socket: options.console_socket.as_deref(),
         detach: options.detach,
         new_keyring: options.new_keyring,
         preserve_fds: options.preserve_fds,
-        set_groups: may_set_groups(container, init, &host)?,
+        set_groups: may_set_groups(record, init, &host)?,
     };
     let mut program = plan::plan_exec(spec, process, &request, &host)?;
     if program.process.lacks_home() {
-        let root = of_init(container, init, "root", OFlags::PATH | OFlags::DIRECTORY)?;
+        let root = of_init(record, init, "root", OFlags::PATH | OFlags::DIRECTORY)?;
         let home = user::home(root.as_fd(), program.process.uid);
         program.process.set_env("HOME", &home)?;
     }
@@ -205,12 +200,12 @@ fn program(
 }
 
 /// Whether setgroups(2) is permitted in the user namespace of the container.
-fn may_set_groups(container: &Container, init: &OwnedFd, host: &Host) -> Result<bool> {
-    if container.record.namespaces & USER == 0 && !host.in_user_namespace()? {
+pub(super) fn may_set_groups(record: &Record, init: BorrowedFd<'_>, host: &Host) -> Result<bool> {
+    if record.namespaces & USER == 0 && !host.in_user_namespace()? {
         return Ok(true);
     }
     let mut word = [0; 16];
-    let file = of_init(container, init, "setgroups", OFlags::RDONLY)?;
+    let file = of_init(record, init, "setgroups", OFlags::RDONLY)?;
     let length =
         rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut word)).context(|| "read setgroups of init")?;
     Ok(!word[..length].starts_with(b"deny"))
@@ -222,54 +217,85 @@ const MOUNT: u64 = crate::namespaces::Kind::Mount as u64;
 
 /// The container's own cgroup namespace. By path, which the process itself may not be able to open any more when it
 /// joins.
-fn cgroup_namespace(container: &Container, init: &OwnedFd) -> Result<Option<OwnedFd>> {
-    if container.record.namespaces & CGROUP == 0 {
+fn cgroup_namespace(record: &Record, init: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
+    if record.namespaces & CGROUP == 0 {
         return Ok(None);
     }
-    of_init(container, init, "ns/cgroup", OFlags::RDONLY).map(Some)
+    of_init(record, init, "ns/cgroup", OFlags::RDONLY).map(Some)
 }
 
 /// init's root, when the container has no mount namespace to find it in.
-fn root(container: &Container, init: &OwnedFd) -> Result<Option<OwnedFd>> {
-    if container.record.namespaces & MOUNT != 0 {
+fn root(record: &Record, init: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
+    if record.namespaces & MOUNT != 0 {
         return Ok(None);
     }
-    of_init(container, init, "root", OFlags::PATH | OFlags::DIRECTORY).map(Some)
+    of_init(record, init, "root", OFlags::PATH | OFlags::DIRECTORY).map(Some)
 }
 
 /// What /proc has of init; the pidfd tells that the path was still init's.
-fn of_init(container: &Container, init: &OwnedFd, name: &str, flags: OFlags) -> Result<OwnedFd> {
-    let path = format!("/proc/{}/{name}", container.record.pid);
+fn of_init(record: &Record, init: BorrowedFd<'_>, name: &str, flags: OFlags) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/{name}", record.pid);
     let opened = rustix::fs::open(&*path, flags | OFlags::CLOEXEC, Mode::empty()).context(|| format!("open {path}"))?;
-    crate::sys::pidfd::send_signal(init.as_fd(), 0)
-        .context(|| format!("look at init, process {}", container.record.pid))?;
+    crate::sys::pidfd::send_signal(init, 0).context(|| format!("look at init, process {}", record.pid))?;
     Ok(opened)
 }
 
+/// What is asked of the process that is made, besides its program.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Asked<'a> {
+    /// The sub-cgroup.
+    pub(super) cgroup: Option<&'a str>,
+    /// A frozen cgroup will do.
+    pub(super) ignore_paused: bool,
+    /// Instead of the caller's stdio.
+    pub(super) stdio: Option<[BorrowedFd<'a>; 3]>,
+}
+
+/// Makes the process, in the cgroup that it belongs into.
+pub(super) fn spawn_in(
+    record: &Record,
+    init: BorrowedFd<'_>,
+    program: &Program,
+    channels: &Channels,
+    asked: &Asked<'_>,
+    detach: bool,
+) -> Result<(Child, Option<Cgroup>)> {
+    let cgroup = exec_cgroup::choose(record, asked.cgroup, asked.ignore_paused)?;
+    match spawn_once(record, init, program, cgroup.as_ref(), channels, asked.stdio, detach)? {
+        Ok(child) => Ok((child, cgroup)),
+        Err(fault) => {
+            let cgroup = exec_cgroup::after(record, cgroup, asked.cgroup.is_some(), program, &fault)?;
+            let again = spawn_once(record, init, program, Some(&cgroup), channels, asked.stdio, detach)?;
+            let child = again.map_err(|fault| exec_cgroup::explain(Some(&cgroup), program, &fault))?;
+            Ok((child, Some(cgroup)))
+        }
+    }
+}
+
 /// The inner error is the fault of a step before the process existed.
-fn spawn_in(
-    container: &Container,
-    init: &OwnedFd,
+fn spawn_once(
+    record: &Record,
+    init: BorrowedFd<'_>,
     program: &Program,
     cgroup: Option<&Cgroup>,
     channels: &Channels,
+    stdio: Option<[BorrowedFd<'_>; 3]>,
     detach: bool,
 ) -> Result<std::result::Result<Child, Fault>> {
     let procfs = open_procfs(Some(program))?;
     let sockets = spawn::sockets()?;
-    let namespaces = container.record.namespaces;
-    let cgroup_namespace = cgroup_namespace(container, init)?;
+    let cgroup_namespace = cgroup_namespace(record, init)?;
     let cgroup_first = match &cgroup_namespace {
-        Some(namespace) if namespaces & USER != 0 => crate::namespaces::parent::is_callers(namespace.as_fd())?,
+        Some(namespace) if record.namespaces & USER != 0 => crate::namespaces::parent::is_callers(namespace.as_fd())?,
         _ => false,
     };
     let task = Task {
         kind: Kind::Exec(Exec {
-            init: init.as_fd(),
-            namespaces: namespaces & !CGROUP,
+            init,
+            namespaces: record.namespaces & !CGROUP,
             cgroup_namespace,
             cgroup_first,
-            root: root(container, init)?,
+            root: root(record, init)?,
         }),
         program: Some(program),
         cgroup: cgroup.map(Cgroup::directory),
@@ -277,10 +303,11 @@ fn spawn_in(
         parent_socket: sockets.parent.as_fd(),
         handover: channels.child_ends(),
         procfs: procfs.as_ref().map(AsFd::as_fd),
+        stdio,
+        hidden: true,
     };
     let signals = spawn::block_signals()?;
-    let joins_time = namespaces & crate::namespaces::plan::bit(crate::namespaces::Kind::Time) != 0;
-    let spawned = spawn::spawn(&task, joins_time);
+    let spawned = spawn::spawn(&task, false);
     if detach {
         spawn::restore_signals(&signals)?;
     }
@@ -288,18 +315,17 @@ fn spawn_in(
     Ok(spawned?.map(|made| Child::new(made, sockets.parent)))
 }
 
-/// Waits until the program runs, then tells the engine; the pty's master when tare relays it.
-fn follow(
-    container: &Container,
+/// Waits until the program runs.
+pub(super) fn follow(
+    record: &Record,
     program: &Program,
-    child: &Child,
+    child: &mut Child,
     cgroup: Option<&Cgroup>,
     channels: &mut Channels,
-    options: &Options,
     warn: Warn<'_>,
-) -> Result<Option<OwnedFd>> {
-    let end = child.converse(true, |request| match request {
-        Request::Ready => channels.deliver_listener(program, &container.record, Some(child.pid)),
+) -> Result<()> {
+    let end = child.converse(true, |child, request| match request {
+        Request::Ready => channels.deliver_listener(program, record, Some(child.pid)),
         Request::Warning(fault) => {
             warn(program.explain(&fault));
             Ok(())
@@ -307,10 +333,14 @@ fn follow(
         _ => Ok(()),
     })?;
     match end {
-        End::Good => {}
-        End::Failed(fault) => return Err(program.explain(&fault)),
-        End::Died => return Err(explain_death(child, cgroup, None)),
+        End::Good => Ok(()),
+        End::Failed(fault) => Err(program.explain(&fault)),
+        End::Died => Err(explain_death(child, cgroup, None)),
     }
+}
+
+/// Tells the engine; the pty's master when tare relays it.
+fn publish(child: &Child, channels: &mut Channels, options: &Options) -> Result<Option<OwnedFd>> {
     let master = channels.master()?;
     if let Some(socket) = &options.pidfd_socket {
         super::sockets::send_pidfd(socket, child.pidfd.as_fd(), "setns")?;

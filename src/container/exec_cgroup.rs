@@ -3,7 +3,7 @@
 //! The container's own one, or the sub-cgroup that was asked for. A container that manages its cgroups itself (systemd
 //! as its init) hands controllers on, and then its own cgroup takes no processes: they are born where init is now.
 
-use super::Container;
+use super::record::Record;
 use super::status::cgroup;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, ErrorKind, Result};
@@ -14,12 +14,12 @@ use crate::wire::{Fault, Step};
 ///
 /// # Errors
 /// There is no such sub-cgroup, or it is frozen: the process would never come to life.
-pub fn choose(container: &Container, below: Option<&str>, ignore_frozen: bool) -> Result<Option<Cgroup>> {
-    let cgroup = match cgroup(&container.record)? {
-        None => of_init(container)?,
+pub fn choose(record: &Record, below: Option<&str>, ignore_frozen: bool) -> Result<Option<Cgroup>> {
+    let cgroup = match cgroup(record)? {
+        None => of_init(record)?,
         found => found,
     };
-    if let (Some(cgroup), Some(unit)) = (&cgroup, &container.record.unit) {
+    if let (Some(cgroup), Some(unit)) = (&cgroup, &record.unit) {
         unit.approach(&crate::cgroup::mount()?, cgroup.path())?;
     }
     let Some(below) = below else { return Ok(cgroup) };
@@ -39,9 +39,9 @@ pub fn choose(container: &Container, below: Option<&str>, ignore_frozen: bool) -
 
 /// Where init is now, when its own cgroup is gone: a container with the host's cgroups in it can move, and remove the one
 /// that it had. The caller's cgroup would be outside of all limits.
-fn of_init(container: &Container) -> Result<Option<Cgroup>> {
-    let Some(recorded) = &container.record.cgroup else { return Ok(None) };
-    let path = crate::cgroup::path_of(container.record.pid)?;
+fn of_init(record: &Record) -> Result<Option<Cgroup>> {
+    let Some(recorded) = &record.cgroup else { return Ok(None) };
+    let path = crate::cgroup::path_of(record.pid)?;
     let found = Cgroup::open(&crate::cgroup::mount()?, &path)?;
     let absent = || {
         let what =
@@ -55,20 +55,14 @@ fn of_init(container: &Container) -> Result<Option<Cgroup>> {
 ///
 /// # Errors
 /// The fault in words: a sub-cgroup that was asked for has no second choice, and other faults are not the cgroup's.
-pub fn after(
-    container: &Container,
-    first: Option<Cgroup>,
-    asked: bool,
-    program: &Program,
-    fault: &Fault,
-) -> Result<Cgroup> {
+pub fn after(record: &Record, first: Option<Cgroup>, asked: bool, program: &Program, fault: &Fault) -> Result<Cgroup> {
     let refused = || Err(explain(first.as_ref(), program, fault));
     let full = fault.step == Step::Clone && matches!(fault.errno, libc::EBUSY | libc::EOPNOTSUPP);
     if !full || asked {
         return refused();
     }
     let Some(own) = &first else { return refused() };
-    match own.of_process(container.record.pid)? {
+    match own.of_process(record.pid)? {
         Some(live) if live.path() != own.path() && !live.frozen()? => Ok(live),
         _ => refused(),
     }

@@ -1,6 +1,6 @@
 //! World: parent. The channels over which a child hands descriptors back: the pty's master, the seccomp listener.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
@@ -21,17 +21,18 @@ pub struct Channels {
 }
 
 impl Channels {
-    /// Opens what `program` needs; in the foreground its terminal gets the size of the caller's.
+    /// Opens what `program` needs; in the foreground its terminal gets the size of the caller's. `at_gate`: the filter
+    /// is loaded behind the start gate, and `start` takes the listener.
     ///
     /// # Errors
     /// The console socket cannot be connected.
-    pub fn open(program: Option<&mut Program>) -> Result<Self> {
+    pub fn open(program: Option<&mut Program>, at_gate: bool) -> Result<Self> {
         let mut channels = Self::default();
         let Some(program) = program else { return Ok(channels) };
         if let Some(plan) = &mut program.terminal {
             channels.console = Some(terminal::parent::open(plan)?);
         }
-        if program.seccomp.as_ref().is_some_and(|seccomp| seccomp.notify.is_some()) {
+        if !at_gate && program.notifies() {
             let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
             channels.listener = Some(pair.context(|| "make the socket pair for the seccomp listener")?);
         }
@@ -55,20 +56,31 @@ impl Channels {
         self.console.take().map_or(Ok(None), terminal::parent::Console::master)
     }
 
-    /// Gives the seccomp listener to the agent; `exec`: the pid of a process in a container that exists. The child has
-    /// sent it before it said that it is ready.
+    /// Gives the seccomp listener to the agent; `exec`: the pid of a process in a container that exists. The child sends
+    /// it after it said that it is ready, with its last call before the program. Nothing is given when the child failed
+    /// before: its own packet says why.
     ///
     /// # Errors
-    /// The child did not send it, or the agent does not take it.
+    /// The agent does not take it.
     pub fn deliver_listener(&mut self, program: &Program, record: &Record, exec: Option<i32>) -> Result<()> {
-        let Some((_theirs, ours)) = self.listener.take() else { return Ok(()) };
-        let Some(notify) = program.seccomp.as_ref().and_then(|seccomp| seccomp.notify.as_ref()) else { return Ok(()) };
-        let listener = seccomp::parent::receive_listener(ours.as_fd())?;
-        let state = State::new(record, if exec.is_some() { Status::Running } else { Status::Creating }).json()?;
-        let state = String::from_utf8_lossy(&state).into_owned();
-        match exec {
-            None => seccomp::parent::send_to_agent(listener.as_fd(), notify, &state),
-            Some(pid) => seccomp::parent::send_process_to_agent(listener.as_fd(), notify, pid, &state),
-        }
+        let Some((theirs, ours)) = self.listener.take() else { return Ok(()) };
+        // Or the end of the child would not be seen.
+        drop(theirs);
+        let status = if exec.is_some() { Status::Running } else { Status::Creating };
+        receive_and_deliver(ours.as_fd(), program, &State::new(record, status), exec)
+    }
+}
+
+/// Receives the listener on `socket` and gives it to the agent.
+///
+/// # Errors
+/// The agent does not take it.
+pub fn receive_and_deliver(socket: BorrowedFd<'_>, program: &Program, state: &State, exec: Option<i32>) -> Result<()> {
+    let Some(notify) = program.seccomp.as_ref().and_then(|seccomp| seccomp.notify.as_ref()) else { return Ok(()) };
+    let Some(listener) = seccomp::parent::receive_listener(socket)? else { return Ok(()) };
+    let state = String::from_utf8_lossy(&state.json()?).into_owned();
+    match exec {
+        None => seccomp::parent::send_to_agent(listener.as_fd(), notify, &state),
+        Some(pid) => seccomp::parent::send_process_to_agent(listener.as_fd(), notify, pid, &state),
     }
 }

@@ -21,6 +21,7 @@ pub mod record;
 pub mod run;
 mod sockets;
 pub mod start;
+mod start_hooks;
 pub mod state;
 pub mod status;
 pub mod store;

@@ -117,7 +117,7 @@ fn poststart(making: &Making, warn: Warn<'_>) -> Result<()> {
         return Ok(());
     }
     let state = State::new(&making.record, Status::Running).json()?;
-    let place = Place::Runtime { directory: &making.record.bundle };
+    let place = Place::Runtime { directory: &making.record.bundle, init: None };
     if let Err(error) = hooks::run(&making.plan.hooks.poststart, &state, place) {
         warn(error);
     }

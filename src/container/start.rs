@@ -10,6 +10,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, openat};
 use super::create::Warn;
 use super::notify::{Caller, Listener};
 use super::record::Phase;
+use super::start_hooks;
 use super::state::State;
 use super::status::{Status, gate, status};
 use super::store::Store;
@@ -22,7 +23,10 @@ use crate::wire::Packet;
 ///
 /// # Errors
 /// The container is not created (it runs, it is stopped); a startContainer hook fails; the program cannot be executed.
-pub fn start(root: &std::path::Path, id: &str, warn: Warn<'_>) -> Result<()> {
+///
+/// `protect` is called before a startContainer hook enters the container: it returns when the executable of this process
+/// is out of the container's reach.
+pub fn start(root: &std::path::Path, id: &str, protect: impl FnOnce() -> Result<()>, warn: Warn<'_>) -> Result<()> {
     let container = find(root, id)?;
     container.directory.lock(FlockOperation::LockExclusive)?;
     let (status, pidfd) = status(&container.directory, &container.record)?;
@@ -31,10 +35,11 @@ pub fn start(root: &std::path::Path, id: &str, warn: Warn<'_>) -> Result<()> {
         return Err(refusal(id, Status::Creating));
     }
     let plan = if container.record.hooks { Some(super::saved_hooks(&container.directory)?) } else { None };
-    if let Some(plan) = &plan {
+    if let Some(plan) = plan.as_ref().filter(|plan| !plan.start_container.is_empty()) {
+        protect()?;
         let state = State::new(&container.record, Status::Created).json()?;
-        let place = hooks::Place::Container { pidfd: pidfd.as_fd(), namespaces: container.record.namespaces };
-        if let Err(error) = hooks::run(&plan.start_container, &state, place) {
+        let Container { directory, record } = &container;
+        if let Err(error) = start_hooks::run(directory, record, pidfd.as_fd(), &plan.start_container, &state, warn) {
             // runtime.md, lifecycle: a failing startContainer hook stops and destroys the container.
             let store = Store::make(root)?;
             super::delete::destroy(&store, &container, warn)?;
@@ -46,7 +51,7 @@ pub fn start(root: &std::path::Path, id: &str, warn: Warn<'_>) -> Result<()> {
     open_gate(&container)?;
     if let Some(plan) = &plan {
         let state = State::new(&container.record, Status::Running).json()?;
-        let place = hooks::Place::Runtime { directory: &container.record.bundle };
+        let place = hooks::Place::Runtime { directory: &container.record.bundle, init: None };
         if let Err(error) = hooks::run(&plan.poststart, &state, place) {
             warn(error.context("poststart hook"));
         }
@@ -67,12 +72,29 @@ fn refusal(id: &str, status: Status) -> Error {
 
 fn open_gate(container: &Container) -> Result<()> {
     let result = open_result(container)?;
+    let listener = super::sockets::connect(&container.directory)?;
     let Some(go) = gate(&container.directory)? else {
         return Err(refusal(&container.record.id, Status::Stopped));
     };
     rustix::io::write(&go, b"+").context(|| "open the start gate")?;
     drop(go);
+    if let Some(listener) = listener {
+        deliver_listener(container, &listener)?;
+    }
     wait_result(container, &result)
+}
+
+/// The program waits for the agent at its first intercepted call, which may be execve itself. Without its agent the
+/// container cannot run.
+fn deliver_listener(container: &Container, socket: &OwnedFd) -> Result<()> {
+    let program = super::exec::saved_program(container)?;
+    let state = State::new(&container.record, Status::Created);
+    super::handover::receive_and_deliver(socket.as_fd(), &program, &state, None).inspect_err(|_| {
+        if let Ok(Some(init)) = super::status::living_init(&container.record) {
+            // It ends by itself when its listener is gone: every intercepted call fails.
+            let _ended = crate::sys::pidfd::send_signal(init.as_fd(), libc::SIGKILL);
+        }
+    })
 }
 
 fn open_result(container: &Container) -> Result<OwnedFd> {

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::error::{Context, Error, ErrorKind, Result};
 
-/// How long another command may take to release a container, and between two looks.
+/// How long a delete may take to release an id that is taken again, and between two looks.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -148,7 +148,7 @@ impl Store {
 
     fn take(&self, id: &str) -> Result<Option<Directory>> {
         let Some(directory) = self.find(id)? else { return Ok(None) };
-        directory.lock_patiently()?;
+        directory.lock_patiently(PATIENCE)?;
         Ok(if directory.is_removed()? { None } else { Some(directory) })
     }
 
@@ -215,7 +215,8 @@ impl Store {
 }
 
 /// Every file that tare makes in a container's directory; the record goes last, so that a half-done removal can go on.
-const FILES: &[&str] = &["go", "result", "config.json", "config.json.new", "record.new", "record"];
+const FILES: &[&str] =
+    &["go", "result", super::sockets::LISTENER, "config.json", "config.json.new", "record.new", "record"];
 
 /// The error for an id that nobody has; engines match "does not exist".
 #[must_use]
@@ -260,13 +261,13 @@ impl Directory {
     ///
     /// # Errors
     /// Another command holds it for longer.
-    pub fn lock_patiently(&self) -> Result<()> {
+    pub fn lock_patiently(&self, patience: Duration) -> Result<()> {
         let mut deadline = None;
         loop {
             match self.lock(FlockOperation::NonBlockingLockExclusive) {
                 Err(error)
                     if error.kind() == ErrorKind::WrongStatus
-                        && Instant::now() < *deadline.get_or_insert_with(|| Instant::now() + PATIENCE) =>
+                        && Instant::now() < *deadline.get_or_insert_with(|| Instant::now() + patience) =>
                 {
                     std::thread::sleep(PAUSE);
                 }

@@ -29,7 +29,7 @@ pub fn update(root: &std::path::Path, id: &str, resources: &Value, warn: Warn<'_
     let record = Record::read(&container.directory)?.ok_or_else(|| store::absent(id))?;
     let container = Container { record, ..container };
     refuse_wrong_status(&container)?;
-    let saved = super::exec::saved_bytes(&container)?;
+    let saved = super::exec::saved_bytes(&container.directory)?;
     let (spec, _) = bundle::parse_spec(&saved)?;
     let (asked, warnings) = bundle::parse_resources(resources.clone())?;
     for warning in &warnings {

@@ -11,13 +11,14 @@ use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::plan::Hook;
-use crate::sys::clone::{Side, clone3, exit_now, in_intermediate};
+use crate::sys::clone::{Parent, Side, clone3, exit_now, in_intermediate};
 use crate::sys::{descriptors, exec, process_attributes, signals};
 use crate::wire::{At, Done, Fault, Step};
 
 /// What a hook process is given.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Task<'a> {
+    /// With its environment.
     pub(super) hook: &'a Hook,
     pub(super) stdin: BorrowedFd<'a>,
     pub(super) stdout: BorrowedFd<'a>,
@@ -25,7 +26,7 @@ pub(super) struct Task<'a> {
     /// Takes the [`Report`] of a start that fails after the clone; end-of-file means executed or dead.
     pub(super) report: BorrowedFd<'a>,
     pub(super) join: Option<Join<'a>>,
-    /// The working directory, for a hook that joins nothing.
+    /// The working directory.
     pub(super) directory: Option<BorrowedFd<'a>>,
 }
 
@@ -62,7 +63,7 @@ fn start_joined(task: &Task<'_>) -> Done<(i32, RawFd)> {
             setns(join.pidfd, flags(join.namespaces)).at(Step::JoinNamespace)?;
         }
     }
-    match clone3(0, None).at(Step::Clone)? {
+    match clone3(Parent::CallersParent, 0, None).at(Step::Clone)? {
         Side::Parent { pid, pidfd } => Ok((pid, pidfd)),
         Side::Child => {
             if let Err(fault) = become_hook(task) {
@@ -93,7 +94,8 @@ fn become_hook(task: &Task<'_>) -> Done {
     signals::set_default().at(Step::Session)?;
     descriptors::close_on_exec_from(3).at(Step::CloseDescriptors)?;
     let hook = task.hook;
-    Err(Fault::new(Step::Exec, 0, exec::execute(&hook.path, &hook.args, &hook.env)))
+    let Some(env) = &hook.env else { return Err(Fault::new(Step::Exec, 0, rustix::io::Errno::INVAL)) };
+    Err(Fault::new(Step::Exec, 0, exec::execute(&hook.path, &hook.args, env)))
 }
 
 fn enter(join: &Join<'_>) -> Done {

@@ -9,5 +9,5 @@ mod parent;
 mod plan;
 mod streams;
 
-pub use parent::{Place, run};
+pub use parent::{Place, run, run_with};
 pub use plan::{Hook, Plan, plan};

@@ -13,9 +13,10 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOpti
 
 use super::child::{self, Join, Report, Task};
 use super::plan::Hook;
-use super::streams::{self, Ends};
+use super::streams::{self, End, Ends, Streams, Until};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::clone::own_pidfd;
+use crate::sys::exec::Strings;
 use crate::wire::Step;
 
 /// Where hooks run.
@@ -25,8 +26,10 @@ pub enum Place<'a> {
     Runtime {
         /// The working directory, as runc has it: the bundle; `/` once that is gone.
         directory: &'a Path,
+        /// The container's init, if it waits for the hook: the end of init is the end of the hook.
+        init: Option<BorrowedFd<'a>>,
     },
-    /// In the namespaces of the container, with the root that it has there at this time; the working directory is `/`.
+    /// In the namespaces of the container, with the root and the working directory that its init has at this time.
     Container {
         /// Its init.
         pidfd: BorrowedFd<'a>,
@@ -41,20 +44,50 @@ pub enum Place<'a> {
 /// Of kind [`ErrorKind::Hook`] with the path in the config: the hook cannot be executed, does not exit with 0, or
 /// exceeds its timeout (its process group is killed then).
 pub fn run(list: &[Hook], state: &[u8], place: Place<'_>) -> Result<()> {
-    list.iter().try_for_each(|hook| {
-        run_one(hook, state, place).map_err(|error| {
-            // The words are runc's, whose tests look for them.
-            let what = format!("error running {} hook #{}: {}", hook.list, hook.index, hook.path.to_string_lossy());
-            error.context(what).at(hook.at())
-        })
+    list.iter().try_for_each(|hook| named(hook, run_one(hook, state, place)))
+}
+
+/// Starts a hook with the given stdin, stdout and stderr; the pid and the pidfd of a process, a child of the caller's, that
+/// has executed the hook's program.
+pub type Start<'a> = &'a mut dyn FnMut(&Hook, [BorrowedFd<'_>; 3]) -> Result<(i32, OwnedFd)>;
+
+/// The same for hooks that `start` starts.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(list: &[Hook], state: &[u8], init: BorrowedFd<'_>, start: Start<'_>) -> Result<()> {
+    list.iter().try_for_each(|hook| named(hook, run_started(hook, state, init, start)))
+}
+
+fn named(hook: &Hook, result: Result<()>) -> Result<()> {
+    result.map_err(|error| {
+        // The words are runc's, whose tests look for them.
+        let what = format!("error running {} hook #{}: {}", hook.list, hook.index, hook.path.to_string_lossy());
+        error.of_kind(ErrorKind::Hook).context(what).at(hook.at())
     })
+}
+
+fn run_started(hook: &Hook, state: &[u8], init: BorrowedFd<'_>, start: Start<'_>) -> Result<()> {
+    let (Ends { stdin, stdout, stderr }, streams) = streams::open(&hook.output)?;
+    let until = Until { deadline: deadline(hook), init: Some(init) };
+    let (pid, pidfd) = start(hook, [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])?;
+    drop((stdout, stderr));
+    let (status, said) = wait(hook, state, streams, stdin, (pid, pidfd), until)?;
+    judge(status, None).map_err(|error| error.detail(said))
+}
+
+fn deadline(hook: &Hook) -> Option<Instant> {
+    hook.timeout.and_then(|timeout| Instant::now().checked_add(timeout))
 }
 
 fn run_one(hook: &Hook, state: &[u8], place: Place<'_>) -> Result<()> {
     let container = Container::open(place)?;
     let directory = working_directory(place)?;
-    let (Ends { stdin, stdout, stderr }, mut streams) = streams::open(&hook.output)?;
+    let (Ends { stdin, stdout, stderr }, streams) = streams::open(&hook.output)?;
     let (report, report_end) = streams::pipe("the report")?;
+    let inherits = || Hook { env: Some(Strings::of_environment()), ..hook.clone() };
+    let inheriting = if hook.env.is_none() { Some(inherits()) } else { None };
+    let hook = inheriting.as_ref().unwrap_or(hook);
     let task = Task {
         hook,
         stdin: stdin.as_fd(),
@@ -64,30 +97,51 @@ fn run_one(hook: &Hook, state: &[u8], place: Place<'_>) -> Result<()> {
         join: container.as_ref().map(Container::join),
         directory: directory.as_ref().map(AsFd::as_fd),
     };
-    let deadline = hook.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let init = match place {
+        Place::Runtime { init, .. } => init,
+        Place::Container { pidfd, .. } => Some(pidfd),
+    };
+    let until = Until { deadline: deadline(hook), init };
     let (pid, pidfd) = match child::start(&task) {
         Some(Ok((pid, pidfd))) => (pid, own_pidfd(pidfd)),
         Some(Err(fault)) if fault.errno == libc::ESRCH => return Err(gone()),
         Some(Err(fault)) => return Err(Error::new(ErrorKind::Hook, fault.step.name()).errno(fault.errno)),
         None => return Err(Error::new(ErrorKind::Hook, "the process died before it was started")),
     };
-    // So that their end is seen. stdin stays open here: a hook that does not read must not become our SIGPIPE.
+    // So that their end is seen.
     drop((report_end, stdout, stderr));
-    let ended = streams.serve(pidfd.as_fd(), state, deadline);
-    drop(stdin);
-    if !matches!(ended, Ok(true)) {
+    let (status, said) = wait(hook, state, streams, stdin, (pid, pidfd), until)?;
+    judge(status, Some(&report)).map_err(|error| error.detail(said))
+}
+
+/// Serves the hook until its end; its status, and what it said last. `_stdin` stays open meanwhile: a hook that does not
+/// read must not become our SIGPIPE.
+fn wait(
+    hook: &Hook,
+    state: &[u8],
+    mut streams: Streams,
+    _stdin: OwnedFd,
+    (pid, pidfd): (i32, OwnedFd),
+    until: Until<'_>,
+) -> Result<(Option<WaitIdStatus>, String)> {
+    let ended = streams.serve(pidfd.as_fd(), state, until);
+    if !matches!(ended, Ok(End::Hook)) {
         end(pid, &pidfd);
     }
     let status = reap(pid, &pidfd)?;
-    if !ended? {
-        return Err(timed_out(hook.timeout.unwrap_or_default()).detail(streams.said()));
+    match ended? {
+        End::Hook => Ok((status, streams.said())),
+        End::Deadline => Err(timed_out(hook.timeout.unwrap_or_default()).detail(streams.said())),
+        End::Init => Err(gone().detail(streams.said())),
     }
-    judge(status, &report).map_err(|error| error.detail(streams.said()))
 }
 
 /// Where a hook in the runtime's namespaces works.
 fn working_directory(place: Place<'_>) -> Result<Option<OwnedFd>> {
-    let Place::Runtime { directory } = place else { return Ok(None) };
+    let directory = match place {
+        Place::Runtime { directory, .. } => directory,
+        Place::Container { pidfd, .. } => return init_directory(pidfd).map(Some),
+    };
     let open = |path: &Path| openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let opened = match open(directory) {
         // A poststop hook may run long after the bundle was removed.
@@ -95,6 +149,15 @@ fn working_directory(place: Place<'_>) -> Result<Option<OwnedFd>> {
         opened => opened,
     };
     opened.map(Some).context(|| format!("open the working directory {} of hooks", directory.display()))
+}
+
+/// The working directory of init, by descriptor: the way to it may be closed to the ids of a user namespace.
+fn init_directory(pidfd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/cwd", pid_of(pidfd)?);
+    let opened = openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let opened = opened.map_err(of_init("open the working directory of the container"))?;
+    crate::sys::pidfd::send_signal(pidfd, 0).map_err(of_init("find the container's init"))?;
+    Ok(opened)
 }
 
 /// What a hook process that joins the container needs.
@@ -178,14 +241,15 @@ fn timed_out(timeout: Duration) -> Error {
 }
 
 /// What the end of the hook means.
-fn judge(status: Option<WaitIdStatus>, report: &OwnedFd) -> Result<()> {
+fn judge(status: Option<WaitIdStatus>, report: Option<&OwnedFd>) -> Result<()> {
     let Some(status) = status else { return Err(Error::new(ErrorKind::Hook, "its end was lost")) };
     if let Some(signal) = status.terminating_signal() {
         return Err(Error::new(ErrorKind::Hook, format!("killed by signal {signal}")));
     }
     match status.exit_status() {
         Some(0) => Ok(()),
-        code => Err(not_executed(report)
+        code => Err(report
+            .and_then(not_executed)
             .unwrap_or_else(|| Error::new(ErrorKind::Hook, format!("exit status {}", code.unwrap_or(-1))))),
     }
 }

@@ -42,7 +42,7 @@ impl Plan {
 }
 
 /// One hook.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Hook {
     /// Its list in the config: `createRuntime`.
     pub list: &'static str,
@@ -52,8 +52,8 @@ pub struct Hook {
     pub path: CString,
     /// argv, the path itself if the config has none.
     pub args: Strings,
-    /// The whole environment; empty if the config has none.
-    pub env: Strings,
+    /// The whole environment; `None` if the config has none: that of whoever starts the hook.
+    pub env: Option<Strings>,
     /// How long it may run; `None` is for ever.
     pub timeout: Option<Duration>,
     /// Files that its output is appended to.
@@ -109,18 +109,19 @@ fn hook(list: &'static str, index: usize, asked: &Asked, output: &Output) -> Res
         None | Some([]) => vec![path.clone()],
         Some(args) => strings(args, "args", at)?,
     };
-    let env = asked.env().as_deref().unwrap_or_default();
-    if let Some(position) = env.iter().position(|entry| entry.find('=').is_none_or(|place| place == 0)) {
-        let what = format!("invalid environment variable: {:?}", env[position]);
+    let env = asked.env().as_deref();
+    let entries = env.unwrap_or_default();
+    if let Some(position) = entries.iter().position(|entry| entry.find('=').is_none_or(|place| place == 0)) {
+        let what = format!("invalid environment variable: {:?}", entries[position]);
         return Err(Error::invalid(at(&format!("env[{position}]")), what).hint("an entry has the form NAME=value"));
     }
-    let env = strings(env, "env", at)?;
+    let env = env.map(|env| strings(env, "env", at)).transpose()?;
     Ok(Hook {
         list,
         index,
         path,
         args: Strings::new(args),
-        env: Strings::new(env),
+        env: env.map(Strings::new),
         timeout: asked.timeout().map(|seconds| timeout(seconds, at("timeout"))).transpose()?,
         output: output.clone(),
     })
@@ -207,11 +208,12 @@ mod tests {
         let of = |i: usize| &plan.poststop[i];
         for i in [0, 1] {
             assert_eq!(of(i).args.as_slice(), [c"/bin/x".to_owned()]);
-            assert!(of(i).env.as_slice().is_empty());
             assert_eq!(of(i).timeout, None);
         }
+        assert!(of(0).env.is_none());
+        assert!(of(1).env.as_ref().unwrap().as_slice().is_empty());
         assert_eq!(of(2).args.as_slice(), [c"y".to_owned(), c"z".to_owned()]);
-        assert_eq!(of(2).env.as_slice(), [c"A=1".to_owned(), c"B=".to_owned()]);
+        assert_eq!(of(2).env.as_ref().unwrap().as_slice(), [c"A=1".to_owned(), c"B=".to_owned()]);
         assert_eq!(of(2).timeout, Some(Duration::from_secs(3)));
     }
 

@@ -19,6 +19,22 @@ const SHOWN: usize = 1024;
 /// What a pipe holds by default: pipe(7).
 const PIPE: usize = 64 * 1024;
 
+/// What a wait for a hook ends with at the latest.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Until<'a> {
+    pub(super) deadline: Option<Instant>,
+    /// The container's init, for hooks without which it does not go on.
+    pub(super) init: Option<BorrowedFd<'a>>,
+}
+
+/// What it did end with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Hook,
+    Deadline,
+    Init,
+}
+
 /// The hook's ends.
 pub(super) struct Ends {
     pub(super) stdin: OwnedFd,
@@ -72,15 +88,15 @@ fn append(path: &Path, key: &str) -> Result<OwnedFd> {
 }
 
 impl Streams {
-    /// Writes the state and reads stderr until the process of `pidfd` has ended; `false` at the deadline.
-    pub(super) fn serve(&mut self, pidfd: BorrowedFd<'_>, state: &[u8], deadline: Option<Instant>) -> Result<bool> {
+    /// Writes the state and reads stderr until the process of `pidfd` has ended, or there is no sense in waiting for it.
+    pub(super) fn serve(&mut self, pidfd: BorrowedFd<'_>, state: &[u8], until: Until<'_>) -> Result<End> {
         let mut left = state;
         loop {
             self.write_state(&mut left)?;
-            let Some(ended) = self.wait(pidfd, deadline)? else { return Ok(false) };
+            let end = self.wait(pidfd, until)?;
             self.read_errors();
-            if ended {
-                return Ok(true);
+            if let Some(end) = end {
+                return Ok(end);
             }
         }
     }
@@ -105,19 +121,22 @@ impl Streams {
         Ok(())
     }
 
-    /// Waits until something can be done; whether the process has ended, `None` at the deadline.
-    fn wait(&self, pidfd: BorrowedFd<'_>, deadline: Option<Instant>) -> Result<Option<bool>> {
+    /// Waits until something can be done.
+    fn wait(&self, pidfd: BorrowedFd<'_>, until: Until<'_>) -> Result<Option<End>> {
         let mut list = vec![PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+        list.extend(until.init.map(|init| PollFd::from_borrowed_fd(init, PollFlags::IN)));
         list.extend(self.errors.as_ref().map(|errors| PollFd::new(errors, PollFlags::IN)));
         list.extend(self.state.as_ref().map(|state| PollFd::new(state, PollFlags::OUT)));
         loop {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let left = until.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             // A time that does not fit is for ever.
             let time = left.and_then(|left| Timespec::try_from(left).ok());
             match poll(&mut list, time.as_ref()) {
-                Ok(0) if left.is_some_and(|left| left.is_zero()) => return Ok(None),
+                Ok(0) if left.is_some_and(|left| left.is_zero()) => return Ok(Some(End::Deadline)),
                 Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => return Ok(Some(!list[0].revents().is_empty())),
+                Ok(_) if !list[0].revents().is_empty() => return Ok(Some(End::Hook)),
+                Ok(_) if until.init.is_some() && !list[1].revents().is_empty() => return Ok(Some(End::Init)),
+                Ok(_) => return Ok(None),
                 Err(errno) => return Err(Error::system("poll the hook", errno)),
             }
         }

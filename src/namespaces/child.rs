@@ -11,7 +11,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, 
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 
-use super::parent::Prepared;
+use super::parent::{Joined, Prepared};
 use super::plan::Plan;
 use crate::wire::{At, Done, Fault, Step};
 
@@ -20,7 +20,7 @@ fn flags(bits: u64) -> CloneFlags {
     CloneFlags::from_bits_retain(i32::try_from(bits).unwrap_or(0))
 }
 
-/// Joins the foreign namespaces, except a cgroup namespace.
+/// Joins the foreign namespaces, except a cgroup namespace and a pid namespace that is watched.
 ///
 /// The user namespace is the last in the list, since joining it gives up the rights over those of the caller; but it
 /// may be what gives the right to the others, for a caller without privileges.
@@ -28,7 +28,9 @@ fn flags(bits: u64) -> CloneFlags {
 /// # Errors
 /// A fault of [`Step::JoinNamespace`] with the index in linux.namespaces.
 pub fn join(prepared: &Prepared) -> Done {
-    let others = || prepared.join.iter().enumerate().filter(|(_, joined)| joined.kind != CGROUP);
+    let last = prepared.watched_pid().map(|joined| joined.kind);
+    let now = |joined: &Joined| joined.kind != CGROUP && Some(joined.kind) != last;
+    let others = || prepared.join.iter().enumerate().filter(|(_, joined)| now(joined));
     let with_user = prepared.user_namespace().is_some();
     let mut refused = 0_u64;
     for (number, joined) in others() {
@@ -48,7 +50,24 @@ fn bit_of(number: usize) -> u64 {
     1_u64.checked_shl(u32::try_from(number).unwrap_or(u32::MAX)).unwrap_or(0)
 }
 
+/// Joins the pid namespace that [`join`] left out, for the children of the calling process, which stays out of sight.
+///
+/// # Errors
+/// A fault of [`Step::JoinNamespace`] with the index in linux.namespaces.
+pub fn join_pid(joined: &Joined) -> Done {
+    setns(joined.fd.as_fd(), flags(PID)).at_index(Step::JoinNamespace, joined.index)
+}
+
+/// Makes the new namespaces around the calling process, where clone3 could not.
+///
+/// # Errors
+/// A fault of [`Step::Clone`].
+pub fn new(plan: &Plan) -> Done {
+    unshare(flags(plan.new_with_clone())).at(Step::Clone)
+}
+
 const USER: u64 = super::Kind::User as u64;
+const PID: u64 = super::Kind::Pid as u64;
 const CGROUP: u64 = super::Kind::Cgroup as u64;
 
 /// Joins a foreign cgroup namespace. Only a process that is in its cgroup already may do so: where cgroup2 is mounted
@@ -126,15 +145,22 @@ pub fn new_time(plan: &Plan, clocks: Option<OwnedFd>) -> Done {
 }
 
 /// The same for a new user namespace, which has to own the time namespace: a caller without privileges may make one in
-/// no other way. Init itself moves into it, alone in its memory as it is by now.
+/// no other way. The parent writes the clocks together with the id mappings.
 ///
 /// # Errors
 /// A fault of [`Step::TimeNamespace`].
 pub fn new_time_of_user_namespace(plan: &Plan) -> Done {
+    if plan.new & TIME == 0 { Ok(()) } else { unshare(flags(TIME)).at(Step::TimeNamespace) }
+}
+
+/// Enters that namespace, alone in its memory as init is.
+///
+/// # Errors
+/// A fault of [`Step::TimeNamespace`].
+pub fn enter_time_of_user_namespace(plan: &Plan) -> Done {
     if plan.new & TIME == 0 {
         return Ok(());
     }
-    new_time(plan, clocks(plan)?)?;
     let namespace = openat(CWD, c"/proc/self/ns/time_for_children", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let namespace = namespace.at(Step::TimeNamespace)?;
     setns(namespace.as_fd(), flags(TIME)).at(Step::TimeNamespace)

@@ -22,6 +22,8 @@ pub struct Prepared {
     /// The cgroup namespace that is joined is the caller's, and the container's user namespace will have no right over
     /// it: it is joined before that one is entered.
     pub cgroup_first: bool,
+    /// The pid namespace that is joined belongs to the caller's user namespace.
+    pub pid_is_callers: bool,
 }
 
 impl Prepared {
@@ -29,6 +31,13 @@ impl Prepared {
     #[must_use]
     pub fn user_namespace(&self) -> Option<BorrowedFd<'_>> {
         self.join.iter().find(|joined| joined.kind == bit(Kind::User)).map(|joined| joined.fd.as_fd())
+    }
+
+    /// The pid namespace that is joined, where those who live in it may have CAP_SYS_PTRACE over tare's own user
+    /// namespace: from them nothing is hidden that a process of tare holds. It is joined last, see `init`.
+    #[must_use]
+    pub fn watched_pid(&self) -> Option<&Joined> {
+        self.join.iter().find(|joined| joined.kind == bit(Kind::Pid) && self.pid_is_callers)
     }
 
     /// Whether a time namespace is joined, which a process that shares memory cannot do.
@@ -71,6 +80,9 @@ pub fn open_all(plan: &Plan) -> Result<Prepared> {
         }
         prepared.join.push(Joined { fd, kind: bit(join.kind), index: join.index });
     }
+    if let Some(pid) = prepared.join.iter().find(|joined| joined.kind == bit(Kind::Pid)) {
+        prepared.pid_is_callers = is_callers(pid.fd.as_fd())?;
+    }
     prepared.join.sort_by_key(|joined| joined.kind == bit(Kind::User));
     if plan.has(Kind::User)
         && let Some(cgroup) = prepared.join.iter().find(|joined| joined.kind == bit(Kind::Cgroup))
@@ -112,6 +124,19 @@ pub fn write_mappings(pid: i32, mappings: &Mappings) -> Result<()> {
         written.map_err(|error| error.at(at))?;
     }
     Ok(())
+}
+
+/// Writes the clocks of the time namespace that process `pid` has made for its children.
+///
+/// # Errors
+/// The kernel's refusal, at `linux.timeOffsets`.
+pub fn write_time_offsets(pid: i32, plan: &Plan) -> Result<()> {
+    if plan.new & bit(Kind::Time) == 0 || plan.time_offsets.is_empty() {
+        return Ok(());
+    }
+    let path = format!("/proc/{pid}/timens_offsets");
+    let written = OpenOptions::new().write(true).open(&path).and_then(|mut file| file.write_all(&plan.time_offsets));
+    written.map_err(|e| Error::system(format!("write {path}"), e).at("linux.timeOffsets"))
 }
 
 fn write_map(file: &str, pid: i32, text: &str) -> Result<()> {

@@ -1,8 +1,8 @@
 //! Applies a plan to the calling process, between pivot_root and execve.
 //!
-//! World: child. Order: `keyring`, `make_working_directory` (before the rootfs becomes read-only), `early`,
-//! `working_directory` (after masking, so that a masked directory cannot be kept), `stdio_owner`, `limits` (the
-//! steps before open descriptors), `drop_privileges`, `exec`. A failure ends the process.
+//! World: child. Order: `outside` (before the container is entered), `keyring`, `make_working_directory` (before the
+//! rootfs becomes read-only), `early`, `limits` (the steps before open descriptors), `working_directory` (after masking,
+//! so that a masked directory cannot be kept), `stdio_owner`, `drop_privileges`, `exec`. A failure ends the process.
 
 mod credentials;
 mod directory;
@@ -14,7 +14,7 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-pub use self::credentials::{Filter, drop_privileges};
+pub use self::credentials::{drop_privileges, shed_capabilities};
 pub use self::directory::{Entered, make_working_directory, working_directory};
 pub(super) use self::directory::{MAKING, OUTSIDE};
 pub(super) use self::program::STAT;
@@ -28,19 +28,12 @@ use crate::wire::{At, Done, Fault, Step};
 pub(super) const TOLERATED_OF_KEYRINGS: &[Errno] = &[Errno::NOSYS, Errno::DQUOT, Errno::PERM];
 
 /// Joins the container's session keyring, so that the caller's cannot be reached. Returns a fault that is tolerated, for
-/// a warning. `proc` is wanted for a SELinux label alone.
+/// a warning.
 ///
 /// # Errors
 /// Every other failure.
-pub fn keyring(plan: &Plan, proc: Option<BorrowedFd<'_>>) -> Done<Option<Fault>> {
+pub fn keyring(plan: &Plan) -> Done<Option<Fault>> {
     let Some(keyring) = &plan.keyring else { return Ok(None) };
-    let label = match &plan.labels.selinux {
-        Some(label) => Some((label, proc.ok_or(Errno::BADF).at(Step::Label)?)),
-        None => None,
-    };
-    if let Some((label, proc)) = label {
-        write_attribute(proc, labels::KEY, label, Step::Label)?;
-    }
     let serial = match sys::keyring::join_session(&keyring.name) {
         Ok(serial) => serial,
         Err(errno) if TOLERATED_OF_KEYRINGS.contains(&errno) => {
@@ -51,20 +44,26 @@ pub fn keyring(plan: &Plan, proc: Option<BorrowedFd<'_>>) -> Done<Option<Fault>>
     if let Some(permissions) = keyring.permissions {
         sys::keyring::set_permissions(serial, permissions).at(Step::Keyring)?;
     }
-    if let Some((_, proc)) = label {
-        write_attribute(proc, labels::KEY, b"\n", Step::Label)?;
-    }
     Ok(None)
 }
 
-/// What needs CAP_SYS_RESOURCE of the host: the OOM score, and hard limits that rise. To be called before
-/// another user namespace is entered (a clone inherits both), and only then; [`limits`] does the rest.
-/// `proc` is a procfs in which the caller sees itself.
+/// What takes the host's procfs or CAP_SYS_RESOURCE on the host: the OOM score, the labels, and in a user namespace
+/// hard limits that rise. To be called before anything of a container is entered; a clone inherits all of it, and
+/// execve takes the label of new keys away. `proc` is a procfs in which the caller sees itself.
 ///
 /// # Errors
-/// As [`limits`].
-pub fn before_user_namespace(plan: &Plan, proc: Option<BorrowedFd<'_>>) -> Done {
-    oom_score_adj(plan, proc)?;
+/// The kernel's; EBADF when `proc` is missing though [`Plan::needs_proc`] says that it is wanted.
+pub fn outside(plan: &Plan, proc: Option<BorrowedFd<'_>>) -> Done {
+    if let Some(text) = &plan.oom_score_adj {
+        let proc = proc.ok_or(Errno::BADF).at(Step::OomScoreAdj)?;
+        write_attribute(proc, c"self/oom_score_adj", text, Step::OomScoreAdj)?;
+    }
+    if !plan.labels.is_empty() {
+        label(plan, proc.ok_or(Errno::BADF).at(Step::Label)?)?;
+    }
+    if !plan.user_namespace {
+        return Ok(());
+    }
     for (i, rlimit) in plan.rlimits.iter().enumerate() {
         let now = rustix::process::getrlimit(rlimit.resource);
         let maximum = rlimit.value.maximum;
@@ -77,33 +76,22 @@ pub fn before_user_namespace(plan: &Plan, proc: Option<BorrowedFd<'_>>) -> Done 
     Ok(())
 }
 
-/// The OOM score (unless [`before_user_namespace`] wrote it: the file belongs to the host's root) and the
-/// resource limits. After everything that opens descriptors, since RLIMIT_NOFILE counts at once.
+/// The resource limits. After everything that opens descriptors, since RLIMIT_NOFILE counts at once.
 ///
 /// # Errors
-/// The kernel's, with the number of the limit; EBADF when `proc` is missing though there is a score.
-pub fn limits(plan: &Plan, proc: Option<BorrowedFd<'_>>) -> Done {
-    if !plan.user_namespace {
-        oom_score_adj(plan, proc)?;
-    }
+/// The kernel's, with the number of the limit.
+pub fn limits(plan: &Plan) -> Done {
     for (i, rlimit) in plan.rlimits.iter().enumerate() {
         rustix::process::prlimit(None, rlimit.resource, rlimit.value).at_index(Step::Rlimit, i)?;
     }
     Ok(())
 }
 
-fn oom_score_adj(plan: &Plan, proc: Option<BorrowedFd<'_>>) -> Done {
-    let Some(text) = &plan.oom_score_adj else { return Ok(()) };
-    let proc = proc.ok_or(Errno::BADF).at(Step::OomScoreAdj)?;
-    write_attribute(proc, c"self/oom_score_adj", text, Step::OomScoreAdj)
-}
-
-/// Scheduler, io priority, memory policy, cpu affinity, personality, labels. `proc` is the root of a
-/// private procfs, wanted when [`Plan::needs_proc`] says so.
+/// Scheduler, io priority, memory policy, cpu affinity, personality.
 ///
 /// # Errors
-/// The kernel's; EBADF when `proc` is missing though there is a label.
-pub fn early(plan: &Plan, proc: Option<BorrowedFd<'_>>) -> Done {
+/// The kernel's.
+pub fn early(plan: &Plan) -> Done {
     affinity(plan)?;
     if let Some(attributes) = &plan.scheduler {
         sys::scheduling::set_attributes(attributes).at(Step::Scheduler)?;
@@ -117,25 +105,11 @@ pub fn early(plan: &Plan, proc: Option<BorrowedFd<'_>>) -> Done {
     if let Some(persona) = plan.personality {
         sys::scheduling::set_personality(persona).at(Step::Personality)?;
     }
-    if plan.labels.is_empty() {
-        return Ok(());
-    }
-    label(plan, proc.ok_or(Errno::BADF).at(Step::Label)?)
+    Ok(())
 }
 
 /// Every cpu; the kernel takes those of the cpuset.
 static ALL_CPUS: [u64; 128] = [u64::MAX; 128];
-
-/// The cpus of exec until it is in the container's cgroup; for the intermediate process, which makes it there.
-///
-/// # Errors
-/// EINVAL for cpus that there are not.
-pub fn initial_affinity(plan: &Plan) -> Done {
-    match &plan.initial_affinity {
-        Some(cpus) => sys::scheduling::set_affinity(cpus).at_index(Step::CpuAffinity, 0),
-        None => Ok(()),
-    }
-}
 
 /// What was asked for, else all cpus of the cgroup: the affinity of the caller (a service manager with
 /// CPUAffinity=) is none of the container's. As runc since 1.4; the reset is best effort, as there.
@@ -161,6 +135,9 @@ fn label(plan: &Plan, proc: BorrowedFd<'_>) -> Done {
     }
     if let Some(text) = &plan.labels.selinux {
         write_attribute(proc, labels::EXEC, text, Step::Label)?;
+        if plan.keyring.is_some() {
+            write_attribute(proc, labels::KEY, text, Step::Label)?;
+        }
     }
     Ok(())
 }

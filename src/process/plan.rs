@@ -130,8 +130,17 @@ impl Plan {
         Ok(())
     }
 
-    /// Whether the child writes to a procfs: labels and the OOM score, which
-    /// [`super::child::before_user_namespace`] or [`super::child::limits`] writes.
+    /// Makes this the plan of another program with the same privileges: `path` is executed as it is.
+    pub fn replace_program(&mut self, path: CString, args: Strings, env: Option<Strings>) {
+        self.candidates = vec![path];
+        self.searched = false;
+        self.args = args;
+        if let Some(env) = env {
+            self.env = env;
+        }
+    }
+
+    /// Whether [`super::child::outside`] writes to a procfs: labels and the OOM score.
     #[must_use]
     pub fn needs_proc(&self) -> bool {
         self.oom_score_adj.is_some() || !self.labels.is_empty()

@@ -10,6 +10,7 @@ mod devices;
 mod filesystem;
 mod masks;
 mod mounts;
+mod procfs;
 mod root;
 pub(super) mod source;
 mod target;

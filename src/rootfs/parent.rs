@@ -39,6 +39,8 @@ pub struct Prepared {
     pub(super) late: Vec<Cell<Option<OwnedFd>>>,
     /// The kernel has /proc/kcore.
     pub(super) kcore: bool,
+    /// That of procfs mounts, where init joins it only after them.
+    pub(super) pid_namespace: Option<OwnedFd>,
     /// Mounts of procfs and sysfs outside the rootfs that a chroot would leave reachable.
     pub(super) reachable: Vec<CString>,
 }
@@ -96,11 +98,16 @@ pub fn detach(rootfs: &Path, id: u64) -> Result<()> {
     rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH).context(what)
 }
 
-/// Opens the sources; `user_namespace` is the container's, when it joins one that exists.
+/// Opens the sources; `user_namespace` is the container's, when it joins one that exists, `pid_namespace` one that init
+/// joins only after the mounts.
 ///
 /// # Errors
 /// A missing or refused source, with its JSON path.
-pub fn open(plan: &Plan, user_namespace: Option<BorrowedFd<'_>>) -> Result<Prepared> {
+pub fn open(
+    plan: &Plan,
+    user_namespace: Option<BorrowedFd<'_>>,
+    pid_namespace: Option<BorrowedFd<'_>>,
+) -> Result<Prepared> {
     let late = plan.mounts.iter().any(|mount| mount.late_readonly);
     let mut prepared = Prepared {
         root: Cell::new(None),
@@ -110,6 +117,10 @@ pub fn open(plan: &Plan, user_namespace: Option<BorrowedFd<'_>>) -> Result<Prepa
         null: Cell::new(None),
         late: if late { cells(plan.mounts.len()) } else { Vec::new() },
         kcore: plan.devices.own && rustix::fs::access("/proc/kcore", rustix::fs::Access::EXISTS).is_ok(),
+        pid_namespace: pid_namespace
+            .map(|namespace| rustix::io::fcntl_dupfd_cloexec(namespace, 3))
+            .transpose()
+            .context(|| "duplicate the pid namespace's descriptor")?,
         reachable: if plan.change_root == ChangeRoot::Move { reachable(&plan.root)? } else { Vec::new() },
     };
     let root = open_root(plan)?;

@@ -188,21 +188,33 @@ impl Section {
 impl Decisions<'_> {
     /// The call `name` of the native ABI goes through whatever its arguments are.
     pub(super) fn permits(&self, name: &str) -> bool {
-        let Some(section) = self.sections.first() else { return false };
-        let number = tables::find(name).and_then(|call| section.abi.direct(call));
-        let decision = number.and_then(|number| section.calls.get(usize::from(number)));
-        match decision {
-            Some(Decision::Return(action)) => is_permitted(*action),
+        match self.decision(name) {
             Some(Decision::Chain(index)) => {
-                let alternatives = self.chains.get(usize::from(*index)).map(|chain| chain.alternatives.as_slice());
+                let alternatives = self.chains.get(usize::from(index)).map(|chain| chain.alternatives.as_slice());
                 is_permitted(self.default) && alternatives.unwrap_or_default().iter().all(|a| is_permitted(a.action))
             }
-            Some(Decision::Unnamed) => {
-                let beyond = number.is_some_and(|number| usize::from(number) > section.last);
-                is_permitted(if beyond { section.beyond(self.default) } else { self.default })
-            }
-            None => false,
+            _ => self.always(name).is_some_and(is_permitted),
         }
+    }
+
+    /// What the call `name` of the native ABI gets; `None` when that depends on its arguments.
+    pub(super) fn always(&self, name: &str) -> Option<u32> {
+        match self.decision(name)? {
+            Decision::Return(action) => Some(action),
+            Decision::Chain(_) => None,
+            Decision::Unnamed => {
+                let section = self.sections.first()?;
+                let number = tables::find(name).and_then(|call| section.abi.direct(call))?;
+                let beyond = usize::from(number) > section.last;
+                Some(if beyond { section.beyond(self.default) } else { self.default })
+            }
+        }
+    }
+
+    fn decision(&self, name: &str) -> Option<Decision> {
+        let section = self.sections.first()?;
+        let number = tables::find(name).and_then(|call| section.abi.direct(call))?;
+        section.calls.get(usize::from(number)).copied()
     }
 
     /// Every call that this machine can make is allowed: there is nothing to install.

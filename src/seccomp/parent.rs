@@ -1,12 +1,12 @@
 //! Takes the listener from the child and gives it to the agent.
 //!
-//! World: parent. Order: receive at once after the child installs the filter, then send: the child may already
+//! World: parent. Order: receive as soon as the child is ready to install the filter, then send: its execve may already
 //! wait for the agent. Source: runtime-spec config-linux.md, "The Container Process State".
 
 use std::io::{IoSlice, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -14,24 +14,45 @@ use rustix::net::{
 use serde_json::{Value, json};
 
 use super::plan::Notify;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
-/// Receives what `child::send_listener` sent.
+/// Looks whether the agent's socket is there, long before the listener is. A datagram socket cannot be connected to it,
+/// and the kernel says so (EPROTOTYPE) only when somebody has it open: the agent sees nothing of this.
 ///
 /// # Errors
-/// recvmsg(2); a message without a descriptor, or end-of-file: the child ended before, and its own packet says why.
-pub fn receive_listener(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
+/// Nobody has the socket; at `linux.seccomp.listenerPath`.
+pub fn look_for_agent(plan: &super::Plan) -> Result<()> {
+    let Some(notify) = &plan.notify else { return Ok(()) };
+    match UnixDatagram::unbound().and_then(|socket| socket.connect(&notify.path)) {
+        Err(error) if error.raw_os_error() != Some(libc::EPROTOTYPE) => Err(unreachable_agent(notify, error)),
+        _ => Ok(()),
+    }
+}
+
+fn unreachable_agent(notify: &Notify, error: std::io::Error) -> Error {
+    let what = format!("send the seccomp listener to the agent at {}", notify.path.display());
+    Error::system(what, error).at("linux.seccomp.listenerPath")
+}
+
+/// Receives what `child::send_listener` sends; `None` when the child ended before, which its own packet explains.
+///
+/// # Errors
+/// recvmsg(2).
+pub fn receive_listener(socket: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
     let mut data = [std::io::IoSliceMut::new(&mut byte)];
-    rustix::io::retry_on_intr(|| rustix::net::recvmsg(socket, &mut data, &mut control, RecvFlags::CMSG_CLOEXEC))
-        .context(|| "receive the seccomp listener")?;
-    let descriptor = control.drain().find_map(|message| match message {
+    let receive = || rustix::net::recvmsg(socket, &mut data, &mut control, RecvFlags::CMSG_CLOEXEC);
+    match rustix::io::retry_on_intr(receive) {
+        Ok(_) => {}
+        Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+        Err(errno) => return Err(Error::system("receive the seccomp listener", errno)),
+    }
+    Ok(control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         _ => None,
-    });
-    descriptor.ok_or_else(|| Error::new(ErrorKind::System, "the child ended before it sent the seccomp listener"))
+    }))
 }
 
 /// Gives the listener of a container's init to the agent; `state_json` is the state as `tare state` shows it.
@@ -64,9 +85,7 @@ fn send(listener: BorrowedFd<'_>, notify: &Notify, pid: Option<i32>, state_json:
         // A stream socket may take a long message in pieces; the descriptor went with the first.
         agent.write_all(message.as_bytes().get(sent..).unwrap_or_default())
     };
-    deliver()
-        .context(|| format!("send the seccomp listener to the agent at {}", notify.path.display()))
-        .map_err(|error| error.at("linux.seccomp.listenerPath"))
+    deliver().map_err(|error| unreachable_agent(notify, error))
 }
 
 /// The ContainerProcessState.

@@ -37,8 +37,8 @@ pub struct Plan {
     pub notify: Option<Notify>,
     /// The filter would allow every call on this machine: nothing is installed.
     pub empty: bool,
-    /// The filter lets capset(2) through, so that the last capability can be dropped after it.
-    pub permits_capset: bool,
+    /// The name of the action with which the filter refuses every execve(2): no program can be run under it.
+    pub refuses_execve: Option<&'static str>,
 }
 
 /// The agent that decides about calls with SCMP_ACT_NOTIFY.
@@ -73,7 +73,19 @@ pub fn plan(seccomp: &LinuxSeccomp) -> Result<Plan> {
     let flags = flags(seccomp, notify.is_some())?;
     let program = compile(&decisions)?;
     let empty = notify.is_none() && decisions.allow_everything();
-    Ok(Plan { program, flags, empty, permits_capset: decisions.permits("capset"), notify })
+    let refuses_execve = decisions.always("execve").and_then(refusal);
+    Ok(Plan { program, flags, empty, refuses_execve, notify })
+}
+
+/// The name of an action that lets no call through; `None` for the others. A tracer may let one through.
+fn refusal(action: u32) -> Option<&'static str> {
+    match action & libc::SECCOMP_RET_ACTION_FULL {
+        libc::SECCOMP_RET_KILL_PROCESS => Some("SCMP_ACT_KILL_PROCESS"),
+        libc::SECCOMP_RET_KILL_THREAD => Some("SCMP_ACT_KILL_THREAD"),
+        libc::SECCOMP_RET_TRAP => Some("SCMP_ACT_TRAP"),
+        libc::SECCOMP_RET_ERRNO => Some("SCMP_ACT_ERRNO"),
+        _ => None,
+    }
 }
 
 /// Holds every name of the profile against the tables, for who wants no name to be skipped (the annotation

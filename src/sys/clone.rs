@@ -2,22 +2,12 @@
 //!
 //! Kernel: CLONE_INTO_CGROUP 5.7, clone3 5.3.
 
-use std::cell::UnsafeCell;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 
-/// Bytes of stack for the intermediate process and, as a copy, for init.
-const STACK: usize = 256 * 1024;
-
-#[repr(align(16))]
-struct Stack(UnsafeCell<[u8; STACK]>);
-
-// SAFETY: only `in_intermediate` uses the stack, its caller sleeps meanwhile, and tare has one thread.
-unsafe impl Sync for Stack {}
-
-static STACK_MEMORY: Stack = Stack(UnsafeCell::new([0; STACK]));
+use super::stack::Stack;
 
 struct Call<F, R> {
     body: Option<F>,
@@ -65,11 +55,10 @@ pub fn in_intermediate<R: Copy, F: FnOnce() -> R>(own_memory: bool, body: F) -> 
     let mut call = Call { body: Some(body), answer };
     let memory = if own_memory { 0 } else { libc::CLONE_VM };
     let flags = memory | libc::CLONE_VFORK | libc::CLONE_FILES | libc::SIGCHLD;
-    // SAFETY: the offset is one past the end of the array: the stack grows down from there.
-    let top = unsafe { STACK_MEMORY.0.get().cast::<u8>().add(STACK) };
-    // SAFETY: the stack is used by this child alone, CLONE_VFORK keeps the caller asleep until the child ends,
-    // so `call` and `answer` outlive it.
-    let pid = unsafe { libc::clone(enter::<F, R>, top.cast(), flags, (&raw mut call).cast()) };
+    let stack = Stack::new()?;
+    // SAFETY: the stack is mapped for this child alone, CLONE_VFORK keeps the caller asleep until the child ends,
+    // so `stack`, `call` and `answer` outlive it.
+    let pid = unsafe { libc::clone(enter::<F, R>, stack.top(), flags, (&raw mut call).cast()) };
     super::check(libc::c_long::from(pid))?;
     // It has ended already, and if it cannot be reaped now, whoever reaps us does it: what it made must not be lost.
     let _reaped = rustix::io::retry_on_intr(|| {
@@ -137,17 +126,28 @@ pub enum Side {
     },
 }
 
-/// Creates init or an exec process: a copy of the caller, child of the caller's parent (CLONE_PARENT), in new
-/// `namespaces` (CLONE_NEW* bits) and, if given, in `cgroup`.
+/// Whose child a new process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parent {
+    /// The caller's.
+    Caller,
+    /// That of the caller's parent (CLONE_PARENT), whose death signal SIGCHLD the caller shares.
+    CallersParent,
+}
+
+/// Creates a process: a copy of the caller, in new `namespaces` (CLONE_NEW* bits) and, if given, in `cgroup`.
 ///
 /// # Errors
 /// As clone3(2): EAGAIN (limits), EBUSY/EOPNOTSUPP (the cgroup cannot take processes), EPERM, ENOSPC (nesting).
-pub fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Errno> {
+pub fn clone3(parent: Parent, namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Errno> {
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     let mut pidfd: libc::c_int = -1;
+    let of_parent = parent == Parent::CallersParent;
     let flag = |value: libc::c_int| u64::from(value.cast_unsigned());
     let mut args = CloneArgs {
-        flags: namespaces | flag(libc::CLONE_PIDFD) | flag(libc::CLONE_PARENT),
+        flags: namespaces | flag(libc::CLONE_PIDFD) | if of_parent { flag(libc::CLONE_PARENT) } else { 0 },
+        // With CLONE_PARENT the kernel takes the signal from the caller's own end and wants none here.
+        exit_signal: if of_parent { 0 } else { flag(libc::SIGCHLD) },
         pidfd: (&raw mut pidfd).expose_provenance() as u64,
         ..CloneArgs::default()
     };

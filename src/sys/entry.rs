@@ -20,7 +20,6 @@ pub extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
         let text = unsafe { CStr::from_ptr(*words.add(at)) };
         OsString::from_vec(text.to_bytes().to_vec())
     };
-    tare::sys::signals::ignore_pipe();
     if let Err(errno) = tare::sys::descriptors::open_stdio() {
         return tare::cli::without_stdio(errno);
     }

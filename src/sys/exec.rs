@@ -16,7 +16,24 @@ pub struct Strings {
     pointers: Vec<*const c_char>,
 }
 
+impl Clone for Strings {
+    fn clone(&self) -> Self {
+        Self::new(self.strings.clone())
+    }
+}
+
 impl Strings {
+    /// The environment of this process.
+    #[must_use]
+    pub fn of_environment() -> Self {
+        let entry = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            let entry = [name.as_encoded_bytes(), b"=", value.as_encoded_bytes()].concat();
+            // What came from the environment has no NUL in it.
+            CString::new(entry).unwrap_or_default()
+        };
+        Self::new(std::env::vars_os().map(entry).collect())
+    }
+
     /// Takes the strings over.
     #[must_use]
     pub fn new(strings: Vec<CString>) -> Self {

@@ -55,6 +55,17 @@ pub fn set_io_priority(value: u32) -> Result<(), Errno> {
     super::check(value).map(drop)
 }
 
+/// The cpus that this thread may run on, as a bit mask of all that the kernel can know.
+///
+/// # Errors
+/// None in practice.
+pub fn affinity() -> Result<[u64; 128], Errno> {
+    let mut mask = [0; 128];
+    // SAFETY: the kernel writes no more than the given size into the live array.
+    let value = unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, size_of_val(&mask), mask.as_mut_ptr()) };
+    super::check(value).map(|_| mask)
+}
+
 /// Sets the NUMA memory policy of this thread; `mode` with its flags, `nodes` a bit mask.
 ///
 /// # Errors

@@ -2,7 +2,28 @@
 
 use rustix::io::Errno;
 
-/// Gives SIGPIPE its default action back (the Rust runtime ignores it) and unblocks all signals.
+/// Gives every signal its default action and blocks none, whatever the caller left behind: an ignored SIGCHLD would lose
+/// exit codes, and execve keeps what is ignored.
+///
+/// # Errors
+/// None in practice.
+pub fn reset() -> Result<(), Errno> {
+    /// `_NSIG` of the kernel.
+    const LAST: i32 = 64;
+    /// struct sigaction of the kernel with SIG_DFL, no flags and no mask: all zero.
+    const DEFAULT: [u64; 4] = [0; 4];
+    for signal in (1..=LAST).filter(|signal| !matches!(*signal, libc::SIGKILL | libc::SIGSTOP)) {
+        let before: *mut u64 = std::ptr::null_mut();
+        // SAFETY: the kernel reads one struct, which is no larger than the live array, and installs no code. The C
+        // library's own function refuses the two signals that it keeps for itself.
+        let value =
+            unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), before, size_of::<u64>()) };
+        super::check(value)?;
+    }
+    unblock_all()
+}
+
+/// Gives SIGPIPE its default action back ([`ignore_pipe`]) and unblocks all signals.
 ///
 /// # Errors
 /// None in practice.
@@ -12,6 +33,10 @@ pub fn set_default() -> Result<(), Errno> {
     if before == libc::SIG_ERR {
         return Err(Errno::from_raw_os_error(nix::errno::Errno::last_raw()));
     }
+    unblock_all()
+}
+
+fn unblock_all() -> Result<(), Errno> {
     let mask = nix::sys::signal::SigSet::empty();
     mask.thread_set_mask().map_err(|errno| Errno::from_raw_os_error(errno as i32))
 }

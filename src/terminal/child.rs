@@ -118,15 +118,22 @@ fn send_descriptor(socket: BorrowedFd<'_>, payload: &[u8], fd: BorrowedFd<'_>) -
     rustix::io::retry_on_intr(send).map(drop)
 }
 
-/// Makes the slave the controlling terminal and stdio; the caller has called setsid.
+/// Makes the slave stdio.
 ///
 /// # Errors
-/// A fault of [`Step::Terminal`]: EPERM when the caller leads no session.
+/// A fault of [`Step::Terminal`].
 pub fn attach(slave: &OwnedFd) -> Done {
-    rustix::process::ioctl_tiocsctty(slave).at(Step::Terminal)?;
     rustix::stdio::dup2_stdin(slave).at(Step::Terminal)?;
     rustix::stdio::dup2_stdout(slave).at(Step::Terminal)?;
     rustix::stdio::dup2_stderr(slave).at(Step::Terminal)
+}
+
+/// Makes the terminal on stdin the controlling one; the caller has called setsid.
+///
+/// # Errors
+/// A fault of [`Step::Terminal`]: EPERM when the caller leads no session.
+pub fn control() -> Done {
+    rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).at(Step::Terminal)
 }
 
 /// `/dev/pts/NUMBER`, built without allocation.

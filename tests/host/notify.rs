@@ -57,6 +57,8 @@ fn a_foreground_run_passes_on_that_the_container_is_ready() {
     let Some((bundle, manager)) = bundle() else { return };
     let run = spawn(&bundle, &["run", &bundle.id]);
     bundle.wait_file("tmp/up");
+    // The program may be quicker than the record of it.
+    eventually("the container to be running", || bundle.status() == "running");
     let environment = fs::read_to_string(format!("/proc/{}/environ", bundle.pid())).unwrap();
     assert!(environment.split('\0').any(|entry| entry == format!("NOTIFY_SOCKET=/{INSIDE}")), "{environment:?}");
     // Whatever user the program is.

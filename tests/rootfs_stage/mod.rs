@@ -159,7 +159,7 @@ fn prepare(bundle: &Path, config: &str, change: impl FnOnce(&mut Facts)) -> Resu
     };
     change(&mut facts);
     let plan = rootfs::plan(&spec, &facts)?;
-    let prepared = parent::open(&plan, None)?;
+    let prepared = parent::open(&plan, None, None)?;
     Ok((plan, prepared))
 }
 

@@ -1,9 +1,9 @@
-//! Ids, capabilities, no_new_privs and the place of the seccomp filter among them.
+//! Ids, capabilities and no_new_privs.
 //!
-//! World: child. Everything that a profile may deny comes before the filter. With no_new_privs the filter is
-//! the last act. Without, it needs CAP_SYS_ADMIN: that one is kept, alone beyond the plan, until the filter
-//! is in, and dropped after. execve derives the program's sets from the inheritable, bounding and ambient
-//! sets and the file alone (capabilities(7)), and those are final before the filter in either case.
+//! World: child. Everything that a seccomp profile may deny comes before the filter, which is loaded after this. Without
+//! no_new_privs the load needs CAP_SYS_ADMIN: that one is kept, alone beyond the plan, until execve takes it away.
+//! execve derives the program's sets from the inheritable, bounding and ambient sets and the file alone
+//! (capabilities(7)), and those are final here.
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -16,40 +16,40 @@ use crate::sys::credentials::Sets;
 use crate::sys::{credentials, process_attributes};
 use crate::wire::{At, Done, Fault, Step};
 
-/// The seccomp filter of the process.
-pub struct Filter<'a> {
-    /// Installs it.
-    pub install: &'a mut dyn FnMut() -> Done,
-    /// The profile lets capset(2) through. If not, and without no_new_privs, CAP_SYS_ADMIN stays with the
-    /// waiting init until execve takes it away; it is never the program's.
-    pub permits_capset: bool,
+/// What the steps from here to [`drop_privileges`] may take besides what the plan permits: CHOWN, DAC_OVERRIDE,
+/// DAC_READ_SEARCH, SETGID, SETUID, SETPCAP, SYS_ADMIN, SYS_NICE, SYS_RESOURCE of linux/capability.h.
+const STILL_NEEDED: u64 = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 21 | 1 << 23 | 1 << 24;
+
+/// Gives up the capabilities that no later step takes, before others can see the process.
+///
+/// # Errors
+/// The kernel's.
+pub fn shed_capabilities(plan: &Plan) -> Done {
+    let now = credentials::capabilities().at(Step::Capabilities)?;
+    let masks = &plan.capabilities;
+    let kept = now.permitted & (STILL_NEEDED | masks.permitted | masks.effective | masks.inheritable);
+    let sets = Sets { effective: now.effective & kept, permitted: kept, inheritable: now.inheritable };
+    credentials::set_capabilities(&sets).at(Step::Capabilities)
 }
 
-/// Becomes the user of the process for good, finds the program, and installs the filter; returns the number
-/// of the program for [`super::exec`].
+/// Becomes the user of the process for good and finds the program; returns its number for [`super::exec`]. `filtered`:
+/// a seccomp filter is loaded afterwards.
 ///
 /// # Errors
 /// Any call that fails, whatever the error, and anything read back that is not as planned.
-pub fn drop_privileges(plan: &Plan, entered: Entered, filter: Option<Filter<'_>>) -> Done<usize> {
+pub fn drop_privileges(plan: &Plan, entered: Entered, filtered: bool) -> Done<usize> {
     rustix::process::umask(Mode::from_raw_mode(plan.umask));
-    let kept = if filter.is_some() && !plan.no_new_privileges { SYS_ADMIN } else { 0 };
-    let planned = sets(plan, 0);
-    let before_filter = sets(plan, kept);
+    let kept = if filtered && !plan.no_new_privileges { SYS_ADMIN } else { 0 };
+    let sets = sets(plan, kept);
     drop_bounding_set(plan)?;
     set_ids(plan)?;
     directory::as_user(plan, entered)?;
-    credentials::set_capabilities(&before_filter).at(Step::Capabilities)?;
+    credentials::set_capabilities(&sets).at(Step::Capabilities)?;
     set_ambient_set(plan)?;
-    verify(plan, &before_filter)?;
+    verify(plan, &sets)?;
     let found = program::find_program(plan)?;
     if plan.no_new_privileges {
         process_attributes::set_no_new_privileges().at(Step::NoNewPrivileges)?;
-    }
-    if let Some(Filter { install, permits_capset }) = filter {
-        install()?;
-        if before_filter != planned && permits_capset {
-            credentials::set_capabilities(&planned).at(Step::Capabilities)?;
-        }
     }
     Ok(found)
 }

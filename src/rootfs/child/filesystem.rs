@@ -11,9 +11,20 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags};
 use crate::rootfs::plan::{Filesystem, KernelParameter, with_parameter};
 use crate::wire::{At, Done, Fault, Step};
 
-/// Creates the mount; `mode` is given to a tmpfs that names none.
-pub fn create(filesystem: &Filesystem, mode: Option<u32>, number: usize) -> Done<OwnedFd> {
-    let context = match rustix::mount::fsopen(&*filesystem.name, FsOpenFlags::FSOPEN_CLOEXEC) {
+/// Creates the mount; `mode` is given to a tmpfs that names none, `pid_namespace` to a procfs.
+pub fn create(
+    filesystem: &Filesystem,
+    mode: Option<u32>,
+    pid_namespace: Option<BorrowedFd<'_>>,
+    root: BorrowedFd<'_>,
+    number: usize,
+) -> Done<OwnedFd> {
+    let opened = if *filesystem.name == *c"proc" {
+        super::procfs::context(pid_namespace, root)
+    } else {
+        rustix::mount::fsopen(&*filesystem.name, FsOpenFlags::FSOPEN_CLOEXEC)
+    };
+    let context = match opened {
         Err(Errno::NODEV) => {
             return Err(Fault::new(Step::Mount, number, Errno::NODEV).text(b"unknown filesystem type"));
         }

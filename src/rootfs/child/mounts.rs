@@ -64,7 +64,7 @@ fn one<'a>(
             return Ok(None);
         }
         Kind::Filesystem(filesystem) => Held::Mine(match &filesystem.old_call {
-            None => new_filesystem(root, mount, filesystem, number)?,
+            None => new_filesystem(prepared, root, mount, filesystem, number)?,
             Some(call) => by_mount_2(root, mount, filesystem, call, number)?,
         }),
         Kind::Bind(bind) => {
@@ -100,7 +100,13 @@ fn propagate(attached: BorrowedFd<'_>, mount: &Mount, number: usize) -> Done {
     Ok(())
 }
 
-fn new_filesystem(root: BorrowedFd<'_>, mount: &Mount, new: &Filesystem, number: usize) -> Done<OwnedFd> {
+fn new_filesystem(
+    prepared: &Prepared,
+    root: BorrowedFd<'_>,
+    mount: &Mount,
+    new: &Filesystem,
+    number: usize,
+) -> Done<OwnedFd> {
     let Target { file: target, made } =
         target::open(root, &mount.target, mount.rule, || Ok(Make::Directory)).at_index(Step::MountTarget, number)?;
     let mode = if new.inherit_mode && !made {
@@ -108,7 +114,7 @@ fn new_filesystem(root: BorrowedFd<'_>, mount: &Mount, new: &Filesystem, number:
     } else {
         None
     };
-    let created = filesystem::create(new, mode, number)?;
+    let created = filesystem::create(new, mode, prepared.pid_namespace.as_ref().map(AsFd::as_fd), root, number)?;
     if new.copy_up && !made {
         copy_up::tree(target.as_fd(), created.as_fd()).at_index(Step::CopyUp, number)?;
     }

@@ -1,0 +1,46 @@
+//! One descriptor over a unix socket: SCM_RIGHTS of unix(7).
+//!
+//! World: all; nothing here allocates.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
+
+/// Sends `descriptor` with `payload`, which is not empty; how much of the payload went with it.
+///
+/// # Errors
+/// sendmsg(2); EPIPE when the other end is closed, and no signal.
+pub fn send_fd(socket: BorrowedFd<'_>, payload: &[u8], descriptor: BorrowedFd<'_>) -> Result<usize, Errno> {
+    let descriptors = [descriptor];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(Errno::NOBUFS);
+    }
+    let data = [IoSlice::new(payload)];
+    rustix::io::retry_on_intr(|| sendmsg(socket, &data, &mut control, SendFlags::NOSIGNAL))
+}
+
+/// Receives a message, and the descriptor that came with it: close-on-exec, `None` when there is none or no room for it
+/// in the table. How many bytes of `payload` were filled; 0 at end-of-file.
+///
+/// # Errors
+/// recvmsg(2).
+pub fn receive_fd(socket: BorrowedFd<'_>, payload: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut data = [IoSliceMut::new(payload)];
+    let receive = || recvmsg(socket, &mut data, &mut control, RecvFlags::CMSG_CLOEXEC);
+    let count = rustix::io::retry_on_intr(receive)?.bytes;
+    let descriptor = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    Ok((count, descriptor))
+}
