@@ -20,7 +20,6 @@ const ASKED: &[(&str, &str)] = &[
     ("run.oci.hooks.stdout", "/nowhere/stdout"),
     ("run.oci.hooks.stderr", "/nowhere/stderr"),
     ("run.oci.systemd.force_cgroup_v1", "/sys/fs/cgroup/systemd"),
-    ("run.oci.of_tomorrow", "1"),
     ("module.wasm.image/variant", "compat"),
     ("krun.cpus", "2"),
     ("krun.ram_mib", "512"),
@@ -33,8 +32,7 @@ const ASKED: &[(&str, &str)] = &[
 ];
 
 /// What only tare need say something about: it means nothing to a peer on these hosts, either.
-const OF_OTHERS: &[&str] =
-    &["krun.", "module.wasm.", "org.criu.", "org.systemd.", "run.oci.of_tomorrow", "run.oci.systemd."];
+const OF_OTHERS: &[&str] = &["krun.", "module.wasm.", "org.criu.", "org.systemd.", "run.oci.systemd."];
 
 #[test]
 fn class_42_no_annotation_is_dropped_silently() {

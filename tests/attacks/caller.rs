@@ -97,10 +97,13 @@ impl Caller {
 /// Signals that a program can be stopped by: none is ignored, none waits.
 #[track_caller]
 fn has_defaults(status: &str, what: &str) {
+    // 32 to 34 belong to the C library, and a runtime that uses one may be unable to set them.
+    let asked = if is_tare() { u64::MAX } else { !(0b111 << 31) };
     for name in ["SigIgn:", "SigBlk:"] {
         let value =
             status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{what}: {status}"));
-        assert_eq!(value.trim(), "0000000000000000", "{what}: {name}");
+        let value = u64::from_str_radix(value.trim(), 16).unwrap() & asked;
+        assert!(value == 0, "{what}: {name} {value:x}");
     }
 }
 

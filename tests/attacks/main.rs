@@ -20,6 +20,7 @@ mod faults;
 mod hooks;
 mod names;
 mod paths;
+mod patience;
 mod privileges;
 mod procfs;
 mod profile;

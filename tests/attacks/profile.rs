@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -221,28 +222,7 @@ impl Trial {
 
 /// A command that must end, successful or not.
 fn within(bundle: &Bundle, args: &[&str]) -> Result<Done, String> {
-    let mut command = bundle.command(args);
-    let [stdout, stderr] = [(); 2].map(|()| tempfile::tempfile().unwrap());
-    command.stdin(std::process::Stdio::null());
-    command.stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
-    let mut child = command.spawn().unwrap();
-    let pid = i32::try_from(child.id()).unwrap();
-    let ended = || crate::bundle::stat(pid).is_none_or(|fields| fields[0] == "Z");
-    if !crate::bundle::eventually_within(4000, ended) {
-        child.kill().unwrap();
-        child.wait().unwrap();
-        return Err(format!("{} hangs", args[0]));
-    }
-    let status = child.wait().unwrap();
-    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
-    let code = status.code().or_else(|| signal.map(|signal| 128 + signal)).unwrap();
-    let text = |mut file: fs::File| {
-        use std::io::{Read, Seek};
-        let mut text = String::new();
-        file.rewind().and_then(|()| file.read_to_string(&mut text)).unwrap();
-        text
-    };
-    Ok(Done { code, stdout: text(stdout), stderr: text(stderr) })
+    crate::patience::within(bundle, args, Duration::from_secs(4))
 }
 
 /// The profile binds the program and not the runtime: the filter is the last thing before execve.

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::agent::{Agent, Answer};
 use crate::bundle::{Bundle, eventually_within, finish, is_tare, stat, wait};
+use crate::patience::within;
 use crate::programs::bring;
 use crate::support::{mount, skip};
 
@@ -18,12 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// state, kill and delete --force in turn, each within [`PATIENCE`]; nothing is left.
 #[track_caller]
 fn can_be_ended(bundle: &Bundle, what: &str, lives: bool) {
-    let timed = |args: &[&str]| {
-        let began = Instant::now();
-        let done = finish(bundle.command(args));
-        let took = began.elapsed();
-        assert!(took < PATIENCE, "{what}: {} took {took:?}: {done:?}", args[0]);
-        done
+    let timed = |args: &[&str]| match within(bundle, args, PATIENCE) {
+        Ok(done) => done,
+        Err(hangs) => panic!("{what}: {hangs}"),
     };
     let state = timed(&["state", &bundle.id]);
     assert!(!lives || state.code == 0, "{what}: {state:?}");
