@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::agent::{Agent, Answer};
 use crate::bundle::{Bundle, Done, eventually, finish, is_tare, reap, runtime, wait};
+use crate::patience;
 use crate::programs::bring;
 use crate::support::skip;
 
@@ -42,6 +43,9 @@ struct Trial {
     no_new_privileges: bool,
     way: Way,
 }
+
+/// What a command may take; more is a hang.
+const LIMIT: Duration = Duration::from_secs(4);
 
 /// How many trials the gate has; `TARE_ATTACK_ALL` set: all.
 const SAMPLE: usize = 90;
@@ -176,7 +180,7 @@ impl Trial {
         }
         bundle.set("/process/noNewPrivileges", json!(self.no_new_privileges)).write();
         let done = self.commands(&bundle);
-        let deleted = within(&bundle, &["delete", "--force", &bundle.id]);
+        let deleted = patience::ends_within(&bundle, &["delete", "--force", &bundle.id], LIMIT);
         bundle.reap_orphans();
         drop(agent);
         let wrong = match (done, deleted) {
@@ -222,7 +226,7 @@ impl Trial {
 
 /// A command that must end, successful or not.
 fn within(bundle: &Bundle, args: &[&str]) -> Result<Done, String> {
-    crate::patience::within(bundle, args, Duration::from_secs(4))
+    patience::within(bundle, args, LIMIT)
 }
 
 /// The profile binds the program and not the runtime: the filter is the last thing before execve.

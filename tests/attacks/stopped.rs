@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::agent::{Agent, Answer};
 use crate::bundle::{Bundle, eventually_within, finish, is_tare, stat, wait};
-use crate::patience::within;
+use crate::patience;
 use crate::programs::bring;
 use crate::support::{mount, skip};
 
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// state, kill and delete --force in turn, each within [`PATIENCE`]; nothing is left.
 #[track_caller]
 fn can_be_ended(bundle: &Bundle, what: &str, lives: bool) {
-    let timed = |args: &[&str]| match within(bundle, args, PATIENCE) {
+    let timed = |args: &[&str]| match patience::ends_within(bundle, args, PATIENCE) {
         Ok(done) => done,
         Err(hangs) => panic!("{what}: {hangs}"),
     };
