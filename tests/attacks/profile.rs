@@ -152,9 +152,8 @@ impl Trial {
     /// Whether the program itself, or what starts it, needs the call; or the kernel wants it after the filter.
     fn may_fail(&self) -> bool {
         match self.action {
-            Action::NotifyNobody => true,
-            // An agent gets a listener only from who may still send it; runc refuses some of these.
-            Action::Notify => !is_tare() || self.call == "execve",
+            // What an agent cannot be asked about may be refused; that it lets the rest go on does not matter here.
+            Action::Notify | Action::NotifyNobody => true,
             Action::Errno | Action::Kill | Action::Trap => {
                 let needed = ["execve", "execveat", "exit", "exit_group"].contains(&&*self.call);
                 // Without no_new_privs only CAP_SYS_ADMIN loads a filter, so capabilities are dropped after it.

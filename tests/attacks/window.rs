@@ -143,16 +143,16 @@ impl Spy {
 
     /// In a pid namespace of its own that others join, with Docker's capabilities and CAP_SYS_PTRACE. The kernel lets it
     /// read the memory of all that it sees; it stops what it sees to look in peace.
-    fn inside(configure: impl FnOnce(&mut Bundle)) -> Option<Self> {
-        Self::new("inside", false, |bundle| {
+    fn inside(feature: Feature, configure: impl FnOnce(&mut Bundle)) -> Option<Self> {
+        Self::new(&format!("inside/{feature:?}").to_lowercase(), false, |bundle| {
             set_capabilities(bundle, &[&DOCKER[..], &["SYS_PTRACE"]].concat());
             configure(bundle);
         })
     }
 
-    /// Root in the pid namespace of the host, with Docker's capabilities alone.
-    fn ancestor() -> Option<Self> {
-        Self::new("ancestor", true, |bundle| bundle.without_namespace("pid"))
+    /// Root in the pid namespace of the host, with Docker's capabilities alone. `of` names what it looks at.
+    fn ancestor(of: &str) -> Option<Self> {
+        Self::new(&format!("ancestor/{of}"), true, |bundle| bundle.without_namespace("pid"))
     }
 
     /// The same without any capability: a user namespace that root makes belongs to it all the same.
@@ -336,7 +336,7 @@ fn running(mut target: Bundle, configure: impl FnOnce(&mut Bundle)) -> Bundle {
 /// The spy can see what there is to see; else the other tests would show nothing.
 #[test]
 fn class_30_the_spy_finds_what_is_open() {
-    let Some(spy) = Spy::ancestor() else { return };
+    let Some(spy) = Spy::ancestor("control") else { return };
     let directory = spy.bundle.path().display();
     let line = format!("exec 7<{directory} 8</proc 9</sys/fs/cgroup; exec sleep 1000");
     let mut open = Command::new("setpriv");
@@ -354,7 +354,7 @@ fn class_30_the_spy_finds_what_is_open() {
 /// A root container of the host's pid namespace, next to the birth of other containers.
 #[test]
 fn class_30_an_ancestor_sees_nothing_of_a_new_container() {
-    let Some(spy) = Spy::ancestor() else { return };
+    let Some(spy) = Spy::ancestor("new") else { return };
     lives(&spy, &mut spy.target());
     spy.saw_nothing(rounds());
 }
@@ -362,7 +362,7 @@ fn class_30_an_ancestor_sees_nothing_of_a_new_container() {
 /// A user namespace that root makes belongs to root: without a capability it has all rights over what is in it.
 #[test]
 fn class_30_an_ancestor_sees_nothing_of_a_new_user_namespace() {
-    let Some(spy) = Spy::ancestor() else { return };
+    let Some(spy) = Spy::ancestor("new-user") else { return };
     let mut target = spy.target();
     map_ids(&mut target);
     lives(&spy, &mut target);
@@ -372,7 +372,7 @@ fn class_30_an_ancestor_sees_nothing_of_a_new_user_namespace() {
 /// The containers of a pod join the user namespace of its first one.
 #[test]
 fn class_30_an_ancestor_sees_nothing_of_a_joined_user_namespace() {
-    let Some(spy) = Spy::ancestor() else { return };
+    let Some(spy) = Spy::ancestor("joined-user") else { return };
     let pod = running(spy.target(), map_ids);
     let mut target = spy.target();
     join_user(&mut target, &pod);
@@ -383,7 +383,7 @@ fn class_30_an_ancestor_sees_nothing_of_a_joined_user_namespace() {
 /// The containers of a pod join the pid namespace of its first one.
 #[test]
 fn class_30_an_ancestor_sees_nothing_of_a_joined_pid_namespace() {
-    let Some(spy) = Spy::ancestor() else { return };
+    let Some(spy) = Spy::ancestor("joined-pid") else { return };
     let pod = running(spy.target(), |_| {});
     let mut target = spy.target();
     join(&mut target, "pid", &pod);
@@ -394,7 +394,7 @@ fn class_30_an_ancestor_sees_nothing_of_a_joined_pid_namespace() {
 /// exec, too, makes a process with the host's privileges.
 #[test]
 fn class_30_an_ancestor_sees_nothing_of_an_exec() {
-    let Some(spy) = Spy::ancestor() else { return };
+    let Some(spy) = Spy::ancestor("exec") else { return };
     for configure in [(|_| {}) as fn(&mut Bundle), map_ids] {
         let target = running(spy.target(), configure);
         execs(&spy, &target);
@@ -438,9 +438,8 @@ fn class_31_a_tracer_inside_sees_nothing_of_an_exec() {
             feature.set(bundle);
             agent = Some(Agent::new(&bundle.file("agent"), Answer::Continue));
         };
-        let Some(spy) = Spy::inside(configure) else { return };
+        let Some(spy) = Spy::inside(feature, configure) else { return };
         execs(&spy, &spy.bundle);
-        eprintln!("{feature:?}");
         spy.saw_nothing(rounds());
     }
 }
