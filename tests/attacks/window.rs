@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
@@ -96,7 +97,11 @@ struct Spy {
     environment: Mark,
     /// In the annotations of what it makes.
     memory: Mark,
+    /// One spy at a time: each would see what the others are shown, and the control is open on purpose.
+    _alone: MutexGuard<'static, ()>,
 }
+
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// What the spy counted.
 struct Report {
@@ -110,6 +115,7 @@ impl Spy {
     /// `configure` makes the position. The kernel lets nobody there read the runtime's processes if it is `shut`: then
     /// their memory and their binary count. Where it is not, the spy stops what it sees, and judges by content.
     fn new(position: &str, shut: bool, configure: impl FnOnce(&mut Bundle)) -> Option<Self> {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let mut bundle = Bundle::new()?;
         if !bring(&bundle, "spy") {
             return None;
@@ -138,7 +144,7 @@ impl Spy {
         configure(&mut bundle);
         bundle.begin();
         bundle.wait_file("tmp/up");
-        Some(Self { bundle, environment, memory })
+        Some(Self { bundle, environment, memory, _alone: alone })
     }
 
     /// In a pid namespace of its own that others join, with Docker's capabilities and CAP_SYS_PTRACE. The kernel lets it
