@@ -440,7 +440,8 @@ fn config(name: &str) -> Value {
     let mount = |destination: &str, kind: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": kind, "options": options });
     let namespaces = ["pid", "mount", "uts", "ipc", "network", "cgroup"].map(|kind| json!({ "type": kind }));
     json!({
-        "ociVersion": "1.2.0",
+        // What older versions of other runtimes know.
+        "ociVersion": if is_tare() { "1.2.0" } else { "1.0.2" },
         "process": {
             "user": { "uid": 0, "gid": 0 },
             "args": ["/bin/true"],

@@ -1,0 +1,97 @@
+//! Class 42: annotations that some runtime gives a meaning to: what they ask for is done, or it is said that it is not.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::bundle::{Bundle, finish, is_tare};
+use crate::support::{only_tare, skip};
+
+/// Annotations of runc and crun, each with a value that asks for something which can hardly be done here. To do as if
+/// nothing was asked is the one thing that is wrong. Sources: runc's docs/systemd.md and docs/checkpoint; crun.1.
+const ASKED: &[(&str, &str)] = &[
+    ("run.oci.handler", "wasm-of-nobody"),
+    ("run.oci.pidfd_receiver", "/nowhere/pidfd.sock"),
+    ("run.oci.delegate-cgroup", "below"),
+    ("run.oci.seccomp_bpf_data", "not base64"),
+    ("run.oci.seccomp.receiver", "/nowhere/seccomp.sock"),
+    ("run.oci.seccomp.plugins", "/nowhere/plugin.so"),
+    ("run.oci.mount_context_type", "nonsense"),
+    ("run.oci.hooks.stdout", "/nowhere/stdout"),
+    ("run.oci.hooks.stderr", "/nowhere/stderr"),
+    ("run.oci.systemd.force_cgroup_v1", "/sys/fs/cgroup/systemd"),
+    ("module.wasm.image/variant", "compat"),
+    ("krun.cpus", "2"),
+    ("krun.ram_mib", "512"),
+    ("krun.gpu_flags", "1"),
+    ("krun.nested_virt", "1"),
+    ("krun.variant", "sev"),
+    ("krun.use_passt", "1"),
+    ("org.criu.config", "/nowhere/criu.conf"),
+    ("org.systemd.property.TimeoutStopUSec", "no number"),
+];
+
+/// To know the annotations of all peers is a promise of tare's own.
+#[test]
+fn class_42_no_annotation_is_dropped_silently() {
+    if !only_tare() {
+        return;
+    }
+    let mut silent = Vec::new();
+    for (key, value) in ASKED {
+        for command in ["run", "create"] {
+            let Some(mut bundle) = Bundle::new() else { return };
+            bundle.set("/annotations", json!({ *key: value }));
+            // Without a hook nothing has an output.
+            bundle.set("/hooks", json!({ "createRuntime": [{ "path": "/bin/true", "args": ["true"] }] })).write();
+            let done = bundle.on(command);
+            let lines: Vec<_> = done.stderr.lines().filter(|line| line.contains(key)).collect();
+            if lines.len() != 1 || done.stderr.lines().count() != 1 {
+                silent.push(format!("{command} with {key}={value}: {} {:?}", done.code, done.stderr));
+            }
+            bundle.tare(&["delete", "--force", &bundle.id]);
+            bundle.reap_orphans();
+            bundle.assert_nothing_left();
+        }
+    }
+    assert!(silent.is_empty(), "no one line about what was asked:\n{}", silent.join("\n"));
+}
+
+/// Those that can be honoured are, and are worth no line.
+#[test]
+fn class_42_annotations_that_are_honoured() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let [out, err] = ["hook-out", "hook-err"].map(|name| bundle.file(name));
+    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", "echo says; echo warns >&2"] });
+    bundle.set("/hooks", json!({ "createRuntime": [hook] }));
+    bundle.set(
+        "/annotations",
+        json!({
+            "run.oci.hooks.stdout": out.display().to_string(),
+            "run.oci.hooks.stderr": err.display().to_string(),
+            "run.oci.delegate-cgroup": "",
+            "org.example.anything": "is nobody's business",
+            "io.kubernetes.cri.container-type": "container",
+        }),
+    );
+    bundle.run().silent();
+    if !is_tare() && !out.exists() {
+        return skip("this runtime has no annotations for the output of hooks");
+    }
+    assert_eq!(fs::read_to_string(out).unwrap(), "says\n");
+    assert_eq!(fs::read_to_string(err).unwrap(), "warns\n");
+}
+
+/// A call that no table knows is skipped with a profile, unless this forbids it; and filter flags come along.
+#[test]
+fn class_42_seccomp_by_annotation() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.set("/annotations", json!({ "run.oci.seccomp_fail_unknown_syscall": "1" }));
+    let rule = json!({ "names": ["call_of_tomorrow"], "action": "SCMP_ACT_ERRNO" });
+    bundle.set("/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule] })).write();
+    let done = finish(bundle.command(&["run", &bundle.id]));
+    if !is_tare() && done.code == 0 {
+        return skip("this runtime skips system calls that it does not know");
+    }
+    assert!(done.code != 0 && done.stderr.contains("call_of_tomorrow"), "{done:?}");
+}
