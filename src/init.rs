@@ -125,7 +125,11 @@ pub fn intermediate(task: &Task<'_>, init: &Init<'_>) -> Done<Made> {
     if !later {
         namespaces::child::new_time(planned, clocks)?;
     }
-    let new = if enters_pid_first(init) { 0 } else { planned.new_with_clone() };
+    let mut new = if enters_pid_first(init) { 0 } else { planned.new_with_clone() };
+    if let Some(namespace) = init.rootfs.mount_namespace() {
+        namespaces::child::join_mount(namespace)?;
+        new &= !namespaces::plan::bit(namespaces::Kind::Mount);
+    }
     match clone3(Parent::CallersParent, new, cgroup).at(Step::Clone)? {
         Side::Parent { pid, pidfd } => Ok(Made { pid, pidfd }),
         Side::Child => run(task),

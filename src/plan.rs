@@ -100,10 +100,13 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     };
     let root = spec.root().as_ref().ok_or_else(|| Error::invalid("root", "config.json has no root"))?;
     let rootfs_path = request.bundle.join(root.path());
+    let hooks = hooks::plan(spec)?;
     let facts = rootfs::Facts {
         bundle: request.bundle,
         user_namespace: namespaces.has(Kind::User) || host.in_user_namespace()?,
         mount_namespace: namespaces.has(Kind::Mount),
+        new_mount_namespace: namespaces.is_new(Kind::Mount),
+        hooks_before_pivot: hooks.before_pivot(),
         network_namespace: namespaces.has(Kind::Network),
         pid_namespace: namespaces.has(Kind::Pid),
         ipc_namespace: namespaces.has(Kind::Ipc),
@@ -127,7 +130,6 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
         }
         None => None,
     };
-    let hooks = hooks::plan(spec)?;
     let network_devices = network::plan(spec, namespaces.has(Kind::Network))?;
     Ok(Plan { namespaces, rootfs, cgroup, program, hooks, network_devices, rootfs_path })
 }

@@ -50,6 +50,14 @@ fn bit_of(number: usize) -> u64 {
     1_u64.checked_shl(u32::try_from(number).unwrap_or(u32::MAX)).unwrap_or(0)
 }
 
+/// Joins the mount namespace that was made for the container; its root is the caller's root then.
+///
+/// # Errors
+/// A fault of [`Step::Rootfs`].
+pub fn join_mount(namespace: BorrowedFd<'_>) -> Done {
+    setns(namespace, flags(super::Kind::Mount as u64)).at(Step::Rootfs)
+}
+
 /// Joins the pid namespace that [`join`] left out, for the children of the calling process, which stays out of sight.
 ///
 /// # Errors

@@ -26,6 +26,10 @@ pub struct Facts<'a> {
     pub user_namespace: bool,
     /// The container has a mount namespace of its own, new or joined.
     pub mount_namespace: bool,
+    /// It is made for the container, not joined.
+    pub new_mount_namespace: bool,
+    /// Hooks run before the root is changed.
+    pub hooks_before_pivot: bool,
     /// The container has a network namespace of its own, new or joined.
     pub network_namespace: bool,
     /// The container has a pid namespace of its own, new or joined.

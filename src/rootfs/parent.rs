@@ -24,6 +24,8 @@ use crate::error::{Context, Error, ErrorKind, Result};
 
 /// Descriptors for the child. Cells, because the child takes and leaves descriptors in its copy.
 pub struct Prepared {
+    /// The container's mount namespace, in which there is nothing but its rootfs.
+    pub(super) mount_namespace: Option<OwnedFd>,
     /// The detached tree of the rootfs; its directory where nothing is attached; none if the child opens it.
     pub(super) root: Cell<Option<OwnedFd>>,
     /// By index of the mounts.
@@ -55,6 +57,12 @@ pub(super) enum Source {
 }
 
 impl Prepared {
+    /// The container's mount namespace, if init joins one that was made for it.
+    #[must_use]
+    pub fn mount_namespace(&self) -> Option<BorrowedFd<'_>> {
+        self.mount_namespace.as_ref().map(AsFd::as_fd)
+    }
+
     /// The id of the mount that will be the caller's as well as the container's, which has no mount namespace: for the
     /// record, so that [`detach`] finds it.
     ///
@@ -109,7 +117,9 @@ pub fn open(
     pid_namespace: Option<BorrowedFd<'_>>,
 ) -> Result<Prepared> {
     let late = plan.mounts.iter().any(|mount| mount.late_readonly);
+    let mount_namespace = if plan.begins_with_rootfs { source::open_namespace(plan) } else { None };
     let mut prepared = Prepared {
+        mount_namespace,
         root: Cell::new(None),
         sources: Vec::with_capacity(plan.mounts.len()),
         shared: if plan.mounts.iter().any(Mount::is_shared_bind) { cells(plan.mounts.len()) } else { Vec::new() },
@@ -127,11 +137,15 @@ pub fn open(
     let clones = root.is_some();
     prepared.root.set(root);
     let passwd = plan.passwd_mount();
+    // The child finds nothing of the host.
+    let apart = prepared.mount_namespace.is_some();
     for (number, mount) in plan.mounts.iter().enumerate() {
         let field = if mount.label == "bind" { ".source" } else { "" };
         let place = |error: Error| error.at(format!("mounts[{number}]{field}")).context(mount.phrase());
         prepared.sources.push(match &mount.kind {
-            Kind::Bind(bind) if is_opened_here(plan, bind) || (passwd == Some(number) && !mount.is_shared_bind()) => {
+            Kind::Bind(bind)
+                if apart || is_opened_here(plan, bind) || (passwd == Some(number) && !mount.is_shared_bind()) =>
+            {
                 open_source(bind, clones, user_namespace).map_err(|error| explain(plan, bind, error)).map_err(place)?
             }
             _ => None,

@@ -42,6 +42,10 @@ pub struct Plan {
     pub finished: Option<Propagation>,
     /// How the root is changed.
     pub change_root: ChangeRoot,
+    /// The mount namespace may begin with the rootfs alone, where the kernel can make such a one. Not with a user
+    /// namespace: the kernel gives it a procfs or sysfs only beside one of the host's. And not for hooks that look at the
+    /// container before its root is changed.
+    pub begins_with_rootfs: bool,
     /// In the order of the config, same indices.
     pub mounts: Vec<Mount>,
     /// A mount of the config is shared: what is mounted below it becomes shared too.
@@ -267,6 +271,11 @@ pub fn plan(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
             (true, true) => ChangeRoot::Move,
             (true, false) => ChangeRoot::Pivot,
         },
+        begins_with_rootfs: facts.new_mount_namespace
+            && !facts.no_pivot
+            && !facts.user_namespace
+            && !facts.hooks_before_pivot
+            && !mounts.iter().any(|mount| mount.target.to_bytes() == b"/"),
         shared_mounts: mounts
             .iter()
             .any(|mount| mount.propagation.iter().any(|propagation| propagation.kind == libc::MS_SHARED)),

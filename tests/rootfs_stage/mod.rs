@@ -147,6 +147,9 @@ fn prepare(bundle: &Path, config: &str, change: impl FnOnce(&mut Facts)) -> Resu
         bundle,
         user_namespace: false,
         mount_namespace: true,
+        // The stage has made the namespace.
+        new_mount_namespace: false,
+        hooks_before_pivot: false,
         network_namespace: true,
         pid_namespace: true,
         ipc_namespace: true,

@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags};
 
@@ -41,6 +41,10 @@ pub fn propagation(plan: &Plan, prepared: &Prepared) -> Done {
 /// # Errors
 /// Step Rootfs.
 pub fn attach_root(plan: &Plan, prepared: &Prepared) -> Done<OwnedFd> {
+    if prepared.mount_namespace.is_some() {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        return rustix::fs::open(super::SLASH, flags, Mode::empty()).at(Step::Rootfs);
+    }
     let opened = prepared.root.take();
     let root = match opened {
         Some(root) => root,
@@ -73,6 +77,8 @@ fn move_onto(root: BorrowedFd<'_>, path: &std::ffi::CStr) -> Result<(), Errno> {
 /// Steps PivotRoot and DetachOldRoot.
 pub fn pivot(plan: &Plan, prepared: &Prepared, root: BorrowedFd<'_>) -> Done {
     match plan.change_root {
+        // It is the root already.
+        _ if prepared.mount_namespace.is_some() => {}
         ChangeRoot::Pivot => {
             rustix::process::fchdir(root).at(Step::PivotRoot)?;
             // The old root ends up on top of the new one, where "." is: pivot_root(2), NOTES.

@@ -29,6 +29,14 @@ pub fn open_root(plan: &Plan) -> Result<OwnedFd, Errno> {
     Ok(tree)
 }
 
+/// A mount namespace with the rootfs, and all that is mounted below it, as its root; `None` where the kernel or the
+/// caller's rights do not go that far, and init gets a copy of the host's namespace instead. Kernel: 7.0.
+pub fn open_namespace(plan: &Plan) -> Option<OwnedFd> {
+    const NAMESPACE: OpenTreeFlags = OpenTreeFlags::from_bits_retain(2); // OPEN_TREE_NAMESPACE
+    let flags = NAMESPACE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    rustix::mount::open_tree(CWD, &*plan.root, flags).ok()
+}
+
 /// A bind mount's source with all its attributes.
 pub fn open(bind: &Bind, namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Errno> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;

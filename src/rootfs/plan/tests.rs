@@ -13,6 +13,8 @@ fn facts() -> Facts<'static> {
         bundle: Path::new("/bundle"),
         user_namespace: false,
         mount_namespace: true,
+        new_mount_namespace: true,
+        hooks_before_pivot: false,
         network_namespace: true,
         pid_namespace: true,
         ipc_namespace: true,
