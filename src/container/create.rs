@@ -256,19 +256,19 @@ fn populate(
 /// HOME from the container's passwd file when the config has none, as programs expect it.
 fn complete_environment(plan: &mut Plan, opened: &rootfs::Prepared) -> Result<()> {
     let Some(program) = plan.program.as_mut().filter(|program| program.process.lacks_home()) else { return Ok(()) };
-    let home = match opened.passwd(&plan.rootfs) {
-        Passwd::Mounted(file) => process::user::home_in(file, program.process.uid),
-        Passwd::Missing => process::user::DEFAULT_HOME.to_owned(),
+    let home = match opened.passwd(&plan.rootfs)? {
+        Passwd::Mounted(file) => process::user::home_in(file.as_fd(), program.process.uid)?,
+        Passwd::Missing => process::user::DEFAULT_HOME.into(),
         Passwd::Rootfs => home_in_rootfs(&plan.rootfs_path, program.process.uid)?,
     };
-    program.process.set_env("HOME", &home)
+    program.process.set_env("HOME", home)
 }
 
-fn home_in_rootfs(path: &Path, uid: u32) -> Result<String> {
+fn home_in_rootfs(path: &Path, uid: u32) -> Result<Vec<u8>> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root =
         rustix::fs::open(path, flags, Mode::empty()).context(|| format!("open the rootfs {}", path.display()))?;
-    Ok(process::user::home(root.as_fd(), uid))
+    process::user::home(root.as_fd(), uid)
 }
 
 /// The host's procfs, for the OOM score and security labels; the child closes it before the gate.

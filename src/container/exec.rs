@@ -198,8 +198,8 @@ fn program(
     let mut program = plan::plan_exec(spec, process, &request, &host)?;
     if program.process.lacks_home() {
         let root = of_init(container, init, "root", OFlags::PATH | OFlags::DIRECTORY)?;
-        let home = user::home(root.as_fd(), program.process.uid);
-        program.process.set_env("HOME", &home)?;
+        let home = user::home(root.as_fd(), program.process.uid)?;
+        program.process.set_env("HOME", home)?;
     }
     Ok(program)
 }
