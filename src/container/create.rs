@@ -131,6 +131,7 @@ pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn:
     for warning in warnings.iter().chain(plan.warnings()) {
         warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
     }
+    status::require_pidfds()?;
     let record = first_record(id, &spec, &bundle, &plan)?;
     let store = Store::make(root)?;
     let directory = store.create(id)?;

@@ -63,7 +63,6 @@ fn is_scarcity(error: &Error) -> bool {
 
 /// Kills, removes and forgets.
 pub(super) fn destroy(store: &Store, container: &Container, warn: Warn<'_>) -> Result<()> {
-    let Container { directory, record } = container;
     kill_init(container)?;
     if record.phase == Phase::Creating {
         remove_unfinished(directory, record)?;
@@ -74,6 +73,12 @@ pub(super) fn destroy(store: &Store, container: &Container, warn: Warn<'_>) -> R
         stop_unit(record)?;
     }
     detach_mounts(record)?;
+    bury(store, container, warn)
+}
+
+/// Removes and forgets a container whose init has ended.
+pub(super) fn bury(store: &Store, container: &Container, warn: Warn<'_>) -> Result<()> {
+    let Container { directory, record } = container;
     if record.hooks {
         match super::saved_hooks(directory) {
             Ok(plan) => poststop(&plan, record, warn),

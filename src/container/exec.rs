@@ -89,6 +89,7 @@ fn explain_waiting(container: &Container, error: Error) -> Error {
 /// Up to the point where the program runs; the pty's master when tare relays it.
 fn begin(container: &Container, options: &Options, warn: Warn<'_>) -> Result<(Child, Option<OwnedFd>)> {
     let init = running_init(container, options.ignore_paused)?;
+    super::status::require_signals(init.as_fd(), container.record.pid)?;
     let (spec, _) = saved_config(container)?;
     let (process, warnings) = process(&spec, options)?;
     for warning in &warnings {
