@@ -86,6 +86,8 @@ pub(super) struct Making {
     pub(super) hooked: bool,
     /// systemd may have begun the unit, though there is no cgroup yet.
     unit_begun: bool,
+    /// The namespaces to join, until init has joined them.
+    joined: namespaces::parent::Prepared,
 }
 
 /// Creates a container; init waits on the start gate afterwards.
@@ -131,6 +133,7 @@ pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn:
     for warning in warnings.iter().chain(plan.warnings()) {
         warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
     }
+    let joined = open_namespaces(&plan)?;
     status::require_pidfds()?;
     let record = first_record(id, &spec, &bundle, &plan)?;
     let store = Store::make(root)?;
@@ -138,7 +141,7 @@ pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn:
     let (cgroup, child, master, notify) = (None, None, None, None);
     let (devices, hooked, unit_begun) = (None, false, false);
     let mut making =
-        Making { store, directory, record, plan, cgroup, child, master, notify, devices, hooked, unit_begun };
+        Making { store, directory, record, plan, cgroup, child, master, notify, devices, hooked, unit_begun, joined };
     match populate(&mut making, &config, options, begin, &host, caller, warn) {
         Ok(()) => {
             // They belong to the network namespace now, for as long as that exists.
@@ -150,6 +153,19 @@ pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn:
             Err(left) => error.hint(format!("{left}; `tare delete --force {id}` removes what is left")),
         }),
     }
+}
+
+/// Before anything exists: a namespace of the caller's own, in which the config changes something, is refused.
+fn open_namespaces(plan: &Plan) -> Result<namespaces::parent::Prepared> {
+    let joined = namespaces::parent::open_all(&plan.namespaces)?;
+    if let Some(device) = plan.network_devices.first()
+        && joined.is_callers_own(namespaces::Kind::Network)
+    {
+        let what = format!("network device {:?} cannot be moved to the host network namespace", device.name);
+        let hint = "the network namespace of linux.namespaces is the runtime's own";
+        return Err(Error::invalid(&device.at, what).hint(hint));
+    }
+    Ok(joined)
 }
 
 /// Where the notify socket of a container will be.
@@ -213,7 +229,7 @@ fn populate(
         }
     }
     let gate = if begin == Begin::AtGate { Some(make_gate(&making.directory)?) } else { None };
-    let joined = namespaces::parent::open_all(&making.plan.namespaces)?;
+    let joined = std::mem::take(&mut making.joined);
     let opened = rootfs::parent::open(&making.plan.rootfs, joined.user_namespace())?;
     if let Some(mount) = opened.callers_mount(&making.plan.rootfs)? {
         making.record.root_mount = Some(mount);

@@ -15,6 +15,7 @@ mod errors;
 mod faults;
 mod hooks;
 mod image_files;
+mod joined;
 mod names;
 mod paths;
 mod privileges;
