@@ -175,6 +175,24 @@ impl std::error::Error for Error {}
 /// Characters of one phrase that are shown at the most: engines read 8 KiB of a message, and a config may hold more.
 const PHRASE: usize = 1500;
 
+/// What a terminal acts on instead of showing it: control characters, and what changes the direction of text.
+fn is_obeyed(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Shows text of others without letting it act on the terminal.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
+        if is_obeyed(c) {
+            shown.extend(c.escape_default())
+        } else {
+            shown.push(c)
+        }
+        shown
+    })
+}
+
 /// Shows text of others on one line: control characters are escaped, what is too long is cut.
 struct OneLine<'a>(&'a str);
 
@@ -184,7 +202,7 @@ impl fmt::Display for OneLine<'_> {
             if at == PHRASE {
                 return f.write_str("...");
             }
-            if c.is_control() {
+            if is_obeyed(c) {
                 write!(f, "{}", c.escape_default())?;
             } else {
                 fmt::Write::write_char(f, c)?;

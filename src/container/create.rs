@@ -191,6 +191,7 @@ fn first_record(id: &str, spec: &Spec, bundle: &Bundle, plan: &Plan) -> Result<R
         start_time: 0,
         namespaces: plan.namespaces.all(),
         cgroup: plan.cgroup.as_ref().map(crate::cgroup::Plan::path),
+        cgroup_inode: None,
         unit: plan.cgroup.as_ref().and_then(crate::cgroup::Plan::unit),
         root_mount: None,
         hooks: !plan.hooks.is_empty(),
@@ -218,12 +219,13 @@ fn populate(
         }
     }
     if let Some(plan) = &making.plan.cgroup {
-        let tag = delete::tag(&making.directory);
+        let tag = delete::tag(&making.directory)?;
         let created = Cgroup::create(plan, host.hierarchy()?, &tag);
         // Not where it is another's, or where there is no systemd.
         making.unit_begun =
             making.record.unit.is_some() && matches!(&created, Err(error) if error.kind() == ErrorKind::System);
         let cgroup = making.cgroup.insert(created?);
+        making.record.cgroup_inode = Some(cgroup.inode()?);
         if let Some(owner) = plan.owner {
             cgroup.hand_over(owner)?;
         }

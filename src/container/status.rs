@@ -138,14 +138,16 @@ pub fn living_init(record: &Record) -> Result<Option<OwnedFd>> {
     Ok((boot_id()? == record.boot_id).then_some(pidfd))
 }
 
-/// Opens the cgroup of a container, if it is still there.
+/// Opens the cgroup of a container, if it is still there and no other has taken its place.
 ///
 /// # Errors
 /// It exists but cannot be opened.
 pub fn cgroup(record: &Record) -> Result<Option<Cgroup>> {
-    match &record.cgroup {
-        Some(path) => Cgroup::open(&crate::cgroup::mount()?, path),
-        None => Ok(None),
+    let Some(path) = &record.cgroup else { return Ok(None) };
+    let Some(cgroup) = Cgroup::open(&crate::cgroup::mount()?, path)? else { return Ok(None) };
+    match record.cgroup_inode {
+        Some(inode) if cgroup.inode()? != inode => Ok(None),
+        _ => Ok(Some(cgroup)),
     }
 }
 

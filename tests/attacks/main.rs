@@ -24,6 +24,7 @@ mod procfs;
 mod requests;
 mod state;
 mod support;
+mod tags;
 #[path = "../host/trace.rs"]
 #[allow(dead_code, reason = "shared with the other tests of the binary")]
 mod trace;
