@@ -343,6 +343,12 @@ mod tests {
     }
 
     #[test]
+    fn a_terminal_obeys_nothing_that_is_shown() {
+        assert_eq!(escaped("a\x1b[0m\u{7f}\u{9b}\u{202e}ü\t"), "a\\u{1b}[0m\\u{7f}\\u{9b}\\u{202e}ü\\t");
+        assert_eq!(Error::invalid("a\x07", "b\u{2066}").to_string(), "a\\u{7}: b\\u{2066}");
+    }
+
+    #[test]
     fn a_long_value_is_cut() {
         let text = Error::invalid("ociVersion", "x".repeat(1_000_000)).hint("y").to_string();
         assert!(text.len() < 2000 && text.ends_with("xxx...; y"), "{}", text.len());

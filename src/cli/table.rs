@@ -131,6 +131,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_terminal_obeys_no_cell() {
+        let table = columns(vec![["ID", "BUNDLE"].map(str::to_string), ["a", "/b\x1b[31m\n"].map(str::to_string)]);
+        assert_eq!(table, "ID          BUNDLE\na           /b\\u{1b}[31m\\n\n");
+        assert_eq!(filter("PID CMD\n42 a\u{9b}31m\n", &[42]).unwrap(), "PID CMD\n42 a\\u{9b}31m\n");
+    }
+
+    #[test]
     fn only_the_containers_processes() {
         let table = "UID  PID PPID CMD\nroot 1 0 init\nroot 42 1 sleep 1\nroot 420 1 x 42\n";
         assert_eq!(filter(table, &[42]).unwrap(), "UID  PID PPID CMD\nroot 42 1 sleep 1\n");
