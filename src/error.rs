@@ -182,6 +182,24 @@ impl std::error::Error for Error {}
 /// Characters of one phrase that are shown at the most: engines read 8 KiB of a message, and a config may hold more.
 const PHRASE: usize = 1500;
 
+/// What a terminal acts on instead of showing it: control characters, and what changes the direction of text.
+fn is_obeyed(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Shows text of others without letting it act on the terminal.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
+        if is_obeyed(c) {
+            shown.extend(c.escape_default())
+        } else {
+            shown.push(c)
+        }
+        shown
+    })
+}
+
 /// Shows text of others on one line: control characters are escaped, what is too long is cut.
 struct OneLine<'a>(&'a str);
 
@@ -191,7 +209,7 @@ impl fmt::Display for OneLine<'_> {
             if at == PHRASE {
                 return f.write_str("...");
             }
-            if c.is_control() {
+            if is_obeyed(c) {
                 write!(f, "{}", c.escape_default())?;
             } else {
                 fmt::Write::write_char(f, c)?;
@@ -329,6 +347,12 @@ mod tests {
             "mounts[3].options[1]: mount tmpfs on /dev/shm: unknown mount option \"nosiud\"\\n: invalid argument \
              (tmpfs: Unknown parameter 'nosiud'); did you mean \"nosuid\"?"
         );
+    }
+
+    #[test]
+    fn a_terminal_obeys_nothing_that_is_shown() {
+        assert_eq!(escaped("a\x1b[0m\u{7f}\u{9b}\u{202e}ü\t"), "a\\u{1b}[0m\\u{7f}\\u{9b}\\u{202e}ü\\t");
+        assert_eq!(Error::invalid("a\x07", "b\u{2066}").to_string(), "a\\u{7}: b\\u{2066}");
     }
 
     #[test]

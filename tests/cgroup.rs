@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use oci_spec::runtime::Spec;
 use serde_json::json;
-use tare::cgroup::{self, Cgroup, Facts, Hierarchy, Plan, Tag};
+use tare::cgroup::{self, Cgroup, Facts, Hierarchy, Identity, Plan, Tag};
 use tare::error::Result;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -52,7 +52,7 @@ impl Bed {
     }
 
     fn create(&self, below: &str, resources: serde_json::Value) -> Result<Cgroup> {
-        Cgroup::create(&self.plan(below, resources), &self.hierarchy, &tag("/run/tare/box"))
+        Cgroup::create(&self.plan(below, resources), &self.hierarchy, &tag("/run/tare"))
     }
 
     /// Runs a shell in the cgroup.
@@ -79,8 +79,11 @@ impl Drop for Bed {
     }
 }
 
-fn tag(state_directory: &str) -> Tag {
-    Tag { owner: 0, id: "box".to_owned(), state_directory: state_directory.to_owned() }
+/// That of container "box" below a state root, with the root's identity where it exists.
+fn tag(root: &str) -> Tag {
+    let root_identity = rustix::fs::stat(root).map_or(Identity { device: 0, inode: 1 }, |root| Identity::of(&root));
+    let state_directory = Path::new(root).join("box");
+    Tag { owner: 0, id: "box".to_owned(), state_directory, root: Some(root_identity) }
 }
 
 fn names_below(path: &Path) -> usize {
@@ -94,7 +97,7 @@ fn a_cgroup_is_made_tagged_found_and_removed() {
     assert_eq!(std::fs::read_to_string(bed.path("a/b/hugetlb.2MB.max")).unwrap(), "4194304\n");
     assert_eq!(std::fs::read_to_string(bed.path("a/b/hugetlb.2MB.rsvd.max")).unwrap(), "4194304\n");
     let found = Cgroup::open(&bed.hierarchy, cgroup.path()).unwrap().unwrap();
-    assert_eq!(found.tag(), Some(tag("/run/tare/box")));
+    assert_eq!(found.tag().unwrap(), Some(tag("/run/tare")));
     assert!(!found.populated().unwrap() && !found.frozen().unwrap());
     std::fs::create_dir_all(bed.path("a/b/c/d/e")).unwrap();
     std::fs::create_dir_all(bed.path("a/b/c/f")).unwrap();
@@ -175,6 +178,7 @@ fn a_leftover_is_made_anew_but_a_neighbours_cgroup_is_not() {
     let state = tempfile::tempdir().unwrap();
     let plan = bed.plan("box", json!({}));
     let owner = tag(state.path().to_str().unwrap());
+    std::fs::create_dir(&owner.state_directory).unwrap();
     Cgroup::create(&plan, &bed.hierarchy, &owner).unwrap();
     std::fs::write(bed.path("box/cgroup.max.depth"), "3").unwrap();
     let text = Cgroup::create(&plan, &bed.hierarchy, &tag("/other")).unwrap_err().to_string();

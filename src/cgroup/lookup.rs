@@ -6,8 +6,9 @@ use rustix::io::Errno;
 
 use super::files;
 use super::hierarchy::Hierarchy;
-use super::parent::{Cgroup, Tag};
+use super::parent::Cgroup;
 use super::stats::DeathFacts;
+use super::tag::Tag;
 use crate::error::{Context, Error, ErrorKind, Result};
 
 /// Levels of cgroups that are searched at the most; the kernel's own limit is usually unset.
@@ -20,7 +21,7 @@ impl Cgroup {
     /// The hierarchy cannot be read.
     pub fn find_tagged(hierarchy: &Hierarchy, tag: &Tag) -> Result<Vec<Self>> {
         let found = Self::all_tagged(hierarchy)?.into_iter();
-        Ok(found.filter(|(_, other)| other == tag).map(|(cgroup, _)| cgroup).collect())
+        Ok(found.filter(|(_, found)| found.names(tag)).map(|(cgroup, _)| cgroup).collect())
     }
 
     /// Every cgroup that tare made, with its tag. What is below one is the container's own business.
@@ -94,13 +95,20 @@ fn search(hierarchy: &Hierarchy, below: &str, depth: usize, found: &mut Vec<(Cgr
     let path = format!("{}{below}", hierarchy.root.display());
     let entries = match std::fs::read_dir(&path) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        // It was removed meanwhile; it is another user's, who closed it.
+        Err(e) if is_gone_or_closed(e.raw_os_error()) => return Ok(()),
         Err(e) => return Err(e).context(|| format!("read {path}")),
     };
     for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        let below = format!("{below}/{}", entry.file_name().to_string_lossy());
-        if let Some(cgroup) = Cgroup::open(hierarchy, &below)?
-            && let Some(tag) = cgroup.tag()
+        // tare makes no cgroup whose name is not UTF-8, nor one below it: config.json is text.
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let below = format!("{below}/{name}");
+        let cgroup = match Cgroup::open(hierarchy, &below) {
+            Err(error) if is_gone_or_closed(error.raw_os_error()) => continue,
+            cgroup => cgroup?,
+        };
+        if let Some(cgroup) = cgroup
+            && let Some(tag) = cgroup.tag()?
         {
             found.push((cgroup, tag));
         } else if depth > 0 {
@@ -108,6 +116,10 @@ fn search(hierarchy: &Hierarchy, below: &str, depth: usize, found: &mut Vec<(Cgr
         }
     }
     Ok(())
+}
+
+fn is_gone_or_closed(errno: Option<i32>) -> bool {
+    matches!(errno, Some(libc::ENOENT | libc::ENODEV | libc::EACCES | libc::EPERM))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode, OFlags, XattrFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::control::Events;
@@ -16,11 +16,10 @@ use super::hierarchy::Hierarchy;
 use super::limits::{IfMissing, Write};
 use super::plan::{Driver, Plan};
 use super::systemd::{self, Parked, UnitName};
+use super::tag::{self, Identity, Tag};
 use super::{controllers, files, tree};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::bpf;
-
-const TAG: &str = "user.tare";
 
 /// A cgroup that exists and is open.
 #[derive(Debug)]
@@ -45,29 +44,6 @@ impl Unsettled {
     pub(super) fn new(parked: Option<Parked>, plan: &Plan) -> Option<Self> {
         let late = plan.late_write().cloned().zip(plan.unit());
         parked.map(|parked| Self { parked, late })
-    }
-}
-
-/// Whose cgroup it is: kept as an extended attribute, so that orphans are found without any state.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tag {
-    /// Effective uid of the runtime that made it.
-    pub owner: u32,
-    /// Container id.
-    pub id: String,
-    /// The container's own directory below the state root.
-    pub state_directory: String,
-}
-
-impl Tag {
-    fn encode(&self) -> String {
-        format!("{}\0{}\0{}", self.owner, self.id, self.state_directory)
-    }
-
-    fn decode(text: &str) -> Option<Self> {
-        let mut parts = text.splitn(3, '\0');
-        let owner = parts.next()?.parse().ok()?;
-        Some(Self { owner, id: parts.next()?.to_owned(), state_directory: parts.next()?.to_owned() })
     }
 }
 
@@ -122,8 +98,7 @@ impl Cgroup {
     }
 
     pub(super) fn set_up(&self, plan: &Plan, tag: &Tag) -> Result<()> {
-        rustix::fs::fsetxattr(&self.directory, TAG, tag.encode().as_bytes(), XattrFlags::empty())
-            .context(|| format!("tag cgroup {}", self.path))?;
+        tag::write(self.directory.as_fd(), tag).context(|| format!("tag cgroup {}", self.path))?;
         let late = plan.late_write();
         self.write_all(plan.writes.iter().filter(|write| Some(*write) != late))?;
         match &plan.devices {
@@ -218,13 +193,20 @@ impl Cgroup {
         &self.path
     }
 
+    /// Its number, which no other cgroup gets until the next boot.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn inode(&self) -> Result<u64> {
+        Ok(rustix::fs::fstat(&self.directory).context(|| format!("stat cgroup {}", self.path))?.st_ino)
+    }
+
     /// Whose cgroup it is, when tare made it.
-    #[must_use]
-    pub fn tag(&self) -> Option<Tag> {
-        let mut value = vec![0; 8192];
-        let length = rustix::fs::fgetxattr(&self.directory, TAG, &mut value).ok()?;
-        value.truncate(length);
-        Tag::decode(std::str::from_utf8(&value).ok()?)
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn tag(&self) -> Result<Option<Tag>> {
+        tag::read(self.directory.as_fd()).context(|| format!("read the tag of cgroup {}", self.path))
     }
 
     /// Whether it is the container's that the tag names.
@@ -232,11 +214,18 @@ impl Cgroup {
     /// # Errors
     /// The kernel cannot be asked.
     pub fn has_tag(&self, tag: &Tag) -> Result<bool> {
-        match rustix::fs::fgetxattr(&self.directory, TAG, &mut [0_u8; 0]) {
-            Err(Errno::NODATA | Errno::NODEV | Errno::NOENT) => Ok(false),
-            Err(errno) => Err(Error::system(format!("read the tag of cgroup {}", self.path), errno)),
-            Ok(_) => Ok(self.tag().as_ref() == Some(tag)),
-        }
+        Ok(self.tag()?.is_some_and(|found| found.names(tag)))
+    }
+
+    /// Whether it is certainly that of another container: what a container can write there itself does not count, lest it
+    /// escapes its end.
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn is_anothers(&self, tag: &Tag) -> Result<bool> {
+        let found = tag::read_trusted(self.directory.as_fd());
+        let found = found.context(|| format!("read the tag of cgroup {}", self.path))?;
+        Ok(found.is_some_and(|found| !found.names(tag)))
     }
 }
 
@@ -339,10 +328,10 @@ fn allow_reading(directory: BorrowedFd<'_>, made: bool, path: &str) -> Result<()
 fn clear_leftover(parent: BorrowedFd<'_>, name: &str, path: &str, tag: &Tag) -> Result<bool> {
     let directory = files::open_directory(parent, name).context(|| format!("open cgroup {path}"))?;
     let present = Cgroup { directory, path: path.to_owned(), unsettled: None };
-    let Some(found) = present.tag() else { return Ok(false) };
+    let Some(found) = present.tag()? else { return Ok(false) };
     refuse_in_use(present.directory(), path)?;
-    if found.state_directory != tag.state_directory && std::path::Path::new(&found.state_directory).exists() {
-        let text = format!("cgroup {path} is that of container {:?} in {}", found.id, found.state_directory);
+    if !found.names(tag) && !is_abandoned(&found) {
+        let text = format!("cgroup {path} is that of container {:?} in {}", found.id, found.state_directory.display());
         return Err(Error::new(ErrorKind::Exists, text).at("linux.cgroupsPath"));
     }
     tree::remove_below(present.directory()).context(|| format!("remove what is below cgroup {path}"))?;
@@ -350,6 +339,14 @@ fn clear_leftover(parent: BorrowedFd<'_>, name: &str, path: &str, tag: &Tag) -> 
         Ok(()) | Err(Errno::NOENT) => Ok(true),
         Err(errno) => Err(Error::system(format!("remove cgroup {path}"), errno)),
     }
+}
+
+/// Whether no state root that is here has the container of a tag. One that is in another mount namespace is dead, its cgroup
+/// being empty, and its record names the inode of that: ours will not be taken for it.
+fn is_abandoned(tag: &Tag) -> bool {
+    let here = tag.root_path().and_then(|root| rustix::fs::stat(root).ok());
+    let same = here.is_some_and(|here| tag.root.is_none_or(|root| root == Identity::of(&here)));
+    !same || matches!(rustix::fs::lstat(&tag.state_directory), Err(Errno::NOENT))
 }
 
 /// Before a unit begins: nothing may be left of another container at its place.

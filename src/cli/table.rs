@@ -7,7 +7,7 @@ use crate::container::create::Warn;
 use crate::container::doctor::Report;
 use crate::container::processes::processes;
 use crate::container::state;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, escaped};
 
 /// Prints all containers.
 ///
@@ -54,19 +54,21 @@ pub fn doctor(report: &Report, json: bool) -> Result<()> {
     let count = |number: usize, of: &str| format!("{number} {of}{}", if number == 1 { "" } else { "s" });
     let mut text = format!(
         "{}: {}, {}\n",
-        report.root.display(),
+        escaped(&report.root.to_string_lossy()),
         count(report.containers, "container"),
         count(report.findings.len(), "finding")
     );
     for finding in &report.findings {
         let end = if finding.repaired { "removed" } else { &finding.remedy };
-        text += &format!("{}: {}; {end}\n", finding.subject, finding.what);
+        text += &escaped(&format!("{}: {}; {end}", finding.subject, finding.what));
+        text.push('\n');
     }
     super::print(text.as_bytes())
 }
 
-/// Columns as wide as their widest cell plus three, at least 12.
+/// Columns as wide as their widest cell plus three, at least 12. A cell may come from a container.
 fn columns<const N: usize>(rows: Vec<[String; N]>) -> String {
+    let rows: Vec<_> = rows.into_iter().map(|row| row.map(|cell| escaped(&cell))).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count() + 3).max().unwrap_or(0).max(12);
     let widths: Vec<usize> = (0..N).map(width).collect();
     let line = |row: &[String; N]| {
@@ -121,12 +123,19 @@ fn filter(table: &str, pids: &[i32]) -> Result<String> {
         let pid = line.split_whitespace().nth(column).and_then(|pid| pid.parse().ok());
         pid.is_some_and(|pid: i32| pids.contains(&pid))
     };
-    Ok(std::iter::once(head).chain(lines.filter(ours)).map(|line| format!("{line}\n")).collect())
+    Ok(std::iter::once(head).chain(lines.filter(ours)).map(|line| format!("{}\n", escaped(line))).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_obeys_no_cell() {
+        let table = columns(vec![["ID", "BUNDLE"].map(str::to_string), ["a", "/b\x1b[31m\n"].map(str::to_string)]);
+        assert_eq!(table, "ID          BUNDLE\na           /b\\u{1b}[31m\\n\n");
+        assert_eq!(filter("PID CMD\n42 a\u{9b}31m\n", &[42]).unwrap(), "PID CMD\n42 a\\u{9b}31m\n");
+    }
 
     #[test]
     fn only_the_containers_processes() {

@@ -87,6 +87,8 @@ pub(super) struct Making {
     pub(super) hooked: bool,
     /// systemd may have begun the unit, though there is no cgroup yet.
     unit_begun: bool,
+    /// The namespaces to join, until init has joined them.
+    joined: namespaces::parent::Prepared,
 }
 
 /// Creates a container; init waits on the start gate afterwards.
@@ -132,13 +134,15 @@ pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn:
     for warning in warnings.iter().chain(plan.warnings()) {
         warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
     }
+    let joined = open_namespaces(&plan)?;
+    status::require_pidfds()?;
     let record = first_record(id, &spec, &bundle, &plan)?;
     let store = Store::make(root)?;
     let directory = store.create(id)?;
     let (cgroup, child, master, notify) = (None, None, None, None);
     let (devices, hooked, unit_begun) = (None, false, false);
     let mut making =
-        Making { store, directory, record, plan, cgroup, child, master, notify, devices, hooked, unit_begun };
+        Making { store, directory, record, plan, cgroup, child, master, notify, devices, hooked, unit_begun, joined };
     match populate(&mut making, &config, options, begin, &host, caller, warn) {
         Ok(()) => {
             // They belong to the network namespace now, for as long as that exists.
@@ -150,6 +154,19 @@ pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn:
             Err(left) => error.hint(format!("{left}; `tare delete --force {id}` removes what is left")),
         }),
     }
+}
+
+/// Before anything exists: a namespace of the caller's own, in which the config changes something, is refused.
+fn open_namespaces(plan: &Plan) -> Result<namespaces::parent::Prepared> {
+    let joined = namespaces::parent::open_all(&plan.namespaces)?;
+    if let Some(device) = plan.network_devices.first()
+        && joined.is_callers_own(namespaces::Kind::Network)
+    {
+        let what = format!("network device {:?} cannot be moved to the host network namespace", device.name);
+        let hint = "the network namespace of linux.namespaces is the runtime's own";
+        return Err(Error::invalid(&device.at, what).hint(hint));
+    }
+    Ok(joined)
 }
 
 /// Where the notify socket of a container will be.
@@ -175,6 +192,7 @@ fn first_record(id: &str, spec: &Spec, bundle: &Bundle, plan: &Plan) -> Result<R
         start_time: 0,
         namespaces: plan.namespaces.all(),
         cgroup: plan.cgroup.as_ref().map(crate::cgroup::Plan::path),
+        cgroup_inode: None,
         unit: plan.cgroup.as_ref().and_then(crate::cgroup::Plan::unit),
         root_mount: None,
         hooks: !plan.hooks.is_empty(),
@@ -202,12 +220,13 @@ fn populate(
         }
     }
     if let Some(plan) = &making.plan.cgroup {
-        let tag = delete::tag(&making.directory);
+        let tag = delete::tag(&making.directory)?;
         let created = Cgroup::create(plan, host.hierarchy()?, &tag);
         // Not where it is another's, or where there is no systemd.
         making.unit_begun =
             making.record.unit.is_some() && matches!(&created, Err(error) if error.kind() == ErrorKind::System);
         let cgroup = making.cgroup.insert(created?);
+        making.record.cgroup_inode = Some(cgroup.inode()?);
         if let Some(owner) = plan.owner {
             cgroup.hand_over(owner)?;
         }
@@ -218,7 +237,7 @@ fn populate(
         seccomp::parent::look_for_agent(seccomp)?;
     }
     let gate = if at_gate { Some(make_gate(&making.directory, notifies)?) } else { None };
-    let joined = namespaces::parent::open_all(&making.plan.namespaces)?;
+    let joined = std::mem::take(&mut making.joined);
     let watched = joined.watched_pid().map(|joined| joined.fd.as_fd());
     let opened = rootfs::parent::open(&making.plan.rootfs, joined.user_namespace(), watched)?;
     if let Some(mount) = opened.callers_mount(&making.plan.rootfs)? {
@@ -275,19 +294,19 @@ fn settle_pid(making: &mut Making) -> Result<()> {
 /// HOME from the container's passwd file when the config has none, as programs expect it.
 fn complete_environment(plan: &mut Plan, opened: &rootfs::Prepared) -> Result<()> {
     let Some(program) = plan.program.as_mut().filter(|program| program.process.lacks_home()) else { return Ok(()) };
-    let home = match opened.passwd(&plan.rootfs) {
-        Passwd::Mounted(file) => process::user::home_in(file, program.process.uid),
-        Passwd::Missing => process::user::DEFAULT_HOME.to_owned(),
+    let home = match opened.passwd(&plan.rootfs)? {
+        Passwd::Mounted(file) => process::user::home_in(file.as_fd(), program.process.uid)?,
+        Passwd::Missing => process::user::DEFAULT_HOME.into(),
         Passwd::Rootfs => home_in_rootfs(&plan.rootfs_path, program.process.uid)?,
     };
-    program.process.set_env("HOME", &home)
+    program.process.set_env("HOME", home)
 }
 
-fn home_in_rootfs(path: &Path, uid: u32) -> Result<String> {
+fn home_in_rootfs(path: &Path, uid: u32) -> Result<Vec<u8>> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root =
         rustix::fs::open(path, flags, Mode::empty()).context(|| format!("open the rootfs {}", path.display()))?;
-    Ok(process::user::home(root.as_fd(), uid))
+    process::user::home(root.as_fd(), uid)
 }
 
 /// The host's procfs, for the OOM score and security labels.

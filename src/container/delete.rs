@@ -43,23 +43,33 @@ pub fn delete(root: &Path, id: &str, force: bool, warn: Warn<'_>) -> Result<()> 
     if directory.is_removed()? {
         return absent();
     }
+    delete_locked(&store, directory, force, warn)
+}
+
+/// Deletes a container whose directory is there and locked.
+///
+/// # Errors
+/// As [`delete`].
+pub(super) fn delete_locked(store: &Store, directory: Directory, force: bool, warn: Warn<'_>) -> Result<()> {
+    let id = &directory.id;
     let record = match Record::read(&directory) {
         Ok(Some(record)) => record,
-        Ok(None) if force => return delete_unrecorded(&store, &directory),
+        Ok(None) if force => return delete_unrecorded(store, &directory),
         Ok(None) => {
             let what = format!("container \"{id}\" was never finished");
             return Err(Error::new(ErrorKind::WrongStatus, what).hint("use --force"));
         }
-        Err(error) if force && !is_scarcity(&error) => return delete_damaged(&store, &directory, error, warn),
+        Err(error) if force && !is_scarcity(&error) => return delete_damaged(store, &directory, error, warn),
         Err(error) => return Err(error),
     };
     let container = Container { directory, record };
     let (status, _) = status(&container.directory, &container.record)?;
     if !force && !matches!(status, Status::Stopped | Status::Created) {
+        let id = &container.record.id;
         let what = format!("cannot delete container \"{id}\" that is not stopped: {}", status.word());
         return Err(Error::new(ErrorKind::WrongStatus, what).hint("stop it first, or use --force"));
     }
-    destroy(&store, &container, warn)
+    destroy(store, &container, warn)
 }
 
 /// Before the lock is taken: the command that holds it may wait for a process that the container stopped, froze or
@@ -75,7 +85,7 @@ fn kill_first(directory: &Directory) {
         let _later = pidfd_send_signal(&init, Signal::KILL);
     }
     if let Ok(Some(cgroup)) = status::cgroup(&record)
-        && cgroup.has_tag(&tag(directory)).unwrap_or(false)
+        && tag(directory).and_then(|tag| cgroup.has_tag(&tag)).unwrap_or(false)
     {
         let _later = cgroup.kill_all();
     }
@@ -88,8 +98,13 @@ fn is_scarcity(error: &Error) -> bool {
 
 /// Kills, removes and forgets.
 pub(super) fn destroy(store: &Store, container: &Container, warn: Warn<'_>) -> Result<()> {
-    let Container { directory, record } = container;
     kill_init(container)?;
+    bury(store, container, warn)
+}
+
+/// Removes and forgets a container whose init has ended.
+pub(super) fn bury(store: &Store, container: &Container, warn: Warn<'_>) -> Result<()> {
+    let Container { directory, record } = container;
     if record.phase == Phase::Creating {
         remove_unfinished(directory, record)?;
     } else {
@@ -149,8 +164,12 @@ pub(super) fn remove_cgroup(cgroup: &Cgroup) -> Result<()> {
 /// processes in a cgroup without our tag, other than the one that a scope begins with and that dies with its creator.
 pub(super) fn remove_unfinished(directory: &Directory, record: &Record) -> Result<()> {
     if let Some(cgroup) = status::cgroup(record)? {
+        let tag = tag(directory)?;
+        if cgroup.is_anothers(&tag)? {
+            return Ok(());
+        }
         let patience = if record.unit.is_some() { SLEEPER } else { Duration::ZERO };
-        if !cgroup.has_tag(&tag(directory))? && !cgroup.wait_empty(patience)? {
+        if !cgroup.has_tag(&tag)? && !cgroup.wait_empty(patience)? {
             return Ok(());
         }
         remove_cgroup(&cgroup)?;
@@ -175,12 +194,17 @@ pub(super) fn detach_mounts(record: &Record) -> Result<()> {
 }
 
 /// What the cgroup of a container is tagged with.
-pub(super) fn tag(directory: &Directory) -> Tag {
-    Tag {
+///
+/// # Errors
+/// The state root has a relative path, and there is no working directory.
+pub(super) fn tag(directory: &Directory) -> Result<Tag> {
+    let path = std::path::absolute(&directory.path);
+    Ok(Tag {
         owner: rustix::process::geteuid().as_raw(),
         id: directory.id.clone(),
-        state_directory: directory.path.display().to_string(),
-    }
+        state_directory: path.context(|| format!("find {}", directory.path.display()))?,
+        root: Some(directory.root),
+    })
 }
 
 /// Runs the poststop hooks; a failure is a warning and the others go on (runtime.md, "Lifecycle").
@@ -215,7 +239,7 @@ fn delete_damaged(store: &Store, directory: &Directory, error: Error, warn: Warn
 }
 
 fn remove_tagged(mount: &Hierarchy, directory: &Directory) -> Result<()> {
-    for cgroup in Cgroup::find_tagged(mount, &tag(directory))? {
+    for cgroup in Cgroup::find_tagged(mount, &tag(directory)?)? {
         remove_cgroup(&cgroup)?;
         if let Some(unit) = UnitName::at(cgroup.path()) {
             unit.stop_at(cgroup.path())?;

@@ -89,6 +89,7 @@ fn explain_waiting(container: &Container, error: Error) -> Error {
 /// Up to the point where the program runs; the pty's master when tare relays it.
 fn begin(container: &Container, options: &Options, warn: Warn<'_>) -> Result<(Child, Option<OwnedFd>)> {
     let init = running_init(container, options.ignore_paused)?;
+    super::status::require_signals(init.as_fd(), container.record.pid)?;
     let record = &container.record;
     let (spec, _) = saved_config(&container.directory)?;
     let (process, warnings) = process(&spec, options)?;
@@ -193,8 +194,8 @@ fn program(
     let mut program = plan::plan_exec(spec, process, &request, &host)?;
     if program.process.lacks_home() {
         let root = of_init(record, init, "root", OFlags::PATH | OFlags::DIRECTORY)?;
-        let home = user::home(root.as_fd(), program.process.uid);
-        program.process.set_env("HOME", &home)?;
+        let home = user::home(root.as_fd(), program.process.uid)?;
+        program.process.set_env("HOME", home)?;
     }
     Ok(program)
 }

@@ -12,6 +12,7 @@ mod exec_cgroup;
 pub mod exec_process;
 pub mod freeze;
 mod handover;
+mod holders;
 pub mod kill;
 pub mod listen_fds;
 mod notify;

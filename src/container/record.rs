@@ -50,6 +50,9 @@ pub struct Record {
     pub namespaces: u64,
     /// The cgroup, as a path below the root of the v2 hierarchy; `None` with cgroups disabled.
     pub cgroup: Option<String>,
+    /// The inode of the cgroup, once it is made: a removed one's place may be taken by another container's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup_inode: Option<u64>,
     /// The unit that the cgroup is of, with the systemd driver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<crate::cgroup::UnitName>,
@@ -145,6 +148,7 @@ pub(super) mod tests {
             start_time: 2,
             namespaces: 0,
             cgroup: None,
+            cgroup_inode: None,
             unit: None,
             root_mount: None,
             hooks: false,

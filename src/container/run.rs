@@ -67,17 +67,20 @@ pub fn run(root: &Path, id: &str, options: &Options, stay: Stay, warn: Warn<'_>)
     }
     let id = &container.record.id;
     let remedy = format!("`tare delete --force {id}` removes what is left of the container");
-    match (ended, forget(&store, &container, warn)) {
+    let forgotten = forget(&store, &container, ended.is_ok(), warn);
+    match (ended, forgotten) {
         (ended, Ok(())) => ended,
         (Ok(_), Err(left)) => Err(left.hint(remedy)),
         (Err(error), Err(left)) => Err(error.hint(format!("{left}; {remedy}"))),
     }
 }
 
-fn forget(store: &Store, container: &Container, warn: Warn<'_>) -> Result<()> {
+/// `ended`: init has been waited for.
+fn forget(store: &Store, container: &Container, ended: bool, warn: Warn<'_>) -> Result<()> {
     container.directory.lock(FlockOperation::LockExclusive)?;
     // Without its record it was deleted meanwhile, and the id may be another container's by now.
     match Record::read(&container.directory)? {
+        Some(_) if ended => delete::bury(store, container, warn),
         Some(_) => delete::destroy(store, container, warn),
         None => Ok(()),
     }

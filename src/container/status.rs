@@ -2,7 +2,7 @@
 //!
 //! World: parent. A pid means init only with the same boot id and start time; a pidfd pins it while we look.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -86,6 +86,40 @@ fn parse_stat(text: &str) -> Option<Facts> {
     Some(Facts { ended: exiting && number(17)? <= 1, start_time: number(19)? })
 }
 
+/// Checks that pidfds can be opened: without them a container could be made, but neither killed nor deleted. To be asked
+/// before anything exists.
+///
+/// # Errors
+/// A sandbox around tare denies pidfd_open(2).
+pub fn require_pidfds() -> Result<()> {
+    let own = rustix::process::getpid();
+    let pid = own.as_raw_nonzero().get();
+    let pidfd = pidfd_open(own, PidfdFlags::empty()).map_err(|errno| explain_pidfd("pidfd_open", pid, errno))?;
+    require_signals(pidfd.as_fd(), pid)
+}
+
+/// The same for signals by pidfd: that of process `pid`.
+///
+/// # Errors
+/// A sandbox around tare denies pidfd_send_signal(2).
+pub fn require_signals(pidfd: BorrowedFd<'_>, pid: i32) -> Result<()> {
+    match crate::sys::pidfd::send_signal(pidfd, 0) {
+        Err(errno @ (Errno::PERM | Errno::NOSYS)) => Err(explain_pidfd("pidfd_send_signal", pid, errno)),
+        // That it has ended is for others to find.
+        _ => Ok(()),
+    }
+}
+
+fn explain_pidfd(call: &str, pid: i32, errno: Errno) -> Error {
+    let error = Error::system(format!("{call} of process {pid}"), errno);
+    match errno {
+        Errno::PERM | Errno::NOSYS => error.hint(format!(
+            "if a seccomp profile around tare denies {call}, let it permit that: no process can be ended without it"
+        )),
+        _ => error,
+    }
+}
+
 /// A pidfd of init, if it is alive and really is init.
 ///
 /// # Errors
@@ -95,7 +129,7 @@ pub fn living_init(record: &Record) -> Result<Option<OwnedFd>> {
     let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(pidfd) => pidfd,
         Err(Errno::SRCH | Errno::INVAL) => return Ok(None),
-        Err(e) => return Err(Error::system(format!("open a pidfd of process {}", record.pid), e)),
+        Err(errno) => return Err(explain_pidfd("pidfd_open", record.pid, errno)),
     };
     match process_facts(record.pid)? {
         Some(facts) if facts.start_time == record.start_time && !facts.ended => {}
@@ -104,14 +138,16 @@ pub fn living_init(record: &Record) -> Result<Option<OwnedFd>> {
     Ok((boot_id()? == record.boot_id).then_some(pidfd))
 }
 
-/// Opens the cgroup of a container, if it is still there.
+/// Opens the cgroup of a container, if it is still there and no other has taken its place.
 ///
 /// # Errors
 /// It exists but cannot be opened.
 pub fn cgroup(record: &Record) -> Result<Option<Cgroup>> {
-    match &record.cgroup {
-        Some(path) => Cgroup::open(&crate::cgroup::mount()?, path),
-        None => Ok(None),
+    let Some(path) = &record.cgroup else { return Ok(None) };
+    let Some(cgroup) = Cgroup::open(&crate::cgroup::mount()?, path)? else { return Ok(None) };
+    match record.cgroup_inode {
+        Some(inode) if cgroup.inode()? != inode => Ok(None),
+        _ => Ok(Some(cgroup)),
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
+use crate::cgroup::Identity;
 use crate::error::{Context, Error, ErrorKind, Result};
 
 /// How long a delete may take to release an id that is taken again, and between two looks.
@@ -46,6 +47,8 @@ pub fn check_id(id: &str) -> Result<()> {
 pub struct Store {
     /// Its path as the user gave it.
     pub path: PathBuf,
+    /// Whatever its path is.
+    pub identity: Identity,
     directory: OwnedFd,
 }
 
@@ -98,7 +101,7 @@ impl Store {
             let hint = format!("it must belong to uid {own} and be writable by nobody else");
             return Err(Error::new(ErrorKind::Denied, what).hint(hint));
         }
-        Ok(Some(Self { path: path.to_path_buf(), directory }))
+        Ok(Some(Self { path: path.to_path_buf(), identity: Identity::of(&facts), directory }))
     }
 
     /// Takes `id`: makes its directory and locks it. A delete that finds it before it is locked takes it away again; then
@@ -109,8 +112,7 @@ impl Store {
     pub fn create(&self, id: &str) -> Result<Directory> {
         check_id(id)?;
         // So that what is opened below is what was made here, and not another's after a delete.
-        let root = || format!("lock the state root {}", self.path.display());
-        rustix::io::retry_on_intr(|| flock(&self.directory, FlockOperation::LockExclusive)).context(root)?;
+        self.lock(FlockOperation::LockExclusive)?;
         let give_up = |_: &Error| {
             // Just made and empty; if it cannot be removed, `delete --force` can.
             let _left = unlinkat(&self.directory, id, AtFlags::REMOVEDIR);
@@ -129,9 +131,17 @@ impl Store {
                 }
             }
         };
-        let unlock = || flock(&self.directory, FlockOperation::Unlock);
-        rustix::io::retry_on_intr(unlock).context(root).inspect_err(give_up)?;
+        self.lock(FlockOperation::Unlock).inspect_err(give_up)?;
         Ok(directory)
+    }
+
+    /// Locks the root, or unlocks it: no id is taken while another has the lock.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn lock(&self, operation: FlockOperation) -> Result<()> {
+        rustix::io::retry_on_intr(|| flock(&self.directory, operation))
+            .context(|| format!("lock the state root {}", self.path.display()))
     }
 
     fn make_directory(&self, id: &str) -> Result<()> {
@@ -159,7 +169,7 @@ impl Store {
     pub fn find(&self, id: &str) -> Result<Option<Directory>> {
         check_id(id)?;
         match openat(&self.directory, id, DIRECTORY, Mode::empty()) {
-            Ok(fd) => Ok(Some(Directory { id: id.to_string(), path: self.path.join(id), fd })),
+            Ok(fd) => Ok(Some(Directory { id: id.to_string(), path: self.path.join(id), root: self.identity, fd })),
             Err(Errno::NOENT) => Ok(None),
             Err(e) => Err(Error::system(format!("open {}/{id}", self.path.display()), e)),
         }
@@ -235,6 +245,8 @@ pub struct Directory {
     pub id: String,
     /// For messages.
     pub path: PathBuf,
+    /// The state root that it is in.
+    pub root: Identity,
     fd: OwnedFd,
 }
 

@@ -24,6 +24,8 @@ pub struct Prepared {
     pub cgroup_first: bool,
     /// The pid namespace that is joined belongs to the caller's user namespace.
     pub pid_is_callers: bool,
+    /// CLONE_NEW* bits of the paths that lead to the caller's own namespaces.
+    pub callers_own: u64,
 }
 
 impl Prepared {
@@ -38,6 +40,12 @@ impl Prepared {
     #[must_use]
     pub fn watched_pid(&self) -> Option<&Joined> {
         self.join.iter().find(|joined| joined.kind == bit(Kind::Pid) && self.pid_is_callers)
+    }
+
+    /// Whether the namespace of this kind that is joined is the caller's own.
+    #[must_use]
+    pub fn is_callers_own(&self, kind: Kind) -> bool {
+        self.callers_own & bit(kind) != 0
     }
 
     /// Whether a time namespace is joined, which a process that shares memory cannot do.
@@ -61,7 +69,8 @@ pub struct Joined {
 /// Opens every joined namespace; the user namespace comes last, since joining it gives up the rights over the others.
 ///
 /// # Errors
-/// A path that cannot be opened; the field is `linux.namespaces[i].path`.
+/// A path that cannot be opened; the field is `linux.namespaces[i].path`. A path that leads to a namespace of the
+/// caller's own, in which the config changes something.
 pub fn open_all(plan: &Plan) -> Result<Prepared> {
     let mut prepared = Prepared::default();
     for join in &plan.join {
@@ -71,10 +80,12 @@ pub fn open_all(plan: &Plan) -> Result<Prepared> {
             Error::new(ErrorKind::InvalidConfig, what).at(&*at).errno(e)
         })?;
         let facts = fstat(&fd).context(|| format!("stat {}", join.path.display()))?;
-        // setns(2) into the user namespace one is already in is EINVAL, and nothing is to be done.
-        if join.kind == Kind::User {
-            let own = stat("/proc/self/ns/user").context(|| "stat /proc/self/ns/user")?;
-            if (own.st_dev, own.st_ino) == (facts.st_dev, facts.st_ino) {
+        let own = format!("/proc/self/ns/{}", file(join.kind));
+        let own = stat(&*own).context(|| format!("stat {own}"))?;
+        if (own.st_dev, own.st_ino) == (facts.st_dev, facts.st_ino) {
+            prepared.callers_own |= bit(join.kind);
+            // setns(2) into the user namespace one is already in is EINVAL, and nothing is to be done.
+            if join.kind == Kind::User {
                 continue;
             }
         }
@@ -83,6 +94,7 @@ pub fn open_all(plan: &Plan) -> Result<Prepared> {
     if let Some(pid) = prepared.join.iter().find(|joined| joined.kind == bit(Kind::Pid)) {
         prepared.pid_is_callers = is_callers(pid.fd.as_fd())?;
     }
+    refuse_changes_of_the_callers(plan, &prepared)?;
     prepared.join.sort_by_key(|joined| joined.kind == bit(Kind::User));
     if plan.has(Kind::User)
         && let Some(cgroup) = prepared.join.iter().find(|joined| joined.kind == bit(Kind::Cgroup))
@@ -90,6 +102,42 @@ pub fn open_all(plan: &Plan) -> Result<Prepared> {
         prepared.cgroup_first = is_callers(cgroup.fd.as_fd())?;
     }
     Ok(prepared)
+}
+
+/// The name in /proc/PID/ns. Source: namespaces(7).
+fn file(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Mount => "mnt",
+        Kind::Network => "net",
+        kind => word(kind),
+    }
+}
+
+/// What the config sets in a namespace of the container must not change the caller's, which is the host's. The plan sees
+/// paths alone, and which namespace a path leads to is known only here. The words are runc's.
+fn refuse_changes_of_the_callers(plan: &Plan, prepared: &Prepared) -> Result<()> {
+    let own = |kind| prepared.is_callers_own(kind);
+    let refuse = |at: String, what: String, kind: Kind| {
+        let index = plan.join.iter().find(|join| join.kind == kind).map_or(0, |join| join.index);
+        let hint = format!("linux.namespaces[{index}].path leads to the runtime's own namespace");
+        Err(Error::invalid(at, what).hint(hint))
+    };
+    if own(Kind::Mount) {
+        let join = plan.join.iter().find(|join| join.kind == Kind::Mount);
+        let at = format!("linux.namespaces[{}].path", join.map_or(0, |join| join.index));
+        let what = "the mount namespace is the runtime's own: pivot_root would change the root of the host";
+        return Err(Error::invalid(at, what).hint("leave the path out for a new one"));
+    }
+    if let Some(sysctl) = plan.sysctls.iter().find(|sysctl| own(sysctl.kind)) {
+        let what = format!("sysctl {:?} not allowed in host {} namespace", sysctl.key, word(sysctl.kind));
+        return refuse(format!("linux.sysctl[{:?}]", sysctl.key), what, sysctl.kind);
+    }
+    for (at, name) in [("hostname", &plan.hostname), ("domainname", &plan.domainname)] {
+        if name.is_some() && own(Kind::Uts) {
+            return refuse(at.to_owned(), format!("unable to set {at} in host uts namespace"), Kind::Uts);
+        }
+    }
+    Ok(())
 }
 
 /// Whether a namespace belongs to the caller's own user namespace.

@@ -18,6 +18,8 @@ pub struct Sysctl {
     pub value: Vec<u8>,
     /// The key as the config has it.
     pub key: String,
+    /// The kind of namespace that it belongs to.
+    pub kind: Kind,
 }
 
 /// Keys of the IPC namespace besides fs.mqueue.
@@ -55,7 +57,7 @@ fn check(key: &str, value: &str, plan: &Plan) -> Result<Sysctl> {
     if value.contains('\0') {
         return Err(Error::invalid(at, "the value contains a NUL byte"));
     }
-    Ok(Sysctl { path, value: value.as_bytes().to_vec(), key: key.to_string() })
+    Ok(Sysctl { path, value: value.as_bytes().to_vec(), key: key.to_string(), kind })
 }
 
 /// As sysctl(8): the separator that comes first separates, so that `net/ipv4/conf/eth0.1/forwarding` works; in a

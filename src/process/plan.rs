@@ -116,12 +116,14 @@ impl Plan {
         !self.env.as_slice().iter().any(|entry| entry.as_bytes().starts_with(b"HOME="))
     }
 
-    /// Adds a variable to the environment (HOME, LISTEN_FDS, NOTIFY_SOCKET).
+    /// Adds a variable to the environment (HOME, LISTEN_FDS, NOTIFY_SOCKET). A home directory is bytes, not text.
     ///
     /// # Errors
     /// A NUL in it.
-    pub fn set_env(&mut self, name: &str, value: &str) -> Result<()> {
-        let entry = c_string(&format!("{name}={value}"), || format!("environment variable {name}"))?;
+    pub fn set_env(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<()> {
+        let entry = [name.as_bytes(), b"=", value.as_ref()].concat();
+        let what = || Error::invalid(format!("environment variable {name}"), "contains a NUL character");
+        let entry = CString::new(entry).map_err(|_| what())?;
         let mut entries: Vec<CString> = self.env.as_slice().to_vec();
         let prefix = format!("{name}=");
         entries.retain(|entry| !entry.as_bytes().starts_with(prefix.as_bytes()));

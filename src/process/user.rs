@@ -1,13 +1,14 @@
 //! Who the process is: ids of the config, of `exec --user`, and the home directory of a uid.
 //!
-//! World: plan (pure), but for [`home`], which the parent calls with a descriptor of the rootfs. Ids are
+//! World: plan (pure), but for `home.rs`, which the parent calls with a descriptor of the rootfs. Ids are
 //! numbers throughout; 4294967295 is refused everywhere, since setresuid(-1) means "leave it" (root, that is).
 
-use std::io::Read as _;
-use std::os::fd::BorrowedFd;
+#[path = "home.rs"]
+mod home;
 
 use oci_spec::runtime::User;
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+
+pub use home::{DEFAULT_HOME, home, home_in};
 
 use super::{Facts, path};
 use crate::error::{Error, ErrorKind, Result};
@@ -16,10 +17,6 @@ use crate::error::{Error, ErrorKind, Result};
 const MOST_GROUPS: usize = 65536;
 /// runc's default for every process.
 const DEFAULT_UMASK: u32 = 0o022;
-/// More of a passwd file is not read.
-const MOST_PASSWD_BYTES: u64 = 1 << 20;
-/// Where a user without an entry is at home.
-pub const DEFAULT_HOME: &str = "/";
 
 /// The ids of the process.
 pub(super) struct Planned {
@@ -104,39 +101,8 @@ fn refuse(text: &str, word: &str, name: &str) -> Error {
     Error::new(ErrorKind::InvalidConfig, what).hint("give UID or UID:GID, numbers from 0 to 4294967294")
 }
 
-/// The home directory of `uid` in the passwd file below `root`; `/` when there is no entry or no such file.
-///
-/// The file belongs to the container: it is opened without leaving `root`, must be a regular file, and is
-/// read up to 1 MiB.
-#[must_use]
-pub fn home(root: BorrowedFd<'_>, uid: u32) -> String {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = rustix::fs::openat2(root, c"etc/passwd", flags, Mode::empty(), resolve);
-    file.ok().map_or_else(|| DEFAULT_HOME.to_string(), |file| home_in(std::fs::File::from(file), uid))
-}
-
-/// The same for an opened passwd file: for a file that is bind-mounted on /etc/passwd.
-#[must_use]
-pub fn home_in(file: std::fs::File, uid: u32) -> String {
-    let regular = rustix::fs::fstat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
-    let mut content = Vec::new();
-    if !regular || file.take(MOST_PASSWD_BYTES).read_to_end(&mut content).is_err() {
-        return DEFAULT_HOME.to_string();
-    }
-    home_of(&String::from_utf8_lossy(&content), uid).unwrap_or(DEFAULT_HOME).to_string()
-}
-
-/// The first entry of `uid` counts. Source: passwd(5).
-fn home_of(passwd: &str, uid: u32) -> Option<&str> {
-    let entry = passwd.lines().find(|line| line.split(':').nth(2).and_then(parse_id) == Some(uid))?;
-    entry.split(':').nth(5).filter(|home| !home.is_empty() && !home.contains('\0'))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd as _;
-
     use serde_json::json;
 
     use super::super::plan::plan;
@@ -219,33 +185,5 @@ mod tests {
             "invalid user \"12abc\": \"12abc\" is no uid; give UID or UID:GID, numbers from 0 to 4294967294"
         );
         assert!(parse_group("5").is_ok() && parse_group("+5").is_err());
-    }
-
-    #[test]
-    fn the_home_directory_comes_from_the_containers_passwd() {
-        let root = tempfile::tempdir().unwrap();
-        std::fs::create_dir(root.path().join("etc")).unwrap();
-        let passwd = root.path().join("etc/passwd");
-        let directory = std::fs::File::open(root.path()).unwrap();
-        assert_eq!(home(directory.as_fd(), 0), "/");
-        std::fs::write(&passwd, "x:x:abc::::\nroot:x:0:0::/root:/bin/sh\nroot2:x:0:0::/two:\nn:x:7:7:::\n").unwrap();
-        assert_eq!(home(directory.as_fd(), 0), "/root");
-        assert_eq!(home(directory.as_fd(), 7), "/");
-        assert_eq!(home(directory.as_fd(), 8), "/");
-    }
-
-    #[test]
-    fn a_passwd_file_cannot_lead_outside_or_hang() {
-        let root = tempfile::tempdir().unwrap();
-        let outside = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(outside.path(), "u:x:5:5::/outside:\n").unwrap();
-        std::fs::create_dir(root.path().join("etc")).unwrap();
-        let passwd = root.path().join("etc/passwd");
-        let directory = std::fs::File::open(root.path()).unwrap();
-        std::os::unix::fs::symlink(outside.path(), &passwd).unwrap();
-        assert_eq!(home(directory.as_fd(), 5), "/");
-        std::fs::remove_file(&passwd).unwrap();
-        nix::unistd::mkfifo(&passwd, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert_eq!(home(directory.as_fd(), 5), "/");
     }
 }

@@ -60,13 +60,18 @@ fn open_in_devpts(root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 
 /// A device file dev/ptmx, for a rootfs whose devpts is elsewhere; the kernel itself finds the devpts "pts" beside it.
 fn open_plain(root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    // An image may have the node of any device there: that is looked at before its driver hears of it.
+    require_ptmx(openat2(root, c"dev/ptmx", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), BELOW)?.as_fd())?;
     let master = openat2(root, c"dev/ptmx", FLAGS | OFlags::NONBLOCK, Mode::empty(), BELOW)?;
-    let facts = fstat(&master)?;
-    if FileType::from_raw_mode(facts.st_mode) != FileType::CharacterDevice || facts.st_rdev != makedev(5, 2) {
-        return Err(Errno::NODEV);
-    }
+    require_ptmx(master.as_fd())?;
     rustix::fs::fcntl_setfl(&master, OFlags::RDWR)?;
     Ok(master)
+}
+
+fn require_ptmx(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    let facts = fstat(file)?;
+    let same = FileType::from_raw_mode(facts.st_mode) == FileType::CharacterDevice && facts.st_rdev == makedev(5, 2);
+    if same { Ok(()) } else { Err(Errno::NODEV) }
 }
 
 fn require_devpts(fd: BorrowedFd<'_>) -> Result<(), Errno> {

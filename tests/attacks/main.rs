@@ -18,6 +18,8 @@ mod descriptors;
 mod errors;
 mod faults;
 mod hooks;
+mod image_files;
+mod joined;
 mod names;
 mod paths;
 mod patience;
@@ -30,6 +32,7 @@ mod requests;
 mod state;
 mod stopped;
 mod support;
+mod tags;
 #[path = "../host/trace.rs"]
 #[allow(dead_code, reason = "shared with the other tests of the binary")]
 mod trace;

@@ -14,10 +14,11 @@ use super::properties::{self, Property};
 use super::unit::{SLICE, Unit};
 use super::units::{Look, Systemd, outer_uid};
 use super::value::Value;
+use crate::cgroup::Tag;
 use crate::cgroup::delegate::refusal;
 use crate::cgroup::hierarchy::{Hierarchy, own_path, path_of};
 use crate::cgroup::limits::Write;
-use crate::cgroup::parent::{Cgroup, Tag, Unsettled, clear_leftover_at, hand_on_what_is_needed, open_root};
+use crate::cgroup::parent::{Cgroup, Unsettled, clear_leftover_at, hand_on_what_is_needed, open_root};
 use crate::cgroup::plan::{Plan, Scope};
 use crate::error::{Context, Error, ErrorKind, Result};
 

@@ -1,11 +1,14 @@
 //! World: parent. The passwd file that the container will see, when one of its mounts brings it.
+//!
+//! It is found here and not opened: what it is decides the room that reads it.
 
-use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
+use rustix::io::Errno;
 
 use super::{Prepared, Source};
+use crate::error::{Context, Result};
 use crate::rootfs::plan::{Kind, Plan};
 
 /// Where /etc/passwd comes from.
@@ -13,8 +16,8 @@ use crate::rootfs::plan::{Kind, Plan};
 pub enum Passwd {
     /// From the rootfs.
     Rootfs,
-    /// From a mount on it or on /etc.
-    Mounted(File),
+    /// From a mount on it or on /etc (O_PATH).
+    Mounted(OwnedFd),
     /// A mount covers it and has none.
     Missing,
 }
@@ -30,32 +33,38 @@ impl Plan {
 
 impl Prepared {
     /// The passwd file, for HOME.
-    #[must_use]
-    pub fn passwd(&self, plan: &Plan) -> Passwd {
-        let Some(number) = plan.passwd_mount() else { return Passwd::Rootfs };
-        match &plan.mounts[number].kind {
-            Kind::Filesystem(filesystem) if filesystem.copy_up => return Passwd::Rootfs,
-            Kind::Bind(_) => {}
-            _ => return Passwd::Missing,
-        }
-        match self.sources.get(number) {
-            Some(Some(Source::Tree(tree))) => open(tree.as_fd()).map_or(Passwd::Missing, Passwd::Mounted),
-            // The child opens it: this caller may not clone mounts.
-            _ => Passwd::Rootfs,
-        }
+    ///
+    /// # Errors
+    /// It cannot be looked up in its mount.
+    pub fn passwd(&self, plan: &Plan) -> Result<Passwd> {
+        let Some(number) = plan.passwd_mount() else { return Ok(Passwd::Rootfs) };
+        let bind = match &plan.mounts[number].kind {
+            Kind::Filesystem(filesystem) if filesystem.copy_up => return Ok(Passwd::Rootfs),
+            Kind::Bind(bind) => bind,
+            _ => return Ok(Passwd::Missing),
+        };
+        let found = match self.sources.get(number) {
+            Some(Some(Source::Tree(tree))) => find(tree.as_fd()),
+            // The child opens it, and says so if it cannot: this caller may not clone mounts.
+            _ => match openat(CWD, &*bind.source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+                Ok(source) => find(source.as_fd()),
+                Err(_) => Ok(None),
+            },
+        };
+        let found = found.context(|| format!("look up passwd in mounts[{number}]"))?;
+        Ok(found.map_or(Passwd::Missing, Passwd::Mounted))
     }
 }
 
-/// The file itself, or the one of a directory.
-fn open(tree: BorrowedFd<'_>) -> Option<File> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+/// The file itself, or the one of a directory; neither is opened.
+fn find(tree: BorrowedFd<'_>) -> std::result::Result<Option<OwnedFd>, Errno> {
+    if FileType::from_raw_mode(fstat(tree)?.st_mode) != FileType::Directory {
+        return tree.try_clone_to_owned().map(Some).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO));
+    }
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = match openat2(tree, c"passwd", flags, Mode::empty(), resolve) {
-        // Not by its name: the descriptor is what will be mounted.
-        Err(rustix::io::Errno::NOTDIR) => {
-            rustix::fs::open(format!("/proc/self/fd/{}", tree.as_raw_fd()), flags, Mode::empty())
-        }
-        file => file,
-    };
-    file.ok().map(File::from)
+    match openat2(tree, c"passwd", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        Ok(file) => Ok(Some(file)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }
