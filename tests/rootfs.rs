@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 
 use tare::error::errno_text;
 
+use rootfs_stage::tree::{describe, make_one_of_each};
 use rootfs_stage::user::Caller;
 use rootfs_stage::{Bundle, Outcome, find_mount};
 
@@ -251,6 +252,30 @@ fn binds_have_the_attributes_they_asked_for() {
         assert_eq!(fs::read_link("/link").unwrap().to_str(), Some("f"));
         assert!(fs::metadata("/new/file").unwrap().is_file());
     });
+}
+
+/// Everything that an entry of the image is, its copy is too.
+#[test]
+fn tmpfs_copies_are_like_the_originals() {
+    let Some(bundle) = Bundle::new() else { return };
+    let data = bundle.path("rootfs/data");
+    make_one_of_each(&data);
+    let expected = describe(&data);
+    let mounts = r#"[{"destination": "/data", "type": "tmpfs", "options": ["tmpcopyup"]}]"#;
+    bundle.run(&Bundle::config(mounts, "{}"), move || {
+        let copied = describe("/data".as_ref());
+        assert_eq!(copied.len(), expected.len());
+        copied.iter().zip(&expected).for_each(|(copy, original)| assert_eq!(copy, original));
+        // Hard links are files of their own.
+        assert_eq!(fs::metadata("/data/file").unwrap().nlink(), 1);
+        let blocks = |name: &str| fs::metadata(format!("/data/{name}")).unwrap().blocks();
+        assert_eq!((blocks("all-hole"), blocks("empty")), (0, 0));
+        assert!(blocks("holes") <= 32 && blocks("hole-at-end") <= 16, "{} {}", blocks("holes"), blocks("hole-at-end"));
+    });
+    // By mount(2), which covers the directory before it is copied.
+    let mounts = r#"[{"destination": "/data", "type": "tmpfs", "options": ["tmpcopyup", "iversion"]}]"#;
+    let expected = describe(&data);
+    bundle.run(&Bundle::config(mounts, "{}"), move || assert_eq!(describe("/data".as_ref()), expected));
 }
 
 #[test]

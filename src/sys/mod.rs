@@ -14,6 +14,7 @@ pub mod directory;
 pub mod exec;
 pub mod interface;
 pub mod keyring;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod pidfd;

@@ -25,6 +25,7 @@ mod support;
 #[path = "../host/trace.rs"]
 #[allow(dead_code, reason = "shared with the other tests of the binary")]
 mod trace;
+mod trees;
 
 /// Every class has a row in docs/security.md and a test here.
 #[test]

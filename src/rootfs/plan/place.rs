@@ -3,7 +3,7 @@
 //! World: plan. A fault carries one number: the element in its low half, one more than the mount's parameter in its
 //! high half.
 
-use super::{Bind, Kind, Mount, NodeKind, Plan, Rule};
+use super::{Bind, DEEPEST, Kind, Mount, NodeKind, Plan, Rule};
 use crate::rootfs::options::suggestion;
 use crate::wire::Step;
 
@@ -107,6 +107,9 @@ impl Plan {
             place.hint =
                 Some("a file cannot be mounted on a directory, nor a directory on what is not a directory".into());
         }
+        if step == Step::CopyUp {
+            place.hint = not_copied(errno);
+        }
         let parameters = match &mount.kind {
             Kind::Filesystem(filesystem) => &filesystem.parameters[..],
             Kind::Remount(remount) => &remount.parameters[..],
@@ -149,6 +152,18 @@ fn refused_in_user_namespace(filesystem: &str) -> Option<&'static str> {
              --security-opt systempaths=unconfined",
         ),
         "sysfs" => Some("it needs a network namespace that this user namespace owns; bind /sys instead"),
+        _ => None,
+    }
+}
+
+/// What is wrong with the image, or what to change in the config, when `tmpcopyup` fails.
+fn not_copied(errno: i32) -> Option<String> {
+    match errno {
+        libc::ENOSPC => {
+            Some("they do not fit into the tmpfs; give it a larger \"size=\" or \"nr_inodes=\"".to_string())
+        }
+        libc::ENAMETOOLONG => Some(format!("directories are nested more than {DEEPEST} levels deep")),
+        libc::ESTALE => Some("something was moved in the image meanwhile".to_string()),
         _ => None,
     }
 }
