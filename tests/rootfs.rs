@@ -279,20 +279,25 @@ fn tmpfs_copies_are_like_the_originals() {
 }
 
 #[test]
-fn masks_cover_links_themselves_and_nothing_else() {
+fn masks_follow_links_inside_the_root() {
     let Some(bundle) = Bundle::new() else { return };
     bundle.file("rootfs/etc/secret", "secret");
     bundle.file("rootfs/etc/other", "other");
+    bundle.file("rootfs/etc/third", "third");
     fs::create_dir_all(bundle.path("rootfs/a/b")).unwrap();
     symlink("/etc/other", bundle.path("rootfs/etc/link")).unwrap();
+    symlink("../../third", bundle.path("rootfs/etc/third-link")).unwrap();
+    symlink("etc/third", bundle.path("rootfs/third")).unwrap();
     symlink("/etc", bundle.path("rootfs/conf")).unwrap();
-    let linux = r#"{"maskedPaths": ["/conf/secret", "/etc/link", "/a/b", "/absent", "/etc/other/x"],
-        "readonlyPaths": ["/conf/link"]}"#;
+    let linux = r#"{"maskedPaths": ["/conf/secret", "/etc/link", "/a/b", "/absent", "/etc/third/x"],
+        "readonlyPaths": ["/conf/third-link"]}"#;
     bundle.run(&Bundle::config("[]", linux), || {
         assert_eq!(fs::read_to_string("/etc/secret").unwrap(), "");
         assert_eq!(fs::read_to_string("/etc/link").unwrap(), "");
-        assert_eq!(fs::read_to_string("/etc/other").unwrap(), "other");
-        assert_eq!(fs::write("/etc/other", "x").unwrap_err().raw_os_error(), Some(libc::EROFS));
+        assert_eq!(fs::read_to_string("/etc/other").unwrap(), "");
+        assert!(fs::symlink_metadata("/etc/link").unwrap().is_symlink());
+        assert_eq!(fs::read_to_string("/etc/third").unwrap(), "third");
+        assert_eq!(fs::write("/etc/third", "x").unwrap_err().raw_os_error(), Some(libc::EROFS));
         assert_eq!(fs::write("/a/b/x", "").unwrap_err().raw_os_error(), Some(libc::EROFS));
         assert!(!fs::exists("/absent").unwrap());
     });

@@ -24,7 +24,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+use rustix::mount::{FsOpenFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::options::Wanted;
 use crate::sys::mount::{Change, set_attributes};
@@ -61,6 +61,16 @@ fn change(mount: BorrowedFd<'_>, wanted: Wanted, propagation: u64, recursive: bo
 fn change_slash(wanted: Wanted, propagation: u64, recursive: bool) -> Result<(), Errno> {
     let change = Change { set: wanted.set, clear: wanted.clear, propagation, user_namespace: None };
     set_attributes(rustix::fs::CWD.as_fd(), SLASH, recursive, &change)
+}
+
+/// The context of an empty tmpfs with room for its root alone: by default one may take half of the memory. 0 would be
+/// no limit. Source: Documentation/filesystems/tmpfs.rst.
+fn smallest_tmpfs() -> Result<OwnedFd, Errno> {
+    let context = rustix::mount::fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for limit in [c"nr_blocks", c"nr_inodes"] {
+        rustix::mount::fsconfig_set_string(&context, limit, c"1")?;
+    }
+    Ok(context)
 }
 
 const SLASH: &CStr = c"/";

@@ -14,6 +14,7 @@ mod descriptors;
 mod errors;
 mod faults;
 mod hooks;
+mod masks;
 mod names;
 mod paths;
 mod privileges;

@@ -60,8 +60,8 @@ impl Plan {
             Step::PivotRoot | Step::DetachOldRoot => Place { at: None, what: step.name().to_string(), hint: None },
             Step::ReadonlyRootfs => Place::new("root.readonly", step.name()),
             Step::RootPropagation => Place::new("linux.rootfsPropagation", step.name()),
-            Step::MaskedPath => path(step, "linux.maskedPaths", &self.masked_paths, number),
-            Step::ReadonlyPath => path(step, "linux.readonlyPaths", &self.readonly_paths, number),
+            Step::MaskedPath => path(step, "linux.maskedPaths", &self.masked_paths, number, errno),
+            Step::ReadonlyPath => path(step, "linux.readonlyPaths", &self.readonly_paths, number, errno),
             _ => return None,
         })
     }
@@ -180,11 +180,15 @@ impl Mount {
     }
 }
 
-fn path(step: Step, list: &str, paths: &[std::ffi::CString], number: usize) -> Place {
-    match paths.get(number) {
-        Some(path) => Place::new(format!("{list}[{number}]"), format!("{} {}", step.name(), text(path))),
-        None => Place::new(list, step.name()),
-    }
+fn path(step: Step, list: &str, paths: &[std::ffi::CString], number: usize, errno: i32) -> Place {
+    let Some(path) = paths.get(number) else { return Place::new(list, step.name()) };
+    let mut place = Place::new(format!("{list}[{number}]"), format!("{} {}", step.name(), text(path)));
+    place.hint = match errno {
+        libc::ELOOP => Some("its symbolic links lead in a circle, or into a process through /proc".to_string()),
+        libc::EBUSY => Some("it leads to the root of the container".to_string()),
+        _ => None,
+    };
+    place
 }
 
 fn text(string: &std::ffi::CStr) -> std::borrow::Cow<'_, str> {
