@@ -21,7 +21,7 @@ pub use mounts::mounts;
 pub use root::{attach_root, enter, pivot, propagation};
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, MoveMountFlags, OpenTreeFlags};
@@ -29,12 +29,12 @@ use rustix::mount::{FsOpenFlags, MoveMountFlags, OpenTreeFlags};
 use super::options::Wanted;
 use crate::sys::mount::{Change, set_attributes};
 
-/// How many elements of a list may leave their descriptors open; far below any limit on open files.
-const LEFT_OPEN: usize = 32;
+/// Descriptors of these numbers may stay open: a caller whose limit on open files is 64 has room for the others.
+const LEFT_OPEN: std::ffi::c_int = 48;
 
 /// Gives a descriptor up: it stays open until the program is executed, unless there are many of them.
-fn leave(descriptor: OwnedFd, number: usize) {
-    if number < LEFT_OPEN {
+fn leave(descriptor: OwnedFd) {
+    if descriptor.as_raw_fd() < LEFT_OPEN {
         let _ = std::os::fd::IntoRawFd::into_raw_fd(descriptor);
     }
 }

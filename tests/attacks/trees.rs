@@ -189,12 +189,17 @@ fn class_32_what_does_not_fit_is_refused() {
     }
 }
 
-/// The number of open descriptors does not depend on the depth.
+/// The number of open descriptors depends neither on the depth nor on how much is mounted and masked.
 #[test]
 fn class_32_few_descriptors_are_enough() {
     let Some(mut bundle) = copying(&[]) else { return };
     let levels = if is_tare() { 300 } else { 40 };
     dig(&bundle.file("rootfs/data"), levels, "d");
+    for number in 0..100 {
+        bundle.set("/mounts/-", mount(&format!("/tmp/t{number}"), "tmpfs", "tmpfs", &["tmpcopyup"]));
+    }
+    add_a_large_plan(&mut bundle);
+    bundle.set("/linux/readonlyPaths", bundle.config["linux"]["maskedPaths"].clone());
     bundle.set("/process/args", json!(["/bin/true"]));
     bundle.write();
     through_shell(&bundle, r#"ulimit -n 64; exec "$@""#, &["run", &bundle.id]).silent();

@@ -30,7 +30,7 @@ pub fn create(filesystem: &Filesystem, mode: Option<u32>, number: usize) -> Done
     let attributes = MountAttrFlags::from_bits_retain(attributes);
     let mount = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
         .map_err(|errno| explain(context.as_fd(), number, errno))?;
-    super::leave(context, number);
+    super::leave(context);
     Ok(mount)
 }
 

@@ -27,11 +27,11 @@ const READONLY: Wanted = Wanted { set: Attributes::RDONLY, clear: Attributes::em
 /// Steps ReadonlyPath, MaskedPath, MountAttributes, ReadonlyRootfs, RootPropagation.
 pub fn finish(plan: &Plan, prepared: &Prepared, root: BorrowedFd<'_>) -> Done {
     for (number, path) in plan.readonly_paths.iter().enumerate() {
-        readonly(root, path, number).at_index(Step::ReadonlyPath, number)?;
+        readonly(root, path).at_index(Step::ReadonlyPath, number)?;
     }
     let mut masks = Masks { null: prepared.null.take(), null_attached: false, directory: None };
     for (number, path) in plan.masked_paths.iter().enumerate() {
-        masks.mask(plan, root, path, number).at_index(Step::MaskedPath, number)?;
+        masks.mask(plan, root, path).at_index(Step::MaskedPath, number)?;
     }
     masks.leave();
     for (number, late) in prepared.late.iter().enumerate() {
@@ -49,7 +49,7 @@ pub fn finish(plan: &Plan, prepared: &Prepared, root: BorrowedFd<'_>) -> Done {
 }
 
 /// The path with all that is mounted below it, read-only, over itself.
-fn readonly(root: BorrowedFd<'_>, path: &CStr, number: usize) -> Result<(), Errno> {
+fn readonly(root: BorrowedFd<'_>, path: &CStr) -> Result<(), Errno> {
     let there = match find(root, path)? {
         Found::Nothing => return Ok(()),
         // What is mounted over the root of a process is not seen by it.
@@ -59,8 +59,8 @@ fn readonly(root: BorrowedFd<'_>, path: &CStr, number: usize) -> Result<(), Errn
     let tree = super::clone_mount(there.as_fd(), true)?;
     super::change(tree.as_fd(), READONLY, 0, true)?;
     super::attach(tree.as_fd(), there.as_fd())?;
-    super::leave(there, number);
-    super::leave(tree, number);
+    super::leave(there);
+    super::leave(tree);
     Ok(())
 }
 
@@ -102,7 +102,7 @@ struct Masks {
 }
 
 impl Masks {
-    fn mask(&mut self, plan: &Plan, root: BorrowedFd<'_>, path: &CStr, number: usize) -> Result<(), Errno> {
+    fn mask(&mut self, plan: &Plan, root: BorrowedFd<'_>, path: &CStr) -> Result<(), Errno> {
         let there = match find(root, path)? {
             Found::Nothing => return Ok(()),
             // It cannot be covered, and the program would see all of it.
@@ -111,27 +111,27 @@ impl Masks {
         };
         let directory = FileType::from_raw_mode(rustix::fs::fstat(&there)?.st_mode) == FileType::Directory;
         if directory {
-            self.cover_directory(plan, there.as_fd(), number)?;
+            self.cover_directory(plan, there.as_fd())?;
         } else {
-            self.cover_file(there.as_fd(), number)?;
+            self.cover_file(there.as_fd())?;
         }
-        super::leave(there, number);
+        super::leave(there);
         Ok(())
     }
 
-    fn cover_file(&mut self, there: BorrowedFd<'_>, number: usize) -> Result<(), Errno> {
+    fn cover_file(&mut self, there: BorrowedFd<'_>) -> Result<(), Errno> {
         let Some(null) = &self.null else { return Err(Errno::NOENT) };
         if self.null_attached {
-            return cover_with_copy(null.as_fd(), there, number);
+            return cover_with_copy(null.as_fd(), there);
         }
         super::attach(null.as_fd(), there)?;
         self.null_attached = true;
         Ok(())
     }
 
-    fn cover_directory(&mut self, plan: &Plan, there: BorrowedFd<'_>, number: usize) -> Result<(), Errno> {
+    fn cover_directory(&mut self, plan: &Plan, there: BorrowedFd<'_>) -> Result<(), Errno> {
         if let Some(directory) = &self.directory {
-            return cover_with_copy(directory.as_fd(), there, number);
+            return cover_with_copy(directory.as_fd(), there);
         }
         let empty = empty_directory(plan)?;
         super::attach(empty.as_fd(), there)?;
@@ -140,14 +140,14 @@ impl Masks {
     }
 
     fn leave(self) {
-        self.null.into_iter().chain(self.directory).for_each(|mount| super::leave(mount, 0));
+        self.null.into_iter().chain(self.directory).for_each(super::leave);
     }
 }
 
-fn cover_with_copy(of: BorrowedFd<'_>, there: BorrowedFd<'_>, number: usize) -> Result<(), Errno> {
+fn cover_with_copy(of: BorrowedFd<'_>, there: BorrowedFd<'_>) -> Result<(), Errno> {
     let copy = super::clone_mount(of, false)?;
     super::attach(copy.as_fd(), there)?;
-    super::leave(copy, number);
+    super::leave(copy);
     Ok(())
 }
 

@@ -113,7 +113,7 @@ fn new_filesystem(root: BorrowedFd<'_>, mount: &Mount, new: &Filesystem, number:
         copy_up::tree(target.as_fd(), created.as_fd()).at_index(Step::CopyUp, number)?;
     }
     super::attach(created.as_fd(), target.as_fd()).at_index(Step::Mount, number)?;
-    super::leave(target, number);
+    super::leave(target);
     Ok(created)
 }
 
@@ -141,7 +141,7 @@ fn attach_source(root: BorrowedFd<'_>, mount: &Mount, tree: BorrowedFd<'_>, numb
     let target = target::open(root, &mount.target, mount.rule, make);
     let target = target.at_index(Step::MountTarget, number)?.file;
     super::attach(tree, target.as_fd()).at_index(Step::Mount, number)?;
-    super::leave(target, number);
+    super::leave(target);
     Ok(())
 }
 
