@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 
 use tare::error::errno_text;
 
+use rootfs_stage::tree::{describe, make_one_of_each};
 use rootfs_stage::user::Caller;
 use rootfs_stage::{Bundle, Outcome, find_mount};
 
@@ -253,21 +254,50 @@ fn binds_have_the_attributes_they_asked_for() {
     });
 }
 
+/// Everything that an entry of the image is, its copy is too.
 #[test]
-fn masks_cover_links_themselves_and_nothing_else() {
+fn tmpfs_copies_are_like_the_originals() {
+    let Some(bundle) = Bundle::new() else { return };
+    let data = bundle.path("rootfs/data");
+    make_one_of_each(&data);
+    let expected = describe(&data);
+    let mounts = r#"[{"destination": "/data", "type": "tmpfs", "options": ["tmpcopyup"]}]"#;
+    bundle.run(&Bundle::config(mounts, "{}"), move || {
+        let copied = describe("/data".as_ref());
+        assert_eq!(copied.len(), expected.len());
+        copied.iter().zip(&expected).for_each(|(copy, original)| assert_eq!(copy, original));
+        // Hard links are files of their own.
+        assert_eq!(fs::metadata("/data/file").unwrap().nlink(), 1);
+        let blocks = |name: &str| fs::metadata(format!("/data/{name}")).unwrap().blocks();
+        assert_eq!((blocks("all-hole"), blocks("empty")), (0, 0));
+        assert!(blocks("holes") <= 32 && blocks("hole-at-end") <= 16, "{} {}", blocks("holes"), blocks("hole-at-end"));
+    });
+    // By mount(2), which covers the directory before it is copied.
+    let mounts = r#"[{"destination": "/data", "type": "tmpfs", "options": ["tmpcopyup", "iversion"]}]"#;
+    let expected = describe(&data);
+    bundle.run(&Bundle::config(mounts, "{}"), move || assert_eq!(describe("/data".as_ref()), expected));
+}
+
+#[test]
+fn masks_follow_links_inside_the_root() {
     let Some(bundle) = Bundle::new() else { return };
     bundle.file("rootfs/etc/secret", "secret");
     bundle.file("rootfs/etc/other", "other");
+    bundle.file("rootfs/etc/third", "third");
     fs::create_dir_all(bundle.path("rootfs/a/b")).unwrap();
     symlink("/etc/other", bundle.path("rootfs/etc/link")).unwrap();
+    symlink("../../third", bundle.path("rootfs/etc/third-link")).unwrap();
+    symlink("etc/third", bundle.path("rootfs/third")).unwrap();
     symlink("/etc", bundle.path("rootfs/conf")).unwrap();
-    let linux = r#"{"maskedPaths": ["/conf/secret", "/etc/link", "/a/b", "/absent", "/etc/other/x"],
-        "readonlyPaths": ["/conf/link"]}"#;
+    let linux = r#"{"maskedPaths": ["/conf/secret", "/etc/link", "/a/b", "/absent", "/etc/third/x"],
+        "readonlyPaths": ["/conf/third-link"]}"#;
     bundle.run(&Bundle::config("[]", linux), || {
         assert_eq!(fs::read_to_string("/etc/secret").unwrap(), "");
         assert_eq!(fs::read_to_string("/etc/link").unwrap(), "");
-        assert_eq!(fs::read_to_string("/etc/other").unwrap(), "other");
-        assert_eq!(fs::write("/etc/other", "x").unwrap_err().raw_os_error(), Some(libc::EROFS));
+        assert_eq!(fs::read_to_string("/etc/other").unwrap(), "");
+        assert!(fs::symlink_metadata("/etc/link").unwrap().is_symlink());
+        assert_eq!(fs::read_to_string("/etc/third").unwrap(), "third");
+        assert_eq!(fs::write("/etc/third", "x").unwrap_err().raw_os_error(), Some(libc::EROFS));
         assert_eq!(fs::write("/a/b/x", "").unwrap_err().raw_os_error(), Some(libc::EROFS));
         assert!(!fs::exists("/absent").unwrap());
     });

@@ -22,20 +22,20 @@ pub use mounts::mounts;
 pub use root::{attach_root, enter, pivot, propagation};
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+use rustix::mount::{FsOpenFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::options::Wanted;
 use crate::sys::mount::{Change, set_attributes};
 
-/// How many elements of a list may leave their descriptors open; far below any limit on open files.
-const LEFT_OPEN: usize = 32;
+/// Descriptors of these numbers may stay open: a caller whose limit on open files is 64 has room for the others.
+const LEFT_OPEN: std::ffi::c_int = 48;
 
 /// Gives a descriptor up: it stays open until the program is executed, unless there are many of them.
-fn leave(descriptor: OwnedFd, number: usize) {
-    if number < LEFT_OPEN {
+fn leave(descriptor: OwnedFd) {
+    if descriptor.as_raw_fd() < LEFT_OPEN {
         let _ = std::os::fd::IntoRawFd::into_raw_fd(descriptor);
     }
 }
@@ -62,6 +62,16 @@ fn change(mount: BorrowedFd<'_>, wanted: Wanted, propagation: u64, recursive: bo
 fn change_slash(wanted: Wanted, propagation: u64, recursive: bool) -> Result<(), Errno> {
     let change = Change { set: wanted.set, clear: wanted.clear, propagation, user_namespace: None };
     set_attributes(rustix::fs::CWD.as_fd(), SLASH, recursive, &change)
+}
+
+/// The context of an empty tmpfs with room for its root alone: by default one may take half of the memory. 0 would be
+/// no limit. Source: Documentation/filesystems/tmpfs.rst.
+fn smallest_tmpfs() -> Result<OwnedFd, Errno> {
+    let context = rustix::mount::fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for limit in [c"nr_blocks", c"nr_inodes"] {
+        rustix::mount::fsconfig_set_string(&context, limit, c"1")?;
+    }
+    Ok(context)
 }
 
 const SLASH: &CStr = c"/";

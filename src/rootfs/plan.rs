@@ -64,6 +64,10 @@ pub struct Plan {
     pub context: Option<CString>,
 }
 
+/// Levels of the deepest tree that `tmpcopyup` copies. Each ".." takes the kernel time in proportion to the depth
+/// (`path_connected` of fs/namei.c): a tree of 16 384 levels takes 0.9 s, one of 65 536 would take 19 s.
+pub const DEEPEST: usize = 16_384;
+
 /// How the process gets its new root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeRoot {

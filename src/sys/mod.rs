@@ -15,6 +15,7 @@ pub mod environment;
 pub mod exec;
 pub mod interface;
 pub mod keyring;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod net;

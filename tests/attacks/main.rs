@@ -20,6 +20,7 @@ mod faults;
 mod hooks;
 mod image_files;
 mod joined;
+mod masks;
 mod names;
 mod paths;
 mod patience;
@@ -36,6 +37,7 @@ mod tags;
 #[path = "../host/trace.rs"]
 #[allow(dead_code, reason = "shared with the other tests of the binary")]
 mod trace;
+mod trees;
 mod window;
 
 /// Every class has a row in docs/security.md and a test here.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
+pub mod tree;
 pub mod user;
 
 use std::fs;

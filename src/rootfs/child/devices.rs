@@ -36,7 +36,7 @@ pub fn devices(plan: &Plan, prepared: &Prepared, root: BorrowedFd<'_>) -> Done {
     let dev = open_dev(root).at(Step::DevDirectory)?;
     for (number, node) in devices.nodes.iter().enumerate() {
         let host = prepared.devices.get(number).and_then(Option::as_ref).map(AsFd::as_fd);
-        device(node, host, root, dev.as_fd(), number).at_index(Step::Device, number)?;
+        device(node, host, root, dev.as_fd()).at_index(Step::Device, number)?;
     }
     if devices.own {
         for (number, (text, name)) in LINKS.iter().enumerate() {
@@ -62,28 +62,16 @@ pub fn open_dev(root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     }
 }
 
-fn device(
-    node: &Device,
-    host: Option<BorrowedFd<'_>>,
-    root: BorrowedFd<'_>,
-    dev: BorrowedFd<'_>,
-    number: usize,
-) -> Result<(), Errno> {
+fn device(node: &Device, host: Option<BorrowedFd<'_>>, root: BorrowedFd<'_>, dev: BorrowedFd<'_>) -> Result<(), Errno> {
     if let Some(name) = &node.in_dev {
-        return place(node, host, dev, name, number);
+        return place(node, host, dev, name);
     }
     let (directory, name) = target::parent(root, &node.path)?;
-    place(node, host, directory.as_fd(), name, number)
+    place(node, host, directory.as_fd(), name)
 }
 
 /// A node in an open directory.
-fn place(
-    node: &Device,
-    host: Option<BorrowedFd<'_>>,
-    directory: BorrowedFd<'_>,
-    name: &CStr,
-    number: usize,
-) -> Result<(), Errno> {
+fn place(node: &Device, host: Option<BorrowedFd<'_>>, directory: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
     match node.file {
         DeviceFile::Made => {
             match rustix::fs::mknodat(directory, name, kind(node), Mode::from_raw_mode(node.mode), id(node)) {
@@ -114,7 +102,7 @@ fn place(
             };
             let place = file(directory, name)?;
             super::attach(host, place.as_fd())?;
-            super::leave(place, number);
+            super::leave(place);
             Ok(())
         }
     }

@@ -41,7 +41,7 @@ pub fn create(
     let attributes = MountAttrFlags::from_bits_retain(attributes);
     let mount = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
         .map_err(|errno| explain(context.as_fd(), number, errno))?;
-    super::leave(context, number);
+    super::leave(context);
     Ok(mount)
 }
 

@@ -1,15 +1,16 @@
 //! The last touches after the root was changed: read-only paths, masked paths, read-only root, final propagation.
 //!
 //! World: child. Masks are inodes that the runtime opened or made: /dev/null of the host, verified, and one empty
-//! read-only tmpfs for all directories. A path that does not exist needs no mask.
+//! read-only tmpfs for all directories. A path that does not exist needs no mask. Symbolic links are followed inside the
+//! root, as runc and crun do: what is covered or read-only is what the path shows.
 //! Propagation comes last: an unbindable tree could not be cloned any more.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FileType, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+use rustix::mount::{FsMountFlags, MountAttrFlags};
 
 use super::target;
 use crate::rootfs::options::Wanted;
@@ -26,11 +27,11 @@ const READONLY: Wanted = Wanted { set: Attributes::RDONLY, clear: Attributes::em
 /// Steps ReadonlyPath, MaskedPath, MountAttributes, ReadonlyRootfs, RootPropagation.
 pub fn finish(plan: &Plan, prepared: &Prepared, root: BorrowedFd<'_>) -> Done {
     for (number, path) in plan.readonly_paths.iter().enumerate() {
-        readonly(root, path, number).at_index(Step::ReadonlyPath, number)?;
+        readonly(root, path).at_index(Step::ReadonlyPath, number)?;
     }
     let mut masks = Masks { null: prepared.null.take(), null_attached: false, directory: None };
     for (number, path) in plan.masked_paths.iter().enumerate() {
-        masks.mask(plan, root, path, number).at_index(Step::MaskedPath, number)?;
+        masks.mask(plan, root, path).at_index(Step::MaskedPath, number)?;
     }
     masks.leave();
     for (number, late) in prepared.late.iter().enumerate() {
@@ -47,25 +48,50 @@ pub fn finish(plan: &Plan, prepared: &Prepared, root: BorrowedFd<'_>) -> Done {
     Ok(())
 }
 
-/// The path with all that is mounted below it, read-only, over itself. Links are followed inside the root: what the
-/// path shows is what must not be written.
-fn readonly(root: BorrowedFd<'_>, path: &CStr, number: usize) -> Result<(), Errno> {
-    let Some(there) = find(root, path, OFlags::empty())? else { return Ok(()) };
+/// The path with all that is mounted below it, read-only, over itself.
+fn readonly(root: BorrowedFd<'_>, path: &CStr) -> Result<(), Errno> {
+    let there = match find(root, path)? {
+        Found::Nothing => return Ok(()),
+        // What is mounted over the root of a process is not seen by it.
+        Found::Root => return super::change(root, READONLY, 0, false),
+        Found::Below(there) => there,
+    };
     let tree = super::clone_mount(there.as_fd(), true)?;
     super::change(tree.as_fd(), READONLY, 0, true)?;
     super::attach(tree.as_fd(), there.as_fd())?;
-    super::leave(there, number);
-    super::leave(tree, number);
+    super::leave(there);
+    super::leave(tree);
     Ok(())
 }
 
-/// `None`: there is nothing of that name.
-fn find(root: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<Option<OwnedFd>, Errno> {
-    match target::resolve(root, path, flags, ResolveFlags::empty()) {
-        Ok(there) => Ok(Some(there)),
-        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+/// What a path leads to.
+enum Found {
+    Nothing,
+    /// The root itself.
+    Root,
+    Below(OwnedFd),
+}
+
+/// Follows symbolic links inside the root. A circle of them is ELOOP, and so is a magic link of /proc.
+fn find(root: BorrowedFd<'_>, path: &CStr) -> Result<Found, Errno> {
+    // Most paths have no link in them; then the name says whether this is the root.
+    let (there, maybe_root) = match target::resolve(root, path, OFlags::empty(), ResolveFlags::NO_SYMLINKS) {
+        Err(Errno::LOOP) => (target::resolve(root, path, OFlags::empty(), ResolveFlags::empty()), true),
+        there => (there, path.to_bytes() == b"/"),
+    };
+    match there {
+        Ok(there) if maybe_root && is_same(there.as_fd(), root)? => Ok(Found::Root),
+        Ok(there) => Ok(Found::Below(there)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(Found::Nothing),
         Err(errno) => Err(errno),
     }
+}
+
+/// Whether both are the same file of the same mount.
+fn is_same(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let facts = |file| rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::INO | StatxFlags::MNT_ID);
+    let (one, other) = (facts(one)?, facts(other)?);
+    Ok((one.stx_mnt_id, one.stx_ino) == (other.stx_mnt_id, other.stx_ino))
 }
 
 /// The two inodes that cover things. Each is attached itself once; copies can only be made of attached mounts.
@@ -76,32 +102,36 @@ struct Masks {
 }
 
 impl Masks {
-    fn mask(&mut self, plan: &Plan, root: BorrowedFd<'_>, path: &CStr, number: usize) -> Result<(), Errno> {
-        // A link is covered itself, not what it points to: an image cannot choose what is masked.
-        let Some(there) = find(root, path, OFlags::NOFOLLOW)? else { return Ok(()) };
+    fn mask(&mut self, plan: &Plan, root: BorrowedFd<'_>, path: &CStr) -> Result<(), Errno> {
+        let there = match find(root, path)? {
+            Found::Nothing => return Ok(()),
+            // It cannot be covered, and the program would see all of it.
+            Found::Root => return Err(Errno::BUSY),
+            Found::Below(there) => there,
+        };
         let directory = FileType::from_raw_mode(rustix::fs::fstat(&there)?.st_mode) == FileType::Directory;
         if directory {
-            self.cover_directory(plan, there.as_fd(), number)?;
+            self.cover_directory(plan, there.as_fd())?;
         } else {
-            self.cover_file(there.as_fd(), number)?;
+            self.cover_file(there.as_fd())?;
         }
-        super::leave(there, number);
+        super::leave(there);
         Ok(())
     }
 
-    fn cover_file(&mut self, there: BorrowedFd<'_>, number: usize) -> Result<(), Errno> {
+    fn cover_file(&mut self, there: BorrowedFd<'_>) -> Result<(), Errno> {
         let Some(null) = &self.null else { return Err(Errno::NOENT) };
         if self.null_attached {
-            return cover_with_copy(null.as_fd(), there, number);
+            return cover_with_copy(null.as_fd(), there);
         }
         super::attach(null.as_fd(), there)?;
         self.null_attached = true;
         Ok(())
     }
 
-    fn cover_directory(&mut self, plan: &Plan, there: BorrowedFd<'_>, number: usize) -> Result<(), Errno> {
+    fn cover_directory(&mut self, plan: &Plan, there: BorrowedFd<'_>) -> Result<(), Errno> {
         if let Some(directory) = &self.directory {
-            return cover_with_copy(directory.as_fd(), there, number);
+            return cover_with_copy(directory.as_fd(), there);
         }
         let empty = empty_directory(plan)?;
         super::attach(empty.as_fd(), there)?;
@@ -110,19 +140,19 @@ impl Masks {
     }
 
     fn leave(self) {
-        self.null.into_iter().chain(self.directory).for_each(|mount| super::leave(mount, 0));
+        self.null.into_iter().chain(self.directory).for_each(super::leave);
     }
 }
 
-fn cover_with_copy(of: BorrowedFd<'_>, there: BorrowedFd<'_>, number: usize) -> Result<(), Errno> {
+fn cover_with_copy(of: BorrowedFd<'_>, there: BorrowedFd<'_>) -> Result<(), Errno> {
     let copy = super::clone_mount(of, false)?;
     super::attach(copy.as_fd(), there)?;
-    super::leave(copy, number);
+    super::leave(copy);
     Ok(())
 }
 
 fn empty_directory(plan: &Plan) -> Result<OwnedFd, Errno> {
-    let context = rustix::mount::fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let context = super::smallest_tmpfs()?;
     rustix::mount::fsconfig_set_flag(&context, c"ro")?;
     if let Some(label) = &plan.context {
         rustix::mount::fsconfig_set_string(&context, c"context", &**label)?;

@@ -119,7 +119,7 @@ fn new_filesystem(
         copy_up::tree(target.as_fd(), created.as_fd()).at_index(Step::CopyUp, number)?;
     }
     super::attach(created.as_fd(), target.as_fd()).at_index(Step::Mount, number)?;
-    super::leave(target, number);
+    super::leave(target);
     Ok(created)
 }
 
@@ -147,7 +147,7 @@ fn attach_source(root: BorrowedFd<'_>, mount: &Mount, tree: BorrowedFd<'_>, numb
     let target = target::open(root, &mount.target, mount.rule, make);
     let target = target.at_index(Step::MountTarget, number)?.file;
     super::attach(tree, target.as_fd()).at_index(Step::Mount, number)?;
-    super::leave(target, number);
+    super::leave(target);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 //! World: plan. A fault carries one number: the element in its low half, one more than the mount's parameter in its
 //! high half.
 
-use super::{Bind, Kind, Mount, NodeKind, Plan, Rule};
+use super::{Bind, DEEPEST, Kind, Mount, NodeKind, Plan, Rule};
 use crate::rootfs::options::suggestion;
 use crate::wire::Step;
 
@@ -60,8 +60,8 @@ impl Plan {
             Step::PivotRoot | Step::DetachOldRoot => Place { at: None, what: step.name().to_string(), hint: None },
             Step::ReadonlyRootfs => Place::new("root.readonly", step.name()),
             Step::RootPropagation => Place::new("linux.rootfsPropagation", step.name()),
-            Step::MaskedPath => path(step, "linux.maskedPaths", &self.masked_paths, number),
-            Step::ReadonlyPath => path(step, "linux.readonlyPaths", &self.readonly_paths, number),
+            Step::MaskedPath => path(step, "linux.maskedPaths", &self.masked_paths, number, errno),
+            Step::ReadonlyPath => path(step, "linux.readonlyPaths", &self.readonly_paths, number, errno),
             _ => return None,
         })
     }
@@ -106,6 +106,9 @@ impl Plan {
             // Docker looks for "not a directory".
             place.hint =
                 Some("a file cannot be mounted on a directory, nor a directory on what is not a directory".into());
+        }
+        if step == Step::CopyUp {
+            place.hint = not_copied(errno);
         }
         let parameters = match &mount.kind {
             Kind::Filesystem(filesystem) => &filesystem.parameters[..],
@@ -153,6 +156,18 @@ fn refused_in_user_namespace(filesystem: &str) -> Option<&'static str> {
     }
 }
 
+/// What is wrong with the image, or what to change in the config, when `tmpcopyup` fails.
+fn not_copied(errno: i32) -> Option<String> {
+    match errno {
+        libc::ENOSPC => {
+            Some("they do not fit into the tmpfs; give it a larger \"size=\" or \"nr_inodes=\"".to_string())
+        }
+        libc::ENAMETOOLONG => Some(format!("directories are nested more than {DEEPEST} levels deep")),
+        libc::ESTALE => Some("something was moved in the image meanwhile".to_string()),
+        _ => None,
+    }
+}
+
 impl Mount {
     /// "mount tmpfs on /dev/shm".
     #[must_use]
@@ -165,11 +180,15 @@ impl Mount {
     }
 }
 
-fn path(step: Step, list: &str, paths: &[std::ffi::CString], number: usize) -> Place {
-    match paths.get(number) {
-        Some(path) => Place::new(format!("{list}[{number}]"), format!("{} {}", step.name(), text(path))),
-        None => Place::new(list, step.name()),
-    }
+fn path(step: Step, list: &str, paths: &[std::ffi::CString], number: usize, errno: i32) -> Place {
+    let Some(path) = paths.get(number) else { return Place::new(list, step.name()) };
+    let mut place = Place::new(format!("{list}[{number}]"), format!("{} {}", step.name(), text(path)));
+    place.hint = match errno {
+        libc::ELOOP => Some("its symbolic links lead in a circle, or into a process through /proc".to_string()),
+        libc::EBUSY => Some("it leads to the root of the container".to_string()),
+        _ => None,
+    };
+    place
 }
 
 fn text(string: &std::ffi::CStr) -> std::borrow::Cow<'_, str> {
