@@ -407,7 +407,9 @@ fn enter_program(task: &Task<'_>, gate: Option<&Gate>) -> Done<Never> {
     {
         while_seen(task, || barrier(task.socket, BEFORE_EXEC))?;
     }
-    sys::process_attributes::set_parent_death_signal(0).at(Step::Session)?;
+    // Changed ids have taken the signal away. A hook, which alone has stdio of its own, is to end with the runtime.
+    let signal = if task.stdio.is_some() { libc::SIGKILL } else { 0 };
+    sys::process_attributes::set_parent_death_signal(signal).at(Step::Session)?;
     Packet::Ready.send(task.socket).at(Step::StartGate)?;
     let Some(gate) = gate else { return execute(program, found, task.handover.listener) };
     let started = wait_for_start(gate).and_then(|connection| {

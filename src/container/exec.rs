@@ -1,7 +1,7 @@
 //! World: parent. exec: another process in an existing container, with the container's own confinement.
 //!
 //! The config is the copy that create kept, so that a bundle changed meanwhile changes nothing. A shared lock keeps
-//! delete away until the process is born in the cgroup, where it can be killed.
+//! delete away until the process runs its program in the cgroup, where it can be killed.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -59,10 +59,11 @@ pub struct Options {
 pub fn exec(root: &Path, id: &str, options: &Options, warn: Warn<'_>) -> Result<i32> {
     super::check_preserved(options.preserve_fds)?;
     let mut container = super::find(root, id)?;
-    container.directory.lock(FlockOperation::LockShared)?;
-    // It may have been finished while we waited for the lock: a program can run for a moment before that is recorded.
+    // A program can run for a moment before its creation is recorded as finished.
     if container.record.phase == Phase::Creating {
+        container.directory.lock(FlockOperation::LockShared)?;
         container.record = Record::read(&container.directory)?.ok_or_else(|| store::absent(id))?;
+        container.directory.lock(FlockOperation::Unlock)?;
     }
     let (child, master) = begin(&container, options, warn).map_err(|error| explain_waiting(&container, error))?;
     if options.detach {
@@ -101,6 +102,11 @@ fn begin(container: &Container, options: &Options, warn: Warn<'_>) -> Result<(Ch
         warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
     }
     let mut channels = Channels::open(Some(&mut program), false)?;
+    // Not before: what was read of the image may come from a filesystem that the container serves.
+    container.directory.lock(FlockOperation::LockShared)?;
+    if container.directory.is_removed()? {
+        return Err(store::absent(&record.id));
+    }
     let asked = Asked { cgroup: options.cgroup.as_deref(), ignore_paused: options.ignore_paused, stdio: None };
     let (mut child, cgroup) = spawn_in(record, init.as_fd(), &program, &channels, &asked, options.detach)?;
     let followed = follow(record, &program, &mut child, cgroup.as_ref(), &mut channels, warn);
@@ -192,12 +198,18 @@ fn program(
         set_groups: may_set_groups(record, init, &host)?,
     };
     let mut program = plan::plan_exec(spec, process, &request, &host)?;
-    if program.process.lacks_home() {
-        let root = of_init(record, init, "root", OFlags::PATH | OFlags::DIRECTORY)?;
-        let home = user::home(root.as_fd(), program.process.uid)?;
-        program.process.set_env("HOME", home)?;
-    }
+    complete_home(&mut program, record, init)?;
     Ok(program)
+}
+
+/// HOME from the container's passwd file when the environment has none.
+pub(super) fn complete_home(program: &mut Program, record: &Record, init: BorrowedFd<'_>) -> Result<()> {
+    if !program.process.lacks_home() {
+        return Ok(());
+    }
+    let root = of_init(record, init, "root", OFlags::PATH | OFlags::DIRECTORY)?;
+    let home = user::home(root.as_fd(), program.process.uid)?;
+    program.process.set_env("HOME", home)
 }
 
 /// Whether setgroups(2) is permitted in the user namespace of the container.

@@ -71,6 +71,9 @@ fn program(directory: &Directory, record: &Record, init: BorrowedFd<'_>, hook: &
         set_groups: super::exec::may_set_groups(record, init, &host)?,
     };
     let mut program = plan::plan_exec(&spec, &process, &request, &host)?;
+    if hook.env.is_none() {
+        super::exec::complete_home(&mut program, record, init)?;
+    }
     program.process.replace_program(hook.path.clone(), hook.args.clone(), hook.env.clone());
     Ok(program)
 }

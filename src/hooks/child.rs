@@ -80,6 +80,8 @@ fn flags(bits: u64) -> CloneFlags {
 
 /// Returns only when a step failed.
 fn become_hook(task: &Task<'_>) -> Done {
+    // A runtime that was killed leaves no hook behind.
+    process_attributes::set_parent_death_signal(libc::SIGKILL).at(Step::Session)?;
     // A session of its own is a process group of its own, and no way to the caller's terminal.
     rustix::process::setsid().at(Step::Session)?;
     if let Some(join) = &task.join {

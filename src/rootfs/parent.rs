@@ -133,12 +133,12 @@ pub fn open(
             .context(|| "duplicate the pid namespace's descriptor")?,
         reachable: if plan.change_root == ChangeRoot::Move { reachable(&plan.root)? } else { Vec::new() },
     };
-    let root = open_root(plan)?;
-    let clones = root.is_some();
+    // The child finds nothing of the host, and the rootfs is there.
+    let apart = prepared.mount_namespace.is_some();
+    let root = if apart { None } else { open_root(plan)? };
+    let clones = apart || root.is_some();
     prepared.root.set(root);
     let passwd = plan.passwd_mount();
-    // The child finds nothing of the host.
-    let apart = prepared.mount_namespace.is_some();
     for (number, mount) in plan.mounts.iter().enumerate() {
         let field = if mount.label == "bind" { ".source" } else { "" };
         let place = |error: Error| error.at(format!("mounts[{number}]{field}")).context(mount.phrase());
