@@ -11,7 +11,7 @@ use super::exec::{Asked, follow, saved_config, spawn_in};
 use super::handover::Channels;
 use super::record::Record;
 use super::store::Directory;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::hooks::{self, Hook};
 use crate::host::Host;
 use crate::plan::{self, Program};
@@ -28,6 +28,8 @@ pub(super) fn run(
     state: &[u8],
     warn: Warn<'_>,
 ) -> Result<()> {
+    crate::sys::signals::reset().context(|| "reset the signals")?;
+    crate::sys::signals::ignore_pipe();
     hooks::run_with(list, state, init, &mut |hook, stdio| start(directory, record, init, hook, stdio, warn))
 }
 
