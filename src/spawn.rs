@@ -151,6 +151,9 @@ impl Child {
     pub fn converse(&mut self, until_exec: bool, mut handle: impl FnMut(&Self, Request) -> Result<()>) -> Result<End> {
         let mut ready = false;
         loop {
+            if self.preparing.is_none() && self.ended_silently()? {
+                return Ok(End::Died);
+            }
             let received = Packet::receive_with(self.socket.as_fd()).context(|| "hear from init")?;
             let Some((packet, pidfd)) = received else { return Ok(if ready { End::Good } else { End::Died }) };
             match (packet, pidfd) {
@@ -179,6 +182,15 @@ impl Child {
                 (Packet::Born(_), None) => return Err(Error::new(ErrorKind::Internal, "a process without a pidfd")),
             }
         }
+    }
+
+    /// Waits for a packet or the end of the process; whether it ended with nothing to be read. A process that it made and
+    /// did not tell of may hold the other end of the socket, and waits for us.
+    fn ended_silently(&self) -> Result<bool> {
+        use rustix::event::{PollFd, PollFlags, poll};
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.pidfd, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut fds, None)).context(|| "wait for init")?;
+        Ok(fds[0].revents().is_empty())
     }
 
     /// The process id as a type.

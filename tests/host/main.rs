@@ -26,6 +26,7 @@ mod requests;
 mod rootless;
 mod run;
 mod scarcity;
+mod stack;
 mod storms;
 mod systemd;
 #[allow(dead_code, reason = "shared with the tests of faults")]
