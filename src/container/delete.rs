@@ -141,10 +141,27 @@ fn kill_init(container: &Container) -> Result<()> {
             return Ok(());
         }
         if Instant::now() > deadline {
-            let what = format!("init of \"{}\" (pid {}) does not die", container.record.id, container.record.pid);
-            return Err(Error::new(ErrorKind::System, what).hint("it may hang in the kernel; see /proc/PID/stack"));
+            let what = format!("init of \"{}\" does not end after SIGKILL", container.record.id);
+            return Err(Error::new(ErrorKind::System, what).detail(names(&[container.record.pid])).hint(HANGS));
         }
     }
+}
+
+/// Why a process outlives SIGKILL.
+const HANGS: &str = "a process in state D waits in the kernel, see /proc/PID/stack; the first process of a pid namespace \
+                     waits until the zombies in it have been reaped by their parents";
+
+/// `process 71 (dd, state D), process 72 (sh, state S)`.
+fn names(pids: &[i32]) -> String {
+    let name = |pid: &i32| {
+        let text = crate::host::read_small(&format!("/proc/{pid}/stat")).unwrap_or_default();
+        let name = text.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')'));
+        name.map_or_else(
+            || format!("process {pid}"),
+            |(name, rest)| format!("process {pid} ({name}, state {})", rest.trim_start().get(..1).unwrap_or("?")),
+        )
+    };
+    pids.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
 /// Removes a cgroup with whatever is left in it.
@@ -153,8 +170,7 @@ pub(super) fn remove_cgroup(cgroup: &Cgroup) -> Result<()> {
         cgroup.kill_all()?;
         if !cgroup.wait_empty(PATIENCE)? {
             let what = format!("processes stay in cgroup {} after they were killed", cgroup.path());
-            let error = Error::new(ErrorKind::System, what).detail(format!("{:?}", cgroup.processes()?));
-            return Err(error.hint("they hang in the kernel, or the first one of a pid namespace waits until the parents of zombies in there have waited for them"));
+            return Err(Error::new(ErrorKind::System, what).detail(names(&cgroup.processes()?)).hint(HANGS));
         }
     }
     cgroup.remove()

@@ -39,7 +39,7 @@ fn is_shallow(bundle: &Bundle, options: &[&str], what: &str) {
     let pid = bundle.pid();
     bundle.tare(&["delete", "--force", &bundle.id]).silent();
     reap(pid);
-    println!("{what}: {deep} KB");
+    eprintln!("{what}: {deep} KB");
 }
 
 #[test]
