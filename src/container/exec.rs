@@ -170,7 +170,8 @@ pub(super) fn saved_program(container: &Container) -> Result<Program> {
     plan::plan_exec(&spec, &process, &request, &Host::default())
 }
 
-const NO_PROCESS: &str = "config.json has no process, so there is nothing to start";
+/// Why a container cannot be started.
+pub(super) const NO_PROCESS: &str = "config.json has no process, so there is nothing to start";
 
 fn process(spec: &Spec, options: &Options) -> Result<(Process, Vec<String>)> {
     match &options.process {

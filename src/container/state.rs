@@ -58,6 +58,12 @@ impl State {
         }
     }
 
+    /// The same for those who know init by another pid.
+    #[must_use]
+    pub fn with_pid(self, pid: i32) -> Self {
+        Self { pid, ..self }
+    }
+
     /// As JSON.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ mod errors;
 mod events;
 mod exec;
 mod faults;
+mod hooks;
 mod lifecycle;
 mod nested;
 mod network_devices;
@@ -26,6 +27,7 @@ mod requests;
 mod rootless;
 mod run;
 mod scarcity;
+mod signals;
 mod storms;
 mod systemd;
 #[allow(dead_code, reason = "shared with the tests of faults")]
