@@ -6,7 +6,7 @@ mod rootless;
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxNamespaceType as Kind, Process, Spec};
+use oci_spec::runtime::{LinuxIntelRdt, LinuxNamespaceType as Kind, Process, Spec};
 
 use crate::cgroup;
 use crate::error::{Error, ErrorKind, Result};
@@ -263,13 +263,23 @@ fn check_version(spec: &Spec) -> Result<()> {
 
 /// Properties whose room is not built yet: an error, never silence.
 fn refuse_what_is_not_done(spec: &Spec) -> Result<()> {
-    if spec.linux().as_ref().is_some_and(|linux| linux.intel_rdt().is_some()) {
+    if spec.linux().as_ref().is_some_and(|linux| linux.intel_rdt().as_ref().is_some_and(asks_something)) {
         return Err(Error::unsupported("linux.intelRdt", "not supported yet"));
     }
     if spec.vm().is_some() {
         return Err(Error::unsupported("vm", "tare runs no virtual machines"));
     }
     Ok(())
+}
+
+/// Go's encoder writes an empty object for a struct without values.
+fn asks_something(rdt: &LinuxIntelRdt) -> bool {
+    let text = |value: &Option<String>| value.as_deref().is_some_and(|text| !text.is_empty());
+    text(rdt.clos_id())
+        || text(rdt.l3_cache_schema())
+        || text(rdt.mem_bw_schema())
+        || rdt.schemata().as_deref().is_some_and(|lines| !lines.is_empty())
+        || [rdt.enable_cmt(), rdt.enable_mbm(), rdt.enable_monitoring()].contains(&&Some(true))
 }
 
 impl Plan {

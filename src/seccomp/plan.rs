@@ -124,7 +124,8 @@ fn flags(seccomp: &LinuxSeccomp, notify: bool) -> Result<u32> {
 
 fn notify(seccomp: &LinuxSeccomp, decisions: &Decisions<'_>) -> Result<Option<Notify>> {
     let path = seccomp.listener_path().as_ref().filter(|path| !path.as_os_str().is_empty());
-    if seccomp.listener_metadata().is_some() && path.is_none() {
+    let metadata = seccomp.listener_metadata().as_deref().filter(|text| !text.is_empty());
+    if metadata.is_some() && path.is_none() {
         return Err(Error::invalid("linux.seccomp.listenerMetadata", "metadata for an agent needs a listenerPath"));
     }
     let notifies = |action: Action| action == Action::ScmpActNotify;
@@ -140,7 +141,7 @@ fn notify(seccomp: &LinuxSeccomp, decisions: &Decisions<'_>) -> Result<Option<No
         let what = format!("not a path of a socket: more than {SOCKET_PATH} bytes, or a NUL");
         return Err(Error::invalid("linux.seccomp.listenerPath", what));
     }
-    let metadata = seccomp.listener_metadata().clone().unwrap_or_default();
+    let metadata = metadata.unwrap_or_default().to_owned();
     Ok(Some(Notify { path: path.clone(), metadata, handover: handover(decisions)? }))
 }
 
