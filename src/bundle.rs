@@ -14,7 +14,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxResources, Process, Spec};
-use rustix::fs::{CWD, Mode, OFlags, fstat, openat, readlinkat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat, readlinkat};
+use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -92,19 +93,53 @@ pub fn parse_value(bytes: &[u8], what: &str) -> Result<Value> {
     serde_json::from_slice(bytes).map_err(|e| Error::new(ErrorKind::InvalidConfig, format!("{what}: {e}")))
 }
 
-/// Reads a JSON file that the user names: process.json, resources.
+/// Reads a JSON file that the user names: process.json, resources. It may be a pipe, as `<(...)` and /dev/stdin are, or a
+/// terminal.
 ///
 /// # Errors
-/// It is missing, no regular file, or larger than [`MAX_JSON`].
+/// It is missing, a directory or a disk, larger than [`MAX_JSON`], or a FIFO without a writer for 5 s.
 pub fn read_json_file(path: &Path) -> Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = openat(CWD, path, flags, Mode::empty()).context(|| format!("open {}", path.display()))?;
-    read_bounded(file, path)
+    let facts = fstat(&file).context(|| format!("stat {}", path.display()))?;
+    match FileType::from_raw_mode(facts.st_mode) {
+        FileType::Fifo | FileType::CharacterDevice => read_stream(&file, path),
+        _ => read_bounded(file, path),
+    }
+}
+
+/// Reads to the end what comes bit by bit, from a writer that may not have begun: the descriptor does not block.
+fn read_stream(file: &OwnedFd, path: &Path) -> Result<Vec<u8>> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+    let what = || format!("read {}", path.display());
+    let mut bytes = Vec::with_capacity(4096);
+    while bytes.len() as u64 <= MAX_JSON {
+        let mut fds = [PollFd::new(file, PollFlags::IN)];
+        let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&PATIENCE))).context(what)? > 0;
+        bytes.reserve(4096);
+        match rustix::io::read(file, rustix::buffer::spare_capacity(&mut bytes)) {
+            // A FIFO has no end before its first writer.
+            Ok(0) if !ready => {
+                let what = format!("read {}: nobody writes to this FIFO", path.display());
+                return Err(Error::new(ErrorKind::InvalidConfig, what));
+            }
+            Ok(0) => return Ok(bytes),
+            Ok(_) | Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(e) => return Err(Error::system(what(), e)),
+        }
+    }
+    Err(too_large(path))
+}
+
+fn too_large(path: &Path) -> Error {
+    let what = format!("{} has more than {MAX_JSON} bytes, which are the most", path.display());
+    Error::new(ErrorKind::InvalidConfig, what)
 }
 
 fn read_bounded(file: OwnedFd, path: &Path) -> Result<Vec<u8>> {
     let facts = fstat(&file).context(|| format!("stat {}", path.display()))?;
-    if rustix::fs::FileType::from_raw_mode(facts.st_mode) != rustix::fs::FileType::RegularFile {
+    if FileType::from_raw_mode(facts.st_mode) != FileType::RegularFile {
         let what = format!("{} is not a regular file", path.display());
         return Err(Error::new(ErrorKind::InvalidConfig, what));
     }
@@ -120,7 +155,7 @@ fn read_bounded(file: OwnedFd, path: &Path) -> Result<Vec<u8>> {
         .read_to_end(&mut bytes)
         .map_err(|e| Error::system(format!("read {}", path.display()), e))?;
     if bytes.len() as u64 > MAX_JSON {
-        return Err(Error::new(ErrorKind::InvalidConfig, format!("{} is too large", path.display())));
+        return Err(too_large(path));
     }
     Ok(bytes)
 }

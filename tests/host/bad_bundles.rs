@@ -317,7 +317,7 @@ fn process_files() {
     fs::write(bundle.file("text"), "true").unwrap();
     for (file, text) in [
         ("nothing", "open nothing: no such file or directory"),
-        ("fifo", "fifo is not a regular file"),
+        ("fifo", "read fifo: nobody writes to this FIFO"),
         ("rootfs", "rootfs is not a regular file"),
         ("text", "process file: true where an object is expected"),
         ("uid", "user.uid: -1 where a number from 0 to 4294967295 is expected"),

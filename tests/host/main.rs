@@ -22,6 +22,7 @@ mod network_devices;
 mod notify;
 mod output;
 mod placement;
+mod process_file;
 #[allow(dead_code, reason = "shared with the tests of faults")]
 mod requests;
 mod rootless;
