@@ -17,6 +17,7 @@ mod exec;
 mod faults;
 mod hooks;
 mod lifecycle;
+mod mappings;
 mod nested;
 mod network_devices;
 mod notify;
