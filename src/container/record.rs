@@ -33,8 +33,10 @@ pub struct Record {
     /// The spec's version in config.json.
     pub oci_version: String,
     /// Absolute path of the bundle.
+    #[serde(with = "super::path_text")]
     pub bundle: PathBuf,
     /// Absolute path of the rootfs.
+    #[serde(with = "super::path_text")]
     pub rootfs: PathBuf,
     /// When it was created, RFC 3339.
     pub created: String,

@@ -20,6 +20,7 @@ mod lifecycle;
 mod mappings;
 mod nested;
 mod network_devices;
+mod not_utf8;
 mod notify;
 mod output;
 mod placement;
