@@ -2,6 +2,7 @@
 //!
 //! No kernel calls: facts about the host come in as `Host`, so that plans are tested without root.
 
+pub(crate) mod annotations;
 mod rootless;
 
 use std::path::{Path, PathBuf};
@@ -61,6 +62,8 @@ pub struct Plan {
     pub network_devices: Vec<network::Device>,
     /// Absolute path of the rootfs.
     pub rootfs_path: PathBuf,
+    /// What annotations ask and is not done.
+    pub not_done: Vec<String>,
 }
 
 /// The program that a process becomes, for init and exec alike.
@@ -131,7 +134,9 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
         None => None,
     };
     let network_devices = network::plan(spec, namespaces.has(Kind::Network))?;
-    Ok(Plan { namespaces, rootfs, cgroup, program, hooks, network_devices, rootfs_path })
+    let notifies = program.as_ref().is_some_and(Program::notifies);
+    let not_done = annotations::warnings(spec, request.cgroup == cgroup::Asked::Systemd, notifies)?;
+    Ok(Plan { namespaces, rootfs, cgroup, program, hooks, network_devices, rootfs_path, not_done })
 }
 
 fn labels_mounts(spec: &Spec) -> bool {
@@ -226,15 +231,10 @@ fn program(
     preserve_fds: u32,
 ) -> Result<Program> {
     let linux = spec.linux().as_ref();
-    let profile = linux.and_then(|linux| linux.seccomp().as_ref());
-    let seccomp = profile.map(seccomp::plan).transpose()?;
+    let seccomp = annotations::filter(spec)?;
     if let Some(action) = seccomp.as_ref().and_then(|plan| plan.refuses_execve) {
         return Err(Error::invalid("linux.seccomp", format!("the profile answers execve with {action}"))
             .hint("allow execve: the program is executed under the filter"));
-    }
-    let strict = annotation(spec, "run.oci.seccomp_fail_unknown_syscall").is_some_and(|value| value != "0");
-    if strict {
-        profile.map_or(Ok(()), seccomp::check_names)?;
     }
     let user_namespace = facts.user_namespace;
     Ok(Program { process: process::plan(process, linux, facts)?, seccomp, user_namespace, terminal, preserve_fds })
@@ -297,7 +297,8 @@ impl Plan {
 
     /// What the user should know, but need not stop us.
     pub fn warnings(&self) -> impl Iterator<Item = &String> {
-        self.rootfs.warnings.iter().chain(self.program.iter().flat_map(|program| &program.process.warnings))
+        let not_done = self.not_done.iter();
+        not_done.chain(&self.rootfs.warnings).chain(self.program.iter().flat_map(|program| &program.process.warnings))
     }
 
     /// Turns a failed step of the child into the error that the user sees.
@@ -329,7 +330,9 @@ impl Plan {
             Step::Hostname => error.at("hostname"),
             Step::Domainname => error.at("domainname"),
             Step::BecomeRoot => error.at("linux.uidMappings").hint("id 0 of the container must be mapped"),
-            Step::Seccomp | Step::SeccompNotify => error.at("linux.seccomp"),
+            Step::Seccomp | Step::SeccompNotify => {
+                error.at(self.program.as_ref().map_or("linux.seccomp", Program::filter_at))
+            }
             Step::Sysctl => self.describe_sysctl(index, fault.errno),
             _ => error,
         }
@@ -368,13 +371,17 @@ impl Program {
         self.seccomp.as_ref().filter(|plan| !plan.empty)
     }
 
+    fn filter_at(&self) -> &'static str {
+        self.seccomp.as_ref().map_or("linux.seccomp", |plan| plan.at)
+    }
+
     /// Turns a failed step of an exec process into the error that the user sees.
     #[must_use]
     pub fn explain(&self, fault: &Fault) -> Error {
         let plain = || {
             let error = Error::new(ErrorKind::System, fault.step.name());
             let filter = matches!(fault.step, Step::Seccomp | Step::SeccompNotify);
-            with_kernel_words(if filter { error.at("linux.seccomp") } else { error }, fault)
+            with_kernel_words(if filter { error.at(self.filter_at()) } else { error }, fault)
         };
         self.process.describe(fault).unwrap_or_else(plain)
     }

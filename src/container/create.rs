@@ -24,6 +24,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::hooks::{self, Place};
 use crate::host::Host;
 use crate::init::{Gate, Init, Kind, Task};
+use crate::plan::annotations::PIDFD_RECEIVER;
 use crate::plan::{self, Plan};
 use crate::rootfs::parent::Passwd;
 use crate::spawn::{self, Child, End, Request};
@@ -414,6 +415,11 @@ fn publish(making: &Making, options: &Options) -> Result<()> {
     let Some(child) = &making.child else { return Ok(()) };
     if let Some(socket) = &options.pidfd_socket {
         super::sockets::send_pidfd(socket, child.pidfd.as_fd(), "standard")?;
+    }
+    let receiver = making.record.annotations.get(PIDFD_RECEIVER).filter(|path| !path.is_empty());
+    if let Some(path) = receiver {
+        super::sockets::send_pidfd(Path::new(path), child.pidfd.as_fd(), "standard")
+            .map_err(|error| error.at(format!("annotations[{PIDFD_RECEIVER:?}]")))?;
     }
     match &options.pid_file {
         Some(path) => super::pid_file::write(path, child.pid),
