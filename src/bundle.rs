@@ -3,6 +3,8 @@
 //! World: parent. Promises: no path is resolved twice (everything goes through the directory's descriptor), a config
 //! that is no regular file or too large is refused before a byte is read, a wrong value is named by its JSON path.
 
+mod keys;
+mod known;
 mod repair;
 mod required;
 mod words;
@@ -171,12 +173,24 @@ pub fn parse_spec(bytes: &[u8]) -> Result<(Spec, Vec<String>)> {
     Ok((spec, warnings))
 }
 
+/// The same for what a user has just written: keys that are nearly known are warned about too.
+///
+/// # Errors
+/// As [`parse_spec`].
+pub fn parse_new_spec(bytes: &[u8]) -> Result<(Spec, Vec<String>)> {
+    let (spec, mut warnings) = parse_spec(bytes)?;
+    warnings.extend(keys::misspelt(bytes, &known::CONFIG));
+    Ok((spec, warnings))
+}
+
 /// Parses a process object (`exec --process`).
 ///
 /// # Errors
 /// As [`parse_spec`].
 pub fn parse_process(bytes: &[u8]) -> Result<(Process, Vec<String>)> {
-    parse(bytes, "process file")
+    let (process, mut warnings) = parse(bytes, "process file")?;
+    warnings.extend(keys::misspelt(bytes, &known::PROCESS));
+    Ok((process, warnings))
 }
 
 /// Parses a resources object (`update`), as it would be read in config.json; keys in any case, as Go's decoder reads them.
@@ -191,7 +205,7 @@ pub fn parse_resources(mut resources: Value) -> Result<(LinuxResources, Vec<Stri
     }
     let config = serde_json::json!({ "ociVersion": "1.0.0", "linux": { "resources": resources } });
     let bytes = serde_json::to_vec(&config).unwrap_or_default();
-    let (spec, warnings) = parse_spec(&bytes)?;
+    let (spec, warnings) = parse_new_spec(&bytes)?;
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
     Ok((resources.unwrap_or_default(), warnings))
 }

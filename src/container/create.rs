@@ -109,7 +109,7 @@ pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn:
     let host = Host::default();
     let bundle = Bundle::open(&options.bundle)?;
     let config = bundle.read_config(&options.config)?;
-    let (mut spec, warnings) = bundle::parse_spec(&config)?;
+    let (mut spec, warnings) = bundle::parse_new_spec(&config)?;
     let caller = match notify::Caller::of_environment()? {
         Some(caller) if notify::admit(&mut spec, &absolute(root, id)?)? => Some(caller),
         _ => None,

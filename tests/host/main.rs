@@ -36,3 +36,4 @@ mod systemd;
 #[allow(dead_code, reason = "shared with the tests of faults")]
 mod trace;
 mod update;
+mod words;
