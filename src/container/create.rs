@@ -260,7 +260,7 @@ fn populate(
         handover: channels.child_ends(),
         procfs: procfs.as_ref().map(AsFd::as_fd),
         stdio: None,
-        hidden: host.traces() || making.plan.namespaces.mappings.is_none(),
+        hidden: host.traces(),
     };
     let signals = spawn::block_signals()?;
     let spawned = spawn::spawn(&task, joined.joins_time());

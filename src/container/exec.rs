@@ -322,7 +322,7 @@ fn spawn_once(
         handover: channels.child_ends(),
         procfs: procfs.as_ref().map(AsFd::as_fd),
         stdio,
-        hidden: true,
+        hidden: Host::default().traces(),
     };
     let signals = spawn::block_signals()?;
     let spawned = spawn::spawn(&task, false);

@@ -13,7 +13,7 @@ use super::record::Record;
 use super::state::State;
 use super::status::{Status, pid_inside};
 use super::store::Directory;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::hooks::{self, Hook};
 use crate::host::Host;
 use crate::plan::{self, Program};
@@ -30,6 +30,8 @@ pub(super) fn run(
     warn: Warn<'_>,
 ) -> Result<()> {
     let state = State::new(record, Status::Created).with_pid(pid_inside(record.pid)?).json()?;
+    crate::sys::signals::reset().context(|| "reset the signals")?;
+    crate::sys::signals::ignore_pipe();
     hooks::run_with(list, &state, init, &mut |hook, stdio| start(directory, record, init, hook, stdio, warn))
 }
 

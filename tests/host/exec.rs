@@ -51,7 +51,9 @@ fn without_a_mount_namespace_it_is_in_the_rootfs() {
     bundle.without_namespace("mount");
     bundle.set("/mounts", json!([]));
     bundle.begin();
-    assert_eq!(bundle.exec("ls -d /rootfs /usr /bin /home 2>/dev/null").stdout, "/bin\n");
+    // By the program itself: some builds of busybox's shell look for their own file in /proc, which is not there.
+    let listed = bundle.tare(&["exec", &bundle.id, "/bin/ls", "-d", "/rootfs", "/usr", "/bin", "/home"]);
+    assert_eq!(listed.stdout, "/bin\n", "{listed:?}");
 }
 
 #[test]

@@ -31,6 +31,7 @@ mod rootless;
 mod run;
 mod scarcity;
 mod signals;
+mod stack;
 mod storms;
 mod systemd;
 #[allow(dead_code, reason = "shared with the tests of faults")]
