@@ -50,6 +50,10 @@ fn execute(args: Vec<OsString>) -> i32 {
     };
     let global = commands::Global::new(&matches);
     let log = log::Log::new(&global.messages);
+    if let Err(error) = log.check() {
+        print_error(&format!("tare: {error}\n"));
+        return failure_code(matches.subcommand_name());
+    }
     match commands::dispatch(&matches, &global, &log) {
         Ok(code) => code,
         Err(error) => {

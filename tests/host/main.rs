@@ -15,20 +15,26 @@ mod errors;
 mod events;
 mod exec;
 mod faults;
+mod hooks;
 mod lifecycle;
+mod mappings;
 mod nested;
 mod network_devices;
+mod not_utf8;
 mod notify;
 mod output;
 mod placement;
+mod process_file;
 #[allow(dead_code, reason = "shared with the tests of faults")]
 mod requests;
 mod rootless;
 mod run;
 mod scarcity;
+mod signals;
 mod stack;
 mod storms;
 mod systemd;
 #[allow(dead_code, reason = "shared with the tests of faults")]
 mod trace;
 mod update;
+mod words;

@@ -229,8 +229,12 @@ pub fn of_annotations(annotations: Option<&HashMap<String, String>>) -> Result<V
             return Err(Error::invalid(at, "this property is tare's own to set"));
         }
         let wrong = |why: String| {
-            Error::invalid(&at, format!("{text:?} is no value: {why}"))
-                .hint("write it in GVariant's text format, for example uint64 5, true or 'text'")
+            let error = Error::invalid(&at, format!("{text:?} is no value: {why}"));
+            // Where the reason says itself what to write, another advice is in its way.
+            if why.contains("write") || why.contains("in the range") {
+                return error;
+            }
+            error.hint("write it in GVariant's text format, for example uint64 5, true or 'text'")
         };
         let property = match name.strip_suffix("Sec").filter(|stem| !stem.ends_with('U')) {
             Some(stem) => Property::new(format!("{stem}USec"), Value::U64(microseconds(text).map_err(wrong)?)),
@@ -248,6 +252,9 @@ fn microseconds(text: &str) -> std::result::Result<u64, String> {
     let number = text.rsplit_once(char::is_whitespace).map_or(text, |(_, number)| number);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if number.strip_prefix('-').is_some_and(|rest| !rest.is_empty() && digits(rest)) {
+        return Err(format!("a time is not negative; {FOR_EVER}"));
+    }
     if whole.is_empty() || !digits(whole) || !digits(fraction) {
         return Err("seconds are a number".to_owned());
     }
@@ -256,8 +263,10 @@ fn microseconds(text: &str) -> std::result::Result<u64, String> {
     total
         .zip(fraction.parse::<u64>().ok())
         .and_then(|(whole, fraction)| whole.checked_add(fraction))
-        .ok_or_else(|| "that is too long a time".to_owned())
+        .ok_or_else(|| format!("that is too long a time; {FOR_EVER}"))
 }
+
+const FOR_EVER: &str = "for infinity write uint64 18446744073709551615 to the property that ends in USec";
 
 #[cfg(test)]
 mod tests {
@@ -375,7 +384,12 @@ mod tests {
         for (name, text, expected) in [
             ("TimeoutStopSec", "x", "\"x\" is no value: seconds are a number"),
             ("TimeoutStopSec", "99999999999999999", "that is too long a time"),
-            ("TimeoutStopSec", "-1", "seconds are a number"),
+            ("TimeoutStopSec", "-1", "a time is not negative; for infinity write uint64 18446744073709551615 to"),
+            (
+                "TimeoutStopSec",
+                "uint64 -1",
+                "a time is not negative; for infinity write uint64 18446744073709551615 to",
+            ),
             ("KillSignal", "SIGTERM", "\"SIGTERM\" is no value: \"SIGTERM\" is not a value; write it in GVariant's"),
             ("PIDs", "[1]", "this property is tare's own to set"),
             ("Slice", "'a.slice'", "this property is tare's own to set"),
