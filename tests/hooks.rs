@@ -276,11 +276,12 @@ fn in_the_container_all_its_namespaces_are_joined() {
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWNET
         | libc::CLONE_NEWTIME;
-    let inside = Inside::new(&["-m", "-p", "-f", "-u", "-i", "-n", "-T", "--mount-proc"], "hostname inside");
+    let inside = Inside::new(&["-m", "-p", "-f", "-u", "-i", "-n", "-T", "--mount-proc"], "cd /; hostname inside");
     namespaces_agree(&inside, bits, &["mnt", "pid", "uts", "ipc", "net", "time"]);
     inside.run("test \"$(hostname)\" = inside", bits).unwrap();
     // The process sees itself in the pid namespace, and its mounts are the container's.
     inside.run("test $$ -lt 1000 && test -e /proc/$$", bits).unwrap();
+    // Where init is.
     inside.run("test \"$(pwd)\" = /", bits).unwrap();
 }
 
