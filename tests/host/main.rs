@@ -16,9 +16,11 @@ mod events;
 mod exec;
 mod faults;
 mod lifecycle;
+mod mount_words;
 mod nested;
 mod network_devices;
 mod notify;
+mod options;
 mod output;
 mod placement;
 #[allow(dead_code, reason = "shared with the tests of faults")]
