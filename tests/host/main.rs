@@ -25,6 +25,7 @@ mod output;
 mod placement;
 #[allow(dead_code, reason = "shared with the tests of faults")]
 mod requests;
+mod requirements;
 mod rootless;
 mod run;
 mod scarcity;

@@ -35,7 +35,7 @@ fn receive(listener: &UnixListener) -> (String, Vec<OwnedFd>) {
 fn pid_of(pidfd: &OwnedFd) -> i32 {
     use std::os::fd::AsRawFd;
     let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("Pid:")).expect("it is no pidfd");
+    let line = text.lines().find_map(|line| line.strip_prefix("Pid:")).unwrap();
     line.trim().parse().unwrap()
 }
 
