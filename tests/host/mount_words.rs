@@ -265,3 +265,29 @@ fn what_is_mounted_is_changed_by_remount() {
     assert!(["ro", "nosuid"].iter().all(|flag| mount.flags.contains(&flag.to_string())), "{mount:?}");
     bundle.assert_nothing_left();
 }
+
+/// crun's words: the link itself is bound, mounted on, or made again; without them it is followed.
+#[test]
+fn links_are_taken_as_they_are_where_that_is_asked() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    if !is_tare() {
+        return eprintln!("skipped: runc does not know them");
+    }
+    let tree = Tree::new(&bundle, "tree", MountFlags::empty());
+    fs::write(tree.0.join("file"), "text\n").unwrap();
+    std::os::unix::fs::symlink("file", tree.0.join("link")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", bundle.file("rootfs/tmp/link")).unwrap();
+    let mount = |name: &str, source: &str, word: &str| json!({ "destination": name, "source": tree.0.join(source), "options": ["bind", word] });
+    let mounts = bundle.config["mounts"].as_array().unwrap().clone();
+    let added = vec![
+        mount("/words/followed", "link", "ro"),
+        mount("/words/bound", "link", "src-nofollow"),
+        mount("/words/made", "link", "copy-symlink"),
+        mount("/tmp/link", "file", "dest-nofollow"),
+    ];
+    bundle.set("/mounts", json!([mounts, added].concat()));
+    let line = "cat /words/followed; readlink /words/bound; readlink /words/made; cat /tmp/link; cat /etc/passwd";
+    bundle.set("/process/args", json!(["/bin/sh", "-c", line]));
+    let passwd = fs::read_to_string(bundle.file("rootfs/etc/passwd")).unwrap();
+    assert_eq!(bundle.run().good(), format!("text\nfile\nfile\ntext\n{passwd}"));
+}

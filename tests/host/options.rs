@@ -290,3 +290,73 @@ fn exec_has_the_scheduler_of_its_process() {
     fs::write(bundle.file("process.json"), process.to_string()).unwrap();
     assert_eq!(exec(&["--process", "process.json", &bundle.id]).0, libc::SCHED_IDLE.to_string());
 }
+
+#[test]
+fn a_level_decides_what_is_logged() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    if !is_tare() {
+        return eprintln!("skipped: runc has no --log-level");
+    }
+    bundle.set("/process/capabilities/bounding", json!(["CAP_TO_FLY"]));
+    bundle.unset("/process/capabilities/permitted").unset("/process/capabilities/effective").write();
+    for (level, levels) in [("debug", &["debug", "warning"][..]), ("warning", &["warning"]), ("error", &[])] {
+        let log = bundle.file(level);
+        let globals = ["--log", log.to_str().unwrap(), "--log-level", level];
+        let done = bundle.tare(&[&globals[..], &["run", &bundle.id]].concat());
+        assert_eq!(done.code, 0, "{done:?}");
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        for word in ["debug", "warning"] {
+            assert_eq!(text.contains(&format!("level={word}")), levels.contains(&word), "{level}: {text}");
+        }
+    }
+}
+
+/// The specification wants an error; runc and crun delete it, and engines rely on that.
+#[test]
+fn a_created_container_can_be_deleted() {
+    let Some(bundle) = Bundle::script("echo ran >/tmp/ran") else { return };
+    bundle.create_with(if is_tare() { &["--no-subreaper"] } else { &[] }).silent();
+    bundle.on("delete").silent();
+    bundle.reap_orphans();
+    bundle.assert_nothing_left();
+    assert!(!bundle.file("rootfs/tmp/ran").exists());
+}
+
+#[test]
+fn the_example_may_have_another_name() {
+    let Some(bundle) = Bundle::new() else { return };
+    if !is_tare() {
+        return eprintln!("skipped: runc has no --config");
+    }
+    bundle.tare(&["spec", "--config", "other.json"]).silent();
+    let config: serde_json::Value = serde_json::from_slice(&fs::read(bundle.file("other.json")).unwrap()).unwrap();
+    assert_eq!((config["root"]["path"].as_str(), bundle.file("config.json").exists()), (Some("rootfs"), false));
+    bundle.tare(&["spec", "-f", "other.json"]).refused();
+}
+
+#[test]
+fn exec_may_have_a_terminal_and_no_new_privileges() {
+    let Some(mut bundle) = Bundle::script("sleep 1000") else { return };
+    bundle.set("/process/noNewPrivileges", json!(false));
+    bundle.begin();
+    let line = "test -t 0 && test -t 1 && test -t 2; echo $?; grep NoNewPrivs /proc/self/status";
+    let exec = |options: &[&str]| {
+        let done = bundle.tare(&[&["exec"], options, &[&*bundle.id, "/bin/sh", "-c", line]].concat());
+        assert_eq!(done.code, 0, "{done:?}");
+        done.stdout.replace("\r\n", "\n").replace('\t', " ")
+    };
+    assert_eq!(exec(&[]), "1\nNoNewPrivs: 0\n");
+    assert_eq!(exec(&["--no-new-privs"]), "1\nNoNewPrivs: 1\n");
+    if !is_tare() {
+        return eprintln!("skipped: runc needs a terminal of its own for --tty");
+    }
+    assert_eq!(exec(&["--tty"]), "0\nNoNewPrivs: 0\n");
+    assert_eq!(exec(&["-t", "--no-new-privs"]), "0\nNoNewPrivs: 1\n");
+}
+
+#[test]
+fn the_loopback_of_a_new_network_is_up() {
+    let Some(bundle) = Bundle::script("ip link show lo") else { return };
+    let text = bundle.run().good();
+    assert!(text.contains("LOOPBACK,UP"), "{text}");
+}

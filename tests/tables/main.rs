@@ -3,5 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test program")]
 
+mod features;
 mod known;
 mod requirements;
