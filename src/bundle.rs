@@ -3,6 +3,8 @@
 //! World: parent. Promises: no path is resolved twice (everything goes through the directory's descriptor), a config
 //! that is no regular file or too large is refused before a byte is read, a wrong value is named by its JSON path.
 
+mod keys;
+mod known;
 mod repair;
 mod required;
 mod words;
@@ -14,7 +16,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxResources, Process, Spec};
-use rustix::fs::{CWD, Mode, OFlags, fstat, openat, readlinkat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat, readlinkat};
+use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -92,19 +95,53 @@ pub fn parse_value(bytes: &[u8], what: &str) -> Result<Value> {
     serde_json::from_slice(bytes).map_err(|e| Error::new(ErrorKind::InvalidConfig, format!("{what}: {e}")))
 }
 
-/// Reads a JSON file that the user names: process.json, resources.
+/// Reads a JSON file that the user names: process.json, resources. It may be a pipe, as `<(...)` and /dev/stdin are, or a
+/// terminal.
 ///
 /// # Errors
-/// It is missing, no regular file, or larger than [`MAX_JSON`].
+/// It is missing, a directory or a disk, larger than [`MAX_JSON`], or a FIFO without a writer for 5 s.
 pub fn read_json_file(path: &Path) -> Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = openat(CWD, path, flags, Mode::empty()).context(|| format!("open {}", path.display()))?;
-    read_bounded(file, path)
+    let facts = fstat(&file).context(|| format!("stat {}", path.display()))?;
+    match FileType::from_raw_mode(facts.st_mode) {
+        FileType::Fifo | FileType::CharacterDevice => read_stream(&file, path),
+        _ => read_bounded(file, path),
+    }
+}
+
+/// Reads to the end what comes bit by bit, from a writer that may not have begun: the descriptor does not block.
+fn read_stream(file: &OwnedFd, path: &Path) -> Result<Vec<u8>> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+    let what = || format!("read {}", path.display());
+    let mut bytes = Vec::with_capacity(4096);
+    while bytes.len() as u64 <= MAX_JSON {
+        let mut fds = [PollFd::new(file, PollFlags::IN)];
+        let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&PATIENCE))).context(what)? > 0;
+        bytes.reserve(4096);
+        match rustix::io::read(file, rustix::buffer::spare_capacity(&mut bytes)) {
+            // A FIFO has no end before its first writer.
+            Ok(0) if !ready => {
+                let what = format!("read {}: nobody writes to this FIFO", path.display());
+                return Err(Error::new(ErrorKind::InvalidConfig, what));
+            }
+            Ok(0) => return Ok(bytes),
+            Ok(_) | Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(e) => return Err(Error::system(what(), e)),
+        }
+    }
+    Err(too_large(path))
+}
+
+fn too_large(path: &Path) -> Error {
+    let what = format!("{} has more than {MAX_JSON} bytes, which are the most", path.display());
+    Error::new(ErrorKind::InvalidConfig, what)
 }
 
 fn read_bounded(file: OwnedFd, path: &Path) -> Result<Vec<u8>> {
     let facts = fstat(&file).context(|| format!("stat {}", path.display()))?;
-    if rustix::fs::FileType::from_raw_mode(facts.st_mode) != rustix::fs::FileType::RegularFile {
+    if FileType::from_raw_mode(facts.st_mode) != FileType::RegularFile {
         let what = format!("{} is not a regular file", path.display());
         return Err(Error::new(ErrorKind::InvalidConfig, what));
     }
@@ -120,7 +157,7 @@ fn read_bounded(file: OwnedFd, path: &Path) -> Result<Vec<u8>> {
         .read_to_end(&mut bytes)
         .map_err(|e| Error::system(format!("read {}", path.display()), e))?;
     if bytes.len() as u64 > MAX_JSON {
-        return Err(Error::new(ErrorKind::InvalidConfig, format!("{} is too large", path.display())));
+        return Err(too_large(path));
     }
     Ok(bytes)
 }
@@ -136,12 +173,24 @@ pub fn parse_spec(bytes: &[u8]) -> Result<(Spec, Vec<String>)> {
     Ok((spec, warnings))
 }
 
+/// The same for what a user has just written: keys that are nearly known are warned about too.
+///
+/// # Errors
+/// As [`parse_spec`].
+pub fn parse_new_spec(bytes: &[u8]) -> Result<(Spec, Vec<String>)> {
+    let (spec, mut warnings) = parse_spec(bytes)?;
+    warnings.extend(keys::misspelt(bytes, &known::CONFIG));
+    Ok((spec, warnings))
+}
+
 /// Parses a process object (`exec --process`).
 ///
 /// # Errors
 /// As [`parse_spec`].
 pub fn parse_process(bytes: &[u8]) -> Result<(Process, Vec<String>)> {
-    parse(bytes, "process file")
+    let (process, mut warnings) = parse(bytes, "process file")?;
+    warnings.extend(keys::misspelt(bytes, &known::PROCESS));
+    Ok((process, warnings))
 }
 
 /// Parses a resources object (`update`), as it would be read in config.json; keys in any case, as Go's decoder reads them.
@@ -156,7 +205,7 @@ pub fn parse_resources(mut resources: Value) -> Result<(LinuxResources, Vec<Stri
     }
     let config = serde_json::json!({ "ociVersion": "1.0.0", "linux": { "resources": resources } });
     let bytes = serde_json::to_vec(&config).unwrap_or_default();
-    let (spec, warnings) = parse_spec(&bytes)?;
+    let (spec, warnings) = parse_new_spec(&bytes)?;
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
     Ok((resources.unwrap_or_default(), warnings))
 }

@@ -14,7 +14,7 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use crate::plan::{Plan, Program};
-use crate::sys::clone::{Parent, Side, clone3, exit_now, own_pidfd};
+use crate::sys::clone::{Parent, Side, clone_with_memory, clone3, exit_now};
 use crate::wire::{At, Done, Fault, Packet, Step, receive_go_on};
 use crate::{namespaces, network, process, rootfs, seccomp, sys, terminal};
 
@@ -36,9 +36,9 @@ pub struct Task<'a> {
     pub procfs: Option<BorrowedFd<'a>>,
     /// What takes the place of the caller's stdio.
     pub stdio: Option<[BorrowedFd<'a>; 3]>,
-    /// The process is non-dumpable from its birth to its program (docs/security.md, "The window"). Only init of a new
-    /// user namespace made by a caller without CAP_SYS_PTRACE is not, until its id mappings are written: by that
-    /// caller, whose own process it is.
+    /// The process is non-dumpable from its birth to its program (docs/security.md, "The window"). A caller without
+    /// CAP_SYS_PTRACE can do nothing with such a process in /proc, so its own is only from the time when it joins
+    /// something of a container, or has its id mappings.
     pub hidden: bool,
 }
 
@@ -117,6 +117,9 @@ pub struct Made {
 /// The fault of the step that failed.
 pub fn intermediate(task: &Task<'_>, init: &Init<'_>) -> Done<Made> {
     prepare_outside(task)?;
+    if !task.hidden && init.plan.namespaces.mappings.is_none() {
+        sys::process_attributes::set_dumpable(false).at(Step::JoinNamespace)?;
+    }
     let cgroup = if enter_cgroup_first(task, init)? { None } else { task.cgroup };
     let planned = &init.plan.namespaces;
     let later = planned.is_new(namespaces::Kind::User);
@@ -183,7 +186,7 @@ fn straight_line(task: &Task<'_>) -> Done<Never> {
         Kind::Init(init) => {
             let Some(watched) = init.namespaces.watched_pid() else {
                 container(task, init)?;
-                return enter_program(task, init.gate);
+                return enter_program(task, init.gate, Origin::First);
             };
             if enters_pid_first(init) {
                 namespaces::child::join_pid(watched)?;
@@ -205,6 +208,7 @@ fn straight_line(task: &Task<'_>) -> Done<Never> {
 /// Enters an existing container, with all but its pid namespace.
 fn join(task: &Task<'_>, exec: &Exec<'_>) -> Done {
     prepare_outside(task)?;
+    sys::process_attributes::set_dumpable(false).at(Step::JoinNamespace)?;
     let cgroup = |first| exec.cgroup_namespace.as_ref().filter(|_| exec.cgroup_first == first);
     if let Some(namespace) = cgroup(true) {
         namespaces::child::join_container_cgroup(namespace.as_fd())?;
@@ -236,33 +240,25 @@ fn become_visible(task: &Task<'_>, gate: Option<&Gate>) -> Done<Never> {
         process::child::shed_capabilities(&program.process)?;
     }
     shut_descriptors(task, gate).at(Step::CloseDescriptors)?;
-    match clone3(Parent::CallersParent, 0, None).at(Step::Clone)? {
-        Side::Parent { pid, pidfd } => {
-            let pidfd = own_pidfd(pidfd);
-            if Packet::Born(pid).send_with(task.socket, pidfd.as_fd()).is_err() {
-                let _gone = sys::pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
-                exit_now(1);
-            }
-            exit_now(0)
-        }
-        Side::Child => match visible(task, gate) {
-            Ok(never) => match never {},
-            Err(fault) => fail(task, &fault),
-        },
+    let (pid, pidfd) = clone_with_memory(|| match visible(task, gate) {
+        Ok(never) => match never {},
+        Err(fault) => fail(task, &fault),
+    })
+    .at(Step::Clone)?;
+    if Packet::Born(pid).send_with(task.socket, pidfd.as_fd()).is_err() {
+        let _gone = sys::pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
+        exit_now(1);
     }
+    exit_now(0)
 }
 
-/// The parent has this process's pidfd before it goes on.
 fn visible(task: &Task<'_>, gate: Option<&Gate>) -> Done<Never> {
     die_with_parent(task)?;
     new_session()?;
-    if !receive_go_on(task.socket).at(Step::Session)? {
-        exit_now(1);
-    }
     if task.program.is_some_and(|program| program.terminal.is_some()) {
         terminal::child::control()?;
     }
-    enter_program(task, gate)
+    enter_program(task, gate, Origin::Visible)
 }
 
 const PATH: rustix::fs::OFlags =
@@ -391,9 +387,26 @@ fn open_terminal(task: &Task<'_>, plan: &terminal::Plan, root: BorrowedFd<'_>) -
     Ok(pty.slave)
 }
 
+/// Where the process that becomes the program comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The parent made it, or had it made, and has its pidfd.
+    First,
+    /// [`become_visible`] made it.
+    Visible,
+}
+
+/// What the parent needs to wait for the process is in its hands before the program can run.
+fn await_pidfd(task: &Task<'_>, origin: Origin) -> Done {
+    if origin == Origin::Visible && !receive_go_on(task.socket).at(Step::Session)? {
+        exit_now(1);
+    }
+    Ok(())
+}
+
 /// Process attributes, privileges, gate, filter, exec.
-fn enter_program(task: &Task<'_>, gate: Option<&Gate>) -> Done<Never> {
-    let Some(program) = task.program else { return wait_for_ever(task, gate) };
+fn enter_program(task: &Task<'_>, gate: Option<&Gate>, origin: Origin) -> Done<Never> {
+    let Some(program) = task.program else { return wait_for_ever(task, gate, origin) };
     let process = &program.process;
     process::child::early(process)?;
     process::child::limits(process)?;
@@ -401,11 +414,19 @@ fn enter_program(task: &Task<'_>, gate: Option<&Gate>) -> Done<Never> {
     process::child::stdio_owner(process)?;
     shut_descriptors(task, gate).at(Step::CloseDescriptors)?;
     let found = process::child::drop_privileges(process, entered, program.filter().is_some())?;
+    await_pidfd(task, origin)?;
     if let Kind::Init(init) = &task.kind
         && gate.is_none()
         && (!init.plan.hooks.start_container.is_empty() || init.plan.is_settled_late())
     {
         while_seen(task, || barrier(task.socket, BEFORE_EXEC))?;
+    }
+    if let (Kind::Init(init), false) = (&task.kind, task.hidden)
+        && gate.is_some()
+        && !init.plan.hooks.start_container.is_empty()
+    {
+        // `start` looks for it at the gate, as in `while_seen`.
+        sys::process_attributes::set_dumpable(true).at(Step::Hooks)?;
     }
     // Changed ids have taken the signal away. A hook, which alone has stdio of its own, is to end with the runtime.
     let signal = if task.stdio.is_some() { libc::SIGKILL } else { 0 };
@@ -463,8 +484,9 @@ fn wait_for_start(gate: &Gate) -> Done<Option<OwnedFd>> {
 }
 
 /// A container without a process: it exists until it is started, and then it has stopped.
-fn wait_for_ever(task: &Task<'_>, gate: Option<&Gate>) -> Done<Never> {
+fn wait_for_ever(task: &Task<'_>, gate: Option<&Gate>, origin: Origin) -> Done<Never> {
     shut_descriptors(task, gate).at(Step::CloseDescriptors)?;
+    await_pidfd(task, origin)?;
     sys::process_attributes::set_parent_death_signal(0).at(Step::Session)?;
     Packet::Ready.send(task.socket).at(Step::StartGate)?;
     if let Some(gate) = gate {

@@ -61,7 +61,7 @@ fn walk(text: &[u8], line: usize, column: usize) -> Option<Vec<Segment>> {
 }
 
 /// Bytes of the string at the beginning of `text`, with both quotes.
-fn string_length(text: &[u8]) -> usize {
+pub fn string_length(text: &[u8]) -> usize {
     let mut escaped = false;
     for (at, byte) in text.iter().enumerate().skip(1) {
         match byte {

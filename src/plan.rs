@@ -2,11 +2,12 @@
 //!
 //! No kernel calls: facts about the host come in as `Host`, so that plans are tested without root.
 
+pub(crate) mod annotations;
 mod rootless;
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxNamespaceType as Kind, Process, Spec};
+use oci_spec::runtime::{LinuxIntelRdt, LinuxNamespaceType as Kind, Process, Spec};
 
 use crate::cgroup;
 use crate::error::{Error, ErrorKind, Result};
@@ -61,6 +62,8 @@ pub struct Plan {
     pub network_devices: Vec<network::Device>,
     /// Absolute path of the rootfs.
     pub rootfs_path: PathBuf,
+    /// What annotations ask and is not done.
+    pub not_done: Vec<String>,
 }
 
 /// The program that a process becomes, for init and exec alike.
@@ -131,7 +134,9 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
         None => None,
     };
     let network_devices = network::plan(spec, namespaces.has(Kind::Network))?;
-    Ok(Plan { namespaces, rootfs, cgroup, program, hooks, network_devices, rootfs_path })
+    let notifies = program.as_ref().is_some_and(Program::notifies);
+    let not_done = annotations::warnings(spec, request.cgroup == cgroup::Asked::Systemd, notifies)?;
+    Ok(Plan { namespaces, rootfs, cgroup, program, hooks, network_devices, rootfs_path, not_done })
 }
 
 fn labels_mounts(spec: &Spec) -> bool {
@@ -226,15 +231,10 @@ fn program(
     preserve_fds: u32,
 ) -> Result<Program> {
     let linux = spec.linux().as_ref();
-    let profile = linux.and_then(|linux| linux.seccomp().as_ref());
-    let seccomp = profile.map(seccomp::plan).transpose()?;
+    let seccomp = annotations::filter(spec)?;
     if let Some(action) = seccomp.as_ref().and_then(|plan| plan.refuses_execve) {
         return Err(Error::invalid("linux.seccomp", format!("the profile answers execve with {action}"))
             .hint("allow execve: the program is executed under the filter"));
-    }
-    let strict = annotation(spec, "run.oci.seccomp_fail_unknown_syscall").is_some_and(|value| value != "0");
-    if strict {
-        profile.map_or(Ok(()), seccomp::check_names)?;
     }
     let user_namespace = facts.user_namespace;
     Ok(Program { process: process::plan(process, linux, facts)?, seccomp, user_namespace, terminal, preserve_fds })
@@ -263,13 +263,23 @@ fn check_version(spec: &Spec) -> Result<()> {
 
 /// Properties whose room is not built yet: an error, never silence.
 fn refuse_what_is_not_done(spec: &Spec) -> Result<()> {
-    if spec.linux().as_ref().is_some_and(|linux| linux.intel_rdt().is_some()) {
+    if spec.linux().as_ref().is_some_and(|linux| linux.intel_rdt().as_ref().is_some_and(asks_something)) {
         return Err(Error::unsupported("linux.intelRdt", "not supported yet"));
     }
     if spec.vm().is_some() {
         return Err(Error::unsupported("vm", "tare runs no virtual machines"));
     }
     Ok(())
+}
+
+/// Go's encoder writes an empty object for a struct without values.
+fn asks_something(rdt: &LinuxIntelRdt) -> bool {
+    let text = |value: &Option<String>| value.as_deref().is_some_and(|text| !text.is_empty());
+    text(rdt.clos_id())
+        || text(rdt.l3_cache_schema())
+        || text(rdt.mem_bw_schema())
+        || rdt.schemata().as_deref().is_some_and(|lines| !lines.is_empty())
+        || [rdt.enable_cmt(), rdt.enable_mbm(), rdt.enable_monitoring()].contains(&&Some(true))
 }
 
 impl Plan {
@@ -287,7 +297,8 @@ impl Plan {
 
     /// What the user should know, but need not stop us.
     pub fn warnings(&self) -> impl Iterator<Item = &String> {
-        self.rootfs.warnings.iter().chain(self.program.iter().flat_map(|program| &program.process.warnings))
+        let not_done = self.not_done.iter();
+        not_done.chain(&self.rootfs.warnings).chain(self.program.iter().flat_map(|program| &program.process.warnings))
     }
 
     /// Turns a failed step of the child into the error that the user sees.
@@ -319,7 +330,9 @@ impl Plan {
             Step::Hostname => error.at("hostname"),
             Step::Domainname => error.at("domainname"),
             Step::BecomeRoot => error.at("linux.uidMappings").hint("id 0 of the container must be mapped"),
-            Step::Seccomp | Step::SeccompNotify => error.at("linux.seccomp"),
+            Step::Seccomp | Step::SeccompNotify => {
+                error.at(self.program.as_ref().map_or("linux.seccomp", Program::filter_at))
+            }
             Step::Sysctl => self.describe_sysctl(index, fault.errno),
             _ => error,
         }
@@ -358,13 +371,17 @@ impl Program {
         self.seccomp.as_ref().filter(|plan| !plan.empty)
     }
 
+    fn filter_at(&self) -> &'static str {
+        self.seccomp.as_ref().map_or("linux.seccomp", |plan| plan.at)
+    }
+
     /// Turns a failed step of an exec process into the error that the user sees.
     #[must_use]
     pub fn explain(&self, fault: &Fault) -> Error {
         let plain = || {
             let error = Error::new(ErrorKind::System, fault.step.name());
             let filter = matches!(fault.step, Step::Seccomp | Step::SeccompNotify);
-            with_kernel_words(if filter { error.at("linux.seccomp") } else { error }, fault)
+            with_kernel_words(if filter { error.at(self.filter_at()) } else { error }, fault)
         };
         self.process.describe(fault).unwrap_or_else(plain)
     }

@@ -42,6 +42,8 @@ pub struct Child {
     pub pid: i32,
     /// Its pidfd.
     pub pidfd: OwnedFd,
+    /// The process that prepared it, until it is reaped.
+    preparing: Option<OwnedFd>,
     socket: OwnedFd,
 }
 
@@ -76,8 +78,8 @@ pub enum End {
 /// # Errors
 /// The inner error is the fault of a step before the process existed.
 pub fn spawn(task: &Task<'_>, own_memory: bool) -> Result<std::result::Result<Made, Fault>> {
-    let hide = task.hidden && is_dumpable().context(|| "look whether this process can be dumped")?;
-    if hide {
+    let dumpable = is_dumpable().context(|| "look whether this process can be dumped")?;
+    if task.hidden && dumpable {
         set_dumpable(false).context(|| "keep the process to be made from being dumped")?;
     }
     let made = match &task.kind {
@@ -87,7 +89,7 @@ pub fn spawn(task: &Task<'_>, own_memory: bool) -> Result<std::result::Result<Ma
         Kind::Exec(_) => Ok(spawn_exec(task)),
     };
     // The memory that was hidden is ours as well.
-    if hide && let Err(errno) = set_dumpable(true) {
+    if dumpable && let Err(errno) = set_dumpable(true) {
         if let Ok(Ok(made)) = made {
             kill_and_reap(&own_pidfd(made.pidfd));
         }
@@ -139,7 +141,7 @@ impl Child {
     /// Takes over what [`spawn`] made; the child's end of the socket pair must be closed by then.
     #[must_use]
     pub fn new(made: Made, socket: OwnedFd) -> Self {
-        Self { pid: made.pid, pidfd: own_pidfd(made.pidfd), socket }
+        Self { pid: made.pid, pidfd: own_pidfd(made.pidfd), preparing: None, socket }
     }
 
     /// Serves the child's requests until it is ready (`until_exec`: until it has executed its program).
@@ -149,6 +151,9 @@ impl Child {
     pub fn converse(&mut self, until_exec: bool, mut handle: impl FnMut(&Self, Request) -> Result<()>) -> Result<End> {
         let mut ready = false;
         loop {
+            if self.preparing.is_none() && self.ended_silently()? {
+                return Ok(End::Died);
+            }
             let received = Packet::receive_with(self.socket.as_fd()).context(|| "hear from init")?;
             let Some((packet, pidfd)) = received else { return Ok(if ready { End::Good } else { End::Died }) };
             match (packet, pidfd) {
@@ -162,8 +167,7 @@ impl Child {
                 }
                 (Packet::Tolerated(fault), _) => handle(self, Request::Warning(fault))?,
                 (Packet::Born(pid), Some(pidfd)) => {
-                    // The preparing process ends by itself now; its end is waited for, so that no zombie stays.
-                    let _ended = reap(&std::mem::replace(&mut self.pidfd, pidfd));
+                    self.preparing = Some(std::mem::replace(&mut self.pidfd, pidfd));
                     self.pid = pid;
                     self.go_on()?;
                 }
@@ -178,6 +182,15 @@ impl Child {
                 (Packet::Born(_), None) => return Err(Error::new(ErrorKind::Internal, "a process without a pidfd")),
             }
         }
+    }
+
+    /// Waits for a packet or the end of the process; whether it ended with nothing to be read. A process that it made and
+    /// did not tell of may hold the other end of the socket, and waits for us.
+    fn ended_silently(&self) -> Result<bool> {
+        use rustix::event::{PollFd, PollFlags, poll};
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.pidfd, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut fds, None)).context(|| "wait for init")?;
+        Ok(fds[0].revents().is_empty())
     }
 
     /// The process id as a type.

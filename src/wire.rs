@@ -340,8 +340,15 @@ impl Packet {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut data = [IoSliceMut::new(&mut bytes)];
-        let receive = || recvmsg(socket, &mut data, &mut control, RecvFlags::CMSG_CLOEXEC);
-        let count = rustix::io::retry_on_intr(receive).map(|message| message.bytes);
+        let mut receive = || {
+            let receive = || recvmsg(socket, &mut data, &mut control, RecvFlags::CMSG_CLOEXEC);
+            rustix::io::retry_on_intr(receive).map(|message| message.bytes)
+        };
+        let count = match receive() {
+            // The child ended before it read our answer. The kernel says so first; what the child sent comes after.
+            Err(Errno::CONNRESET) => receive(),
+            count => count,
+        };
         let descriptor = control.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
             _ => None,

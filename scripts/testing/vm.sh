@@ -13,7 +13,7 @@ virtual_machine() {
 		skip vm "no virtual machine can be had: $(tail -n 1 "$log")"
 		return
 	fi
-	if [[ faults == *"${1:-}"* ]]; then programs; fi
+	if [[ faults == *"${1:-}"* ]] || [[ mount-namespace == *"${1:-}"* ]]; then programs; fi
 	share=$(mktemp -d)
 	# shellcheck disable=SC2064  (the names are wanted as they are now)
 	trap "scripts/vm stop $machine >/dev/null 2>&1; rm -rf $share" EXIT

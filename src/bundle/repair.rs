@@ -13,11 +13,67 @@ const FLAGS: [(&str, &str); 2] =
 pub(super) fn repair(value: &mut Value, warnings: &mut Vec<String>) -> bool {
     let before = warnings.len();
     let nulls = drop_nulls(value);
+    let empty = drop_empty(value);
     let limits = hugepage_limits(value);
     let process = if value.get("process").is_some() { &mut value["process"] } else { value };
+    let empty = drop_empty_affinity(process) || empty;
+    let user = add_user(process);
     let flags = scheduler_flags(process);
     drop_unknown_capabilities(process, warnings);
-    nulls || limits || flags || warnings.len() > before
+    nulls || empty || user || limits || flags || warnings.len() > before
+}
+
+/// What a process object has and a config has not.
+const PROCESS: [&str; 2] = ["args", "cwd"];
+
+/// Who is not named is 0:0, the zero value of Go, and so of every engine and of runc.
+fn add_user(process: &mut Value) -> bool {
+    let Some(process) = process.as_object_mut().filter(|object| PROCESS.iter().any(|key| object.contains_key(*key)))
+    else {
+        return false;
+    };
+    let missing = !process.contains_key("user");
+    if missing {
+        process.insert("user".to_owned(), json!({ "uid": 0, "gid": 0 }));
+    }
+    missing
+}
+
+/// What asks for nothing, as Go's encoder writes it and runc reads it: a profile without a default action and rules, a
+/// machine without a kernel, a device of no type.
+fn drop_empty(value: &mut Value) -> bool {
+    let empty = |member: Option<&Value>| match member {
+        Some(Value::String(text)) => text.is_empty(),
+        Some(Value::Array(list)) => list.is_empty(),
+        Some(Value::Object(object)) => object.is_empty(),
+        Some(_) => false,
+        None => true,
+    };
+    let mut changed = false;
+    if let Some(linux) = value.get_mut("linux").and_then(Value::as_object_mut)
+        && let Some(profile) = linux.get("seccomp").and_then(Value::as_object)
+        && empty(profile.get("defaultAction"))
+        && empty(profile.get("syscalls"))
+    {
+        linux.remove("seccomp");
+        changed = true;
+    }
+    if let Some(config) = value.as_object_mut().filter(|config| config.contains_key("vm") && empty(config.get("vm"))) {
+        config.remove("vm");
+        changed = true;
+    }
+    let rules = value.pointer_mut("/linux/resources/devices").and_then(Value::as_array_mut);
+    for rule in rules.into_iter().flatten().filter_map(Value::as_object_mut) {
+        changed |= rule.get("type") == Some(&json!("")) && rule.remove("type").is_some();
+    }
+    changed
+}
+
+fn drop_empty_affinity(process: &mut Value) -> bool {
+    let Some(affinity) = process.get_mut("execCPUAffinity").and_then(Value::as_object_mut) else { return false };
+    let before = affinity.len();
+    affinity.retain(|_, cpus| *cpus != json!(""));
+    affinity.len() < before
 }
 
 /// Engines in Go write `null` for what is absent, and read it so.
@@ -203,6 +259,43 @@ mod tests {
         assert_eq!(error.to_string(), "linux.resources.memory.limit: \"1\" where a whole number is expected");
         let error = super::super::parse_resources(serde_json::json!(5)).unwrap_err();
         assert_eq!(error.to_string(), "linux.resources: 5 where an object is expected");
+    }
+
+    #[test]
+    fn what_asks_for_nothing_is_left_out() {
+        let config = |json: &str| parse_spec(format!(r#"{{"ociVersion":"1.2.0",{json}}}"#).as_bytes());
+        for json in [
+            r#""linux":{"seccomp":{}}"#,
+            r#""linux":{"seccomp":{"defaultAction":"","syscalls":[],"architectures":["SCMP_ARCH_X86_64"]}}"#,
+            r#""linux":{"resources":{"devices":[{"allow":false,"type":"","access":"rwm"}]}}"#,
+            r#""linux":{"intelRdt":{}}"#,
+            r#""process":{"cwd":"/","args":["a"],"execCPUAffinity":{"initial":"","final":""}}"#,
+            r#""vm":{}"#,
+        ] {
+            let (spec, warnings) = config(json).unwrap_or_else(|error| panic!("{json}: {error}"));
+            assert!(warnings.is_empty() && spec.vm().is_none(), "{json}");
+            assert!(spec.linux().as_ref().is_none_or(|linux| linux.seccomp().is_none()), "{json}");
+        }
+        for json in [
+            r#""linux":{"seccomp":{"syscalls":[{"names":["read"],"action":"SCMP_ACT_ERRNO"}]}}"#,
+            r#""process":{"cwd":"/","execCPUAffinity":{"initial":"x"}}"#,
+            r#""vm":{"hypervisor":{"path":"/x"}}"#,
+        ] {
+            assert!(config(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn who_is_not_named_is_root() {
+        let (spec, _) = parse_spec(br#"{"ociVersion":"1.2.0","process":{"cwd":"/","args":["a"]}}"#).unwrap();
+        let user = spec.process().as_ref().unwrap().user().clone();
+        assert_eq!((user.uid(), user.gid()), (0, 0));
+        for json in [r#"{"cwd":"/","args":["a"]}"#, r#"{"cwd":"/","user":null}"#, r#"{"cwd":"/","user":{}}"#] {
+            let (process, _) = parse_process(json.as_bytes()).unwrap();
+            assert_eq!((process.user().uid(), process.user().gid()), (0, 0), "{json}");
+        }
+        // A container without a process stays one.
+        assert!(parse_spec(br#"{"ociVersion":"1.2.0","mounts":null}"#).unwrap().0.process().is_none());
     }
 
     #[test]

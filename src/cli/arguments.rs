@@ -6,9 +6,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::log::{Log, Messages};
+use super::log::{LEVELS, Log, Messages};
 use super::usage;
 use crate::error::Error;
+use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
@@ -254,7 +255,12 @@ fn global() -> Command {
             || path("root", "DIR", "Directory for the state of containers [default: /run/tare]"),
             || path("log", "FILE", "Append messages to this file"),
             || text("log-format", "FORMAT", "text or json").value_parser(["text", "json"]),
-            || text("log-level", "LEVEL", "debug, info, warning or error"),
+            || {
+                text("log-level", "LEVEL", "debug, info, warning or error")
+                    .value_parser(PossibleValuesParser::new(LEVELS))
+                    .ignore_case(true)
+                    .hide_possible_values(true)
+            },
             || flag("debug", "Log debug messages"),
             || flag("systemd-cgroup", "Use systemd to manage cgroups"),
             || {
@@ -477,6 +483,8 @@ mod tests {
             ("tare craete x", "unknown command"),
             ("tare create", "the container's ID is missing"),
             ("tare --log-format xml list", "--log-format: \"xml\" is not one of text, json"),
+            ("tare --log-level loud list", "--log-level: \"loud\" is not one of trace, debug, info, warn"),
+            ("tare --log-level= list", "flag needs an argument: --log-level"),
         ] {
             match parse(words(line)) {
                 Err(End::Usage { line: text, .. }) => {

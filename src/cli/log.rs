@@ -1,12 +1,13 @@
 //! Messages as engines read them: one line per message, `level`, `msg` and `time` in JSON, the error last.
 //!
-//! The log is opened for appending at the first message and never truncated: engines keep one file per container. An
-//! error goes to stderr as well, in one write (conmon reads stderr once); warnings only to where they are wanted.
+//! The log is opened for appending and never truncated: engines keep one file per container. One that cannot be opened is
+//! an error before anything is done. An error goes to stderr as well, in one write (conmon reads stderr once), its cause on
+//! the last line; warnings only to where they are wanted.
 
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
@@ -69,10 +70,13 @@ impl Level {
     }
 }
 
+/// The words of --log-level: those of logrus and of crun.
+pub const LEVELS: [&str; 8] = ["trace", "debug", "info", "warn", "warning", "error", "fatal", "panic"];
+
 impl Log {
     /// As the global options say.
     pub fn new(messages: &Messages) -> Self {
-        let level = match messages.level.as_deref() {
+        let level = match messages.level.as_deref().map(str::to_ascii_lowercase).as_deref() {
             _ if messages.debug => Level::Debug,
             Some("debug" | "trace") => Level::Debug,
             Some("info") => Level::Info,
@@ -82,16 +86,41 @@ impl Log {
         Self { file: messages.file.clone(), json: messages.json, level }
     }
 
+    /// Whether messages will have a place to go. The log is closed again: no process of a container may find it open.
+    ///
+    /// # Errors
+    /// The file can neither be opened nor made.
+    pub fn check(&self) -> Result<()> {
+        // Sockets take messages one by one, and those that they do not take are on stderr: as with crun.
+        let Some(Target::File(path)) = self.target() else { return Ok(()) };
+        // Who reads a FIFO takes our closing it for the end.
+        if std::fs::metadata(path).is_ok_and(|facts| facts.file_type().is_fifo()) {
+            return Ok(());
+        }
+        open(path).map(drop).map_err(|e| Error::system(format!("open the log {}", path.display()), e))
+    }
+
+    fn target(&self) -> Option<Target<'_>> {
+        let path = self.file.as_deref()?;
+        // A path that is not UTF-8 is a file's.
+        Some(match path.to_str().and_then(|text| text.split_once(':')) {
+            Some(("journald", id)) => Target::Journal(id),
+            Some(("syslog", id)) => Target::Syslog(id),
+            Some(("file", path)) => Target::File(Path::new(path)),
+            _ => Target::File(path),
+        })
+    }
+
     /// The failure of the command.
     pub fn error(&self, error: &Error) {
         let message = error.to_string();
         let line = if self.json { json("error", &message, Some(error)) } else { text("error", &message) };
         let on_stderr = if self.json && self.file.is_none() { line.clone() } else { format!("tare: {message}\n") };
-        if let Err(e) = self.append(Level::Error, &line) {
-            super::print_error(&format!("{on_stderr}tare: {e}\n"));
-            return;
+        // The cause comes last: engines show the last line.
+        match self.append(Level::Error, &line) {
+            Ok(()) => super::print_error(&on_stderr),
+            Err(e) => super::print_error(&format!("tare: {e}\n{on_stderr}")),
         }
-        super::print_error(&on_stderr);
     }
 
     /// Something that did not stop the command. With a JSON log it is written only when debug is on: podman takes the
@@ -120,19 +149,30 @@ impl Log {
     }
 
     fn append(&self, level: Level, line: &str) -> Result<()> {
-        let Some(path) = &self.file else { return Ok(()) };
-        let named = path.to_str().and_then(|text| text.split_once(':'));
-        let path = match named {
-            Some(("journald", id)) => return send(JOURNAL, &journal_entry(id, level, line)),
-            Some(("syslog", id)) => return send(SYSLOG, &syslog_entry(id, level, line)),
-            Some(("file", path)) => Path::new(path),
-            _ => path,
-        };
-        // Whatever the caller's umask: a container's log is not for everybody to write.
-        let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o644).open(path);
-        file.and_then(|mut file| file.write_all(line.as_bytes()))
-            .map_err(|e| Error::system(format!("write the log {}", path.display()), e))
+        match self.target() {
+            None => Ok(()),
+            Some(Target::Journal(id)) => send(JOURNAL, &journal_entry(id, level, line)),
+            Some(Target::Syslog(id)) => send(SYSLOG, &syslog_entry(id, level, line)),
+            Some(Target::File(path)) => open(path)
+                .and_then(|mut file| file.write_all(line.as_bytes()))
+                .map_err(|e| Error::system(format!("write the log {}", path.display()), e)),
+        }
     }
+}
+
+/// What --log names.
+enum Target<'a> {
+    /// `journald:` and the identifier.
+    Journal(&'a str),
+    /// `syslog:` and the identifier.
+    Syslog(&'a str),
+    /// `file:` and a path, or a path alone.
+    File(&'a Path),
+}
+
+fn open(path: &Path) -> std::io::Result<std::fs::File> {
+    // Whatever the caller's umask: a container's log is not for everybody to write.
+    std::fs::OpenOptions::new().append(true).create(true).mode(0o644).open(path)
 }
 
 /// Where journald and syslog listen. Source: systemd's Native Journal Protocol; syslog(3).

@@ -36,7 +36,10 @@ pub fn run(args: Vec<OsString>) -> i32 {
 /// Apart from [`run`], which executes tare anew: its stack frame of many pages would be touched twice.
 #[inline(never)]
 fn execute(args: Vec<OsString>) -> i32 {
-    if let Err(errno) = crate::sys::signals::reset() {
+    // What enters a container hands its signals on, and forwards them; the others wait for hooks at most.
+    let enters = args.iter().any(|arg| ENTERING.iter().any(|command| arg == command));
+    let reset = if enters { crate::sys::signals::reset() } else { crate::sys::signals::reset_child() };
+    if let Err(errno) = reset {
         print_error(&format!("tare: {}\n", Error::system("reset the signals", errno)));
         return 1;
     }
@@ -47,6 +50,10 @@ fn execute(args: Vec<OsString>) -> i32 {
     };
     let global = commands::Global::new(&matches);
     let log = log::Log::new(&global.messages);
+    if let Err(error) = log.check() {
+        print_error(&format!("tare: {error}\n"));
+        return failure_code(matches.subcommand_name());
+    }
     match commands::dispatch(&matches, &global, &log) {
         Ok(code) => code,
         Err(error) => {

@@ -24,6 +24,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::hooks::{self, Place};
 use crate::host::Host;
 use crate::init::{Gate, Init, Kind, Task};
+use crate::plan::annotations::PIDFD_RECEIVER;
 use crate::plan::{self, Plan};
 use crate::rootfs::parent::Passwd;
 use crate::spawn::{self, Child, End, Request};
@@ -108,7 +109,7 @@ pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn:
     let host = Host::default();
     let bundle = Bundle::open(&options.bundle)?;
     let config = bundle.read_config(&options.config)?;
-    let (mut spec, warnings) = bundle::parse_spec(&config)?;
+    let (mut spec, warnings) = bundle::parse_new_spec(&config)?;
     let caller = match notify::Caller::of_environment()? {
         Some(caller) if notify::admit(&mut spec, &absolute(root, id)?)? => Some(caller),
         _ => None,
@@ -191,10 +192,12 @@ fn first_record(id: &str, spec: &Spec, bundle: &Bundle, plan: &Plan) -> Result<R
         pid: 0,
         start_time: 0,
         namespaces: plan.namespaces.all(),
+        joined: plan.namespaces.all() & !plan.namespaces.new,
         cgroup: plan.cgroup.as_ref().map(crate::cgroup::Plan::path),
         cgroup_inode: None,
         unit: plan.cgroup.as_ref().and_then(crate::cgroup::Plan::unit),
         root_mount: None,
+        idle: plan.program.is_none(),
         hooks: !plan.hooks.is_empty(),
         annotations: spec.annotations().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect(),
     })
@@ -257,7 +260,7 @@ fn populate(
         handover: channels.child_ends(),
         procfs: procfs.as_ref().map(AsFd::as_fd),
         stdio: None,
-        hidden: host.traces() || making.plan.namespaces.mappings.is_none(),
+        hidden: host.traces(),
     };
     let signals = spawn::block_signals()?;
     let spawned = spawn::spawn(&task, joined.joins_time());
@@ -373,26 +376,22 @@ fn talk(making: &mut Making, begin: Begin, channels: &mut Channels, warn: Warn<'
 /// The hooks of a barrier: before pivot_root, or (run) just before the program.
 fn run_hooks(making: &Making, child: &Child, point: u8, warn: Warn<'_>) -> Result<()> {
     let hooks = &making.plan.hooks;
-    let state = |status| {
-        let mut state = State::new(&making.record, status);
-        state.pid = child.pid;
-        state.json()
-    };
     if point == crate::init::BEFORE_PIVOT {
-        let inside = Place::Container { pidfd: child.pidfd.as_fd(), namespaces: making.record.namespaces };
-        // prestart is of spec 1.0, where it ran in start, on a container that was created.
-        let created = state(Status::Created)?;
+        let state = |pid| State::new(&making.record, Status::Creating).with_pid(pid).json();
         let init = Some(child.pidfd.as_fd());
         let runtime = Place::Runtime { directory: &making.record.bundle, init };
-        hooks::run(&hooks.prestart, &created, runtime)?;
-        let state = state(Status::Creating)?;
-        hooks::run(&hooks.create_runtime, &state, runtime)?;
-        return hooks::run(&hooks.create_container, &state, inside);
+        let outside = state(child.pid)?;
+        hooks::run(&hooks.prestart, &outside, runtime)?;
+        hooks::run(&hooks.create_runtime, &outside, runtime)?;
+        if hooks.create_container.is_empty() {
+            return Ok(());
+        }
+        let inside = Place::Container { pidfd: child.pidfd.as_fd(), namespaces: making.record.namespaces };
+        return hooks::run(&hooks.create_container, &state(status::pid_inside(child.pid)?)?, inside);
     }
     let mut record = making.record.clone();
     record.pid = child.pid;
-    let state = state(Status::Created)?;
-    start_hooks::run(&making.directory, &record, child.pidfd.as_fd(), &hooks.start_container, &state, warn)
+    start_hooks::run(&making.directory, &record, child.pidfd.as_fd(), &hooks.start_container, warn)
 }
 
 /// The early death of a child, with what the cgroup knows about it: the OOM killer, the pids limit.
@@ -416,6 +415,11 @@ fn publish(making: &Making, options: &Options) -> Result<()> {
     let Some(child) = &making.child else { return Ok(()) };
     if let Some(socket) = &options.pidfd_socket {
         super::sockets::send_pidfd(socket, child.pidfd.as_fd(), "standard")?;
+    }
+    let receiver = making.record.annotations.get(PIDFD_RECEIVER).filter(|path| !path.is_empty());
+    if let Some(path) = receiver {
+        super::sockets::send_pidfd(Path::new(path), child.pidfd.as_fd(), "standard")
+            .map_err(|error| error.at(format!("annotations[{PIDFD_RECEIVER:?}]")))?;
     }
     match &options.pid_file {
         Some(path) => super::pid_file::write(path, child.pid),

@@ -12,6 +12,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use super::Container;
 use super::create::{Warn, explain_death, open_procfs};
 use super::exec_cgroup;
+use super::exec_process;
 use super::handover::Channels;
 use super::record::{Phase, Record};
 use super::status::{Status, status};
@@ -170,11 +171,15 @@ pub(super) fn saved_program(container: &Container) -> Result<Program> {
     plan::plan_exec(&spec, &process, &request, &Host::default())
 }
 
-const NO_PROCESS: &str = "config.json has no process, so there is nothing to start";
+/// Why a container cannot be started.
+pub(super) const NO_PROCESS: &str = "config.json has no process, so there is nothing to start";
 
 fn process(spec: &Spec, options: &Options) -> Result<(Process, Vec<String>)> {
     match &options.process {
-        Some(path) => bundle::parse_process(&bundle::read_json_file(path)?),
+        Some(path) => {
+            let (process, warnings) = bundle::parse_process(&bundle::read_json_file(path)?)?;
+            Ok((exec_process::complete(process, spec.process().as_ref()), warnings))
+        }
         None => options.changes.apply(spec.process().as_ref()).map(|process| (process, Vec::new())),
     }
 }
@@ -317,7 +322,7 @@ fn spawn_once(
         handover: channels.child_ends(),
         procfs: procfs.as_ref().map(AsFd::as_fd),
         stdio,
-        hidden: true,
+        hidden: Host::default().traces(),
     };
     let signals = spawn::block_signals()?;
     let spawned = spawn::spawn(&task, false);

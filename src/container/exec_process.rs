@@ -30,6 +30,39 @@ pub struct Changes {
     pub capabilities: Vec<String>,
 }
 
+/// The process of a file, with the container's own values where it has none: those of which runc and crun say that they
+/// belong to the container (docs/config.md, "What a process file leaves out").
+#[must_use]
+pub fn complete(mut process: Process, container: Option<&Process>) -> Process {
+    let Some(container) = container else { return process };
+    if process.capabilities().is_none() {
+        process.set_capabilities(container.capabilities().clone());
+    }
+    if process.oom_score_adj().is_none() {
+        process.set_oom_score_adj(container.oom_score_adj());
+    }
+    if process.apparmor_profile().as_deref().is_none_or(str::is_empty) {
+        process.set_apparmor_profile(container.apparmor_profile().clone());
+    }
+    if process.selinux_label().as_deref().is_none_or(str::is_empty) {
+        process.set_selinux_label(container.selinux_label().clone());
+    }
+    if process.scheduler().is_none() {
+        process.set_scheduler(container.scheduler().clone());
+    }
+    if process.io_priority().is_none() {
+        process.set_io_priority(*container.io_priority());
+    }
+    if process.exec_cpu_affinity().is_none() {
+        process.set_exec_cpu_affinity(container.exec_cpu_affinity().clone());
+    }
+    if process.user().umask().is_none() {
+        let umask = container.user().umask();
+        process.user_mut().set_umask(umask);
+    }
+    process
+}
+
 impl Changes {
     /// The container's process with the changes.
     ///
@@ -91,5 +124,61 @@ impl Changes {
             capabilities::add(process, &added);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn process(changes: &Value) -> Process {
+        let mut value = json!({ "user": { "uid": 0, "gid": 0 }, "args": ["a"], "cwd": "/" });
+        value.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_process_file_is_completed_from_the_container() {
+        let theirs = json!({
+            "capabilities": { "bounding": ["CAP_KILL"] },
+            "oomScoreAdj": 700,
+            "rlimits": [{ "type": "RLIMIT_NOFILE", "hard": 5, "soft": 5 }],
+            "apparmorProfile": "theirs",
+            "selinuxLabel": "a:b:c:d",
+            "scheduler": { "policy": "SCHED_BATCH" },
+            "ioPriority": { "class": "IOPRIO_CLASS_IDLE", "priority": 1 },
+            "execCPUAffinity": { "initial": "0" },
+            "user": { "uid": 5, "gid": 5, "umask": 63, "additionalGids": [7] },
+            "noNewPrivileges": true,
+            "env": ["A=1"],
+            "terminal": true,
+        });
+        let container = process(&theirs);
+        let mut expected = theirs.clone();
+        // What is absent here asks for nothing.
+        for key in ["noNewPrivileges", "env", "terminal", "rlimits"] {
+            expected.as_object_mut().unwrap().remove(key);
+        }
+        expected["user"] = json!({ "uid": 0, "gid": 0, "umask": 63 });
+        let none = json!({});
+        let zero = json!({ "apparmorProfile": "", "selinuxLabel": "" });
+        for absent in [none, zero] {
+            assert_eq!(complete(process(&absent), Some(&container)), process(&expected));
+        }
+        let own = json!({
+            "capabilities": {},
+            "oomScoreAdj": 0,
+            "rlimits": [{ "type": "RLIMIT_CORE", "hard": 1, "soft": 1 }],
+            "apparmorProfile": "own",
+            "selinuxLabel": "e:f:g:h",
+            "scheduler": { "policy": "SCHED_OTHER" },
+            "ioPriority": { "class": "IOPRIO_CLASS_BE", "priority": 0 },
+            "execCPUAffinity": { "final": "1" },
+            "user": { "uid": 1, "gid": 1, "umask": 0 },
+        });
+        assert_eq!(complete(process(&own), Some(&container)), process(&own));
+        assert_eq!(complete(process(&json!({})), None), process(&json!({})));
     }
 }

@@ -1,41 +1,84 @@
 //! World: parent. Sends a signal to init through its pidfd, or to everything in the cgroup.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use super::status::{cgroup, living_init};
+use rustix::fs::FlockOperation;
+
+use super::record::Record;
+use super::status::{cgroup, gate, living_init, pid_inside};
+use super::store::Directory;
 use super::{Container, find};
 use crate::error::{Context, Error, ErrorKind, Result, nearest};
 
-/// Signals init; with `all` every process of the cgroup, and then a dead init is no error (engines.md 2.5).
+/// Signals init; with `all` every process of the cgroup, and then a dead init is no error.
+///
+/// As runc, SIGKILL is for all where init is not the first process of a pid namespace, whose end would be that of the
+/// others. And a signal that ends a process ends a container that is not started: init waits there with the default
+/// dispositions, but to the first process of a pid namespace the kernel does not apply them, and the signal would be lost.
 ///
 /// # Errors
 /// "container not running" when init is dead; engines match it.
 pub fn kill(root: &std::path::Path, id: &str, signal: i32, all: bool) -> Result<()> {
-    let Container { record, .. } = find(root, id)?;
+    let Container { directory, record } = find(root, id)?;
+    let all_die = signal == libc::SIGKILL && !is_first(&record);
     if all && let Some(cgroup) = cgroup(&record)? {
-        return if signal == libc::SIGKILL { cgroup.kill_all() } else { cgroup.signal_all(signal) };
+        if signal == libc::SIGKILL {
+            return cgroup.kill_all();
+        }
+        cgroup.signal_all(signal)?;
+        return match living_init(&record)? {
+            Some(init) if must_be_killed(signal, &directory, &record)? => send(init.as_fd(), libc::SIGKILL, id),
+            _ => Ok(()),
+        };
     }
-    let Some(pidfd) = living_init(&record)? else {
+    let init = living_init(&record)?;
+    if all_die
+        && let Some(cgroup) = cgroup(&record)?
+        && (init.is_some() || cgroup.populated()?)
+    {
+        return cgroup.kill_all();
+    }
+    let Some(init) = init else {
         if all {
             return Ok(());
         }
         return Err(Error::new(ErrorKind::WrongStatus, "container not running"));
     };
     // Without a cgroup: SIGKILL of a pid namespace's init is the end of all in it; nothing else finds them.
-    if all && record.cgroup.is_none() && (signal != libc::SIGKILL || !is_pid_1(record.pid)?) {
+    if all && record.cgroup.is_none() && (signal != libc::SIGKILL || pid_inside(record.pid)? != 1) {
         let what = format!("--all: container \"{id}\" has no cgroup, by which its processes could be found");
         let hint = "with a pid namespace of its own, --all KILL ends all of it; without --all init alone is signalled";
         return Err(Error::new(ErrorKind::Unsupported, what).hint(hint));
     }
-    crate::sys::pidfd::send_signal(pidfd.as_fd(), signal).context(|| format!("signal container \"{id}\""))
+    let signal = if must_be_killed(signal, &directory, &record)? { libc::SIGKILL } else { signal };
+    send(init.as_fd(), signal, id)
 }
 
-/// Whether a process is the first of a pid namespace. Source: proc_pid_status(5), NSpid.
-fn is_pid_1(pid: i32) -> Result<bool> {
-    let path = format!("/proc/{pid}/status");
-    let text = crate::host::read_small(&path).context(|| format!("read {path}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    Ok(line.and_then(|line| line.split_whitespace().last()) == Some("1"))
+fn send(init: BorrowedFd<'_>, signal: i32, id: &str) -> Result<()> {
+    crate::sys::pidfd::send_signal(init, signal).context(|| format!("signal container \"{id}\""))
+}
+
+/// Whether init is the first process of a pid namespace that was made for it.
+fn is_first(record: &Record) -> bool {
+    const PID: u64 = crate::namespaces::Kind::Pid as u64;
+    record.namespaces & !record.joined & PID != 0
+}
+
+/// Whether only SIGKILL does what this signal asks for: init waits at the gate as the first process of a pid namespace.
+fn must_be_killed(signal: i32, directory: &Directory, record: &Record) -> Result<bool> {
+    if signal == libc::SIGKILL || !ends_a_process(signal) || !is_first(record) || gate(directory)?.is_none() {
+        return Ok(false);
+    }
+    // A start that is under way may just have let the program begin; one that takes longer runs a hook.
+    let _held = directory.lock(FlockOperation::NonBlockingLockShared);
+    Ok(gate(directory)?.is_some())
+}
+
+/// Whether the default disposition of a signal ends the process. Source: signal(7).
+fn ends_a_process(signal: i32) -> bool {
+    const IGNORED: [i32; 4] = [libc::SIGCHLD, libc::SIGCONT, libc::SIGURG, libc::SIGWINCH];
+    const STOPPING: [i32; 4] = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+    signal != 0 && !IGNORED.contains(&signal) && !STOPPING.contains(&signal)
 }
 
 /// Signals by name, without SIG.
@@ -109,6 +152,16 @@ pub fn parse_signal(text: &str) -> Result<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_ends_a_process() {
+        for signal in ["HUP", "TERM", "USR1", "SEGV", "PWR", "STKFLT", "RTMIN", "RTMAX"] {
+            assert!(ends_a_process(parse_signal(signal).unwrap()), "{signal}");
+        }
+        for signal in ["0", "CHLD", "CONT", "URG", "WINCH", "STOP", "TSTP", "TTIN", "TTOU"] {
+            assert!(!ends_a_process(parse_signal(signal).unwrap()), "{signal}");
+        }
+    }
 
     #[test]
     fn names_and_numbers() {

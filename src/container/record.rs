@@ -33,8 +33,10 @@ pub struct Record {
     /// The spec's version in config.json.
     pub oci_version: String,
     /// Absolute path of the bundle.
+    #[serde(with = "super::path_text")]
     pub bundle: PathBuf,
     /// Absolute path of the rootfs.
+    #[serde(with = "super::path_text")]
     pub rootfs: PathBuf,
     /// When it was created, RFC 3339.
     pub created: String,
@@ -48,6 +50,9 @@ pub struct Record {
     pub start_time: u64,
     /// CLONE_NEW* bits of the namespaces that are the container's own.
     pub namespaces: u64,
+    /// Those of them that were joined: others live in them too.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub joined: u64,
     /// The cgroup, as a path below the root of the v2 hierarchy; `None` with cgroups disabled.
     pub cgroup: Option<String>,
     /// The inode of the cgroup, once it is made: a removed one's place may be taken by another container's.
@@ -59,11 +64,19 @@ pub struct Record {
     /// The id of the rootfs' mount where it is the caller's too: without a mount namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_mount: Option<u64>,
+    /// config.json has no process: the container can be created, but not started.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub idle: bool,
     /// Whether config.json has hooks that start or delete must run.
     pub hooks: bool,
     /// annotations of config.json.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(bits: &u64) -> bool {
+    *bits == 0
 }
 
 /// The layout that this version writes.
@@ -147,10 +160,12 @@ pub(super) mod tests {
             pid: 1,
             start_time: 2,
             namespaces: 0,
+            joined: 0,
             cgroup: None,
             cgroup_inode: None,
             unit: None,
             root_mount: None,
+            idle: false,
             hooks: false,
             annotations: BTreeMap::new(),
         }

@@ -40,18 +40,23 @@ pub fn run(root: &Path, id: &str, options: &Options, stay: Stay, warn: Warn<'_>)
     }
     let begin = if stay.detach { Begin::Detached } else { Begin::Foreground };
     let making = make(root, id, options, begin, warn)?;
-    poststart(&making, warn)?;
+    let started = poststart(&making);
     let Making { store, directory, record, child, cgroup, master, notify, plan, .. } = making;
     let limit = memory_limit(&plan);
     drop((cgroup, plan));
     let Some(child) = child else { return Err(Error::new(ErrorKind::Internal, "run made no process")) };
-    if stay.detach && notify.is_none() {
-        return Ok(0);
-    }
     let container = Container { directory, record };
+    if let Err(error) = started {
+        // runtime.md, "Lifecycle", step 9: the container is stopped and destroyed.
+        child.kill_and_reap();
+        return end(Err(error), forget(&store, &container, true, warn), &container.record.id);
+    }
     if let Some(notify) = notify.as_ref().filter(|_| stay.detach) {
         container.directory.lock(FlockOperation::Unlock)?;
         return notify.wait(child.pid, child.pidfd.as_fd()).map(|()| 0);
+    }
+    if stay.detach {
+        return Ok(0);
     }
     // The container is made: exec, update and delete want their turn while it runs.
     let unlocked = container.directory.lock(FlockOperation::Unlock);
@@ -65,9 +70,13 @@ pub fn run(root: &Path, id: &str, options: &Options, stay: Stay, warn: Warn<'_>)
     if stay.keep {
         return ended;
     }
-    let id = &container.record.id;
-    let remedy = format!("`tare delete --force {id}` removes what is left of the container");
     let forgotten = forget(&store, &container, ended.is_ok(), warn);
+    end(ended, forgotten, &container.record.id)
+}
+
+/// What is said of a container that has ended and was to be forgotten.
+fn end(ended: Result<i32>, forgotten: Result<()>, id: &str) -> Result<i32> {
+    let remedy = format!("`tare delete --force {id}` removes what is left of the container");
     match (ended, forgotten) {
         (ended, Ok(())) => ended,
         (Ok(_), Err(left)) => Err(left.hint(remedy)),
@@ -115,14 +124,11 @@ fn explain_kill(record: &Record, limit: Option<u64>, warn: Warn<'_>) {
     }
 }
 
-fn poststart(making: &Making, warn: Warn<'_>) -> Result<()> {
+fn poststart(making: &Making) -> Result<()> {
     if making.plan.hooks.poststart.is_empty() {
         return Ok(());
     }
     let state = State::new(&making.record, Status::Running).json()?;
     let place = Place::Runtime { directory: &making.record.bundle, init: None };
-    if let Err(error) = hooks::run(&making.plan.hooks.poststart, &state, place) {
-        warn(error);
-    }
-    Ok(())
+    hooks::run(&making.plan.hooks.poststart, &state, place)
 }

@@ -34,17 +34,15 @@ pub fn start(root: &std::path::Path, id: &str, protect: impl FnOnce() -> Result<
     if container.record.phase == Phase::Creating {
         return Err(refusal(id, Status::Creating));
     }
+    if container.record.idle {
+        return Err(Error::invalid("process", format!("cannot start container \"{id}\": {}", super::exec::NO_PROCESS)));
+    }
     let plan = if container.record.hooks { Some(super::saved_hooks(&container.directory)?) } else { None };
     if let Some(plan) = plan.as_ref().filter(|plan| !plan.start_container.is_empty()) {
         protect()?;
-        let state = State::new(&container.record, Status::Created).json()?;
         let Container { directory, record } = &container;
-        if let Err(error) = start_hooks::run(directory, record, pidfd.as_fd(), &plan.start_container, &state, warn) {
-            // runtime.md, lifecycle: a failing startContainer hook stops and destroys the container.
-            let store = Store::make(root)?;
-            super::delete::destroy(&store, &container, warn)?;
-            return Err(error);
-        }
+        start_hooks::run(directory, record, pidfd.as_fd(), &plan.start_container, warn)
+            .map_err(|error| stop(root, &container, error, warn))?;
     }
     let caller = Caller::of_environment()?;
     let notify = caller.map_or(Ok(None), |caller| Listener::open(&container.directory, caller))?;
@@ -52,14 +50,23 @@ pub fn start(root: &std::path::Path, id: &str, protect: impl FnOnce() -> Result<
     if let Some(plan) = &plan {
         let state = State::new(&container.record, Status::Running).json()?;
         let place = hooks::Place::Runtime { directory: &container.record.bundle, init: None };
-        if let Err(error) = hooks::run(&plan.poststart, &state, place) {
-            warn(error.context("poststart hook"));
-        }
+        hooks::run(&plan.poststart, &state, place).map_err(|error| stop(root, &container, error, warn))?;
     }
     let Some(notify) = notify else { return Ok(()) };
     // Other commands want their turn before the container is ready.
     container.directory.lock(FlockOperation::Unlock)?;
     notify.wait(container.record.pid, pidfd.as_fd())
+}
+
+/// A hook has failed: the container is stopped and destroyed, and poststop hooks run (runtime.md, "Lifecycle", steps 7, 9
+/// and 12).
+fn stop(root: &std::path::Path, container: &Container, error: Error, warn: Warn<'_>) -> Error {
+    let destroyed = Store::make(root).and_then(|store| super::delete::destroy(&store, container, warn));
+    let id = &container.record.id;
+    match destroyed {
+        Ok(()) => error,
+        Err(left) => error.hint(format!("{left}; `tare delete --force {id}` removes what is left of the container")),
+    }
 }
 
 fn refusal(id: &str, status: Status) -> Error {

@@ -10,13 +10,15 @@ use super::create::Warn;
 use super::exec::{Asked, follow, saved_config, spawn_in};
 use super::handover::Channels;
 use super::record::Record;
+use super::state::State;
+use super::status::{Status, pid_inside};
 use super::store::Directory;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::hooks::{self, Hook};
 use crate::host::Host;
 use crate::plan::{self, Program};
 
-/// Runs them in order, up to the first that fails; `state` is the state JSON for their stdin.
+/// Runs them in order, up to the first that fails, with the state on stdin as the container sees it.
 ///
 /// # Errors
 /// Of kind hook, with the path in the config.
@@ -25,10 +27,12 @@ pub(super) fn run(
     record: &Record,
     init: BorrowedFd<'_>,
     list: &[Hook],
-    state: &[u8],
     warn: Warn<'_>,
 ) -> Result<()> {
-    hooks::run_with(list, state, init, &mut |hook, stdio| start(directory, record, init, hook, stdio, warn))
+    let state = State::new(record, Status::Created).with_pid(pid_inside(record.pid)?).json()?;
+    crate::sys::signals::reset().context(|| "reset the signals")?;
+    crate::sys::signals::ignore_pipe();
+    hooks::run_with(list, &state, init, &mut |hook, stdio| start(directory, record, init, hook, stdio, warn))
 }
 
 /// The pid and the pidfd of the hook, whose program runs by then.

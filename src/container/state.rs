@@ -25,8 +25,10 @@ pub struct State {
     /// creating, created, running, paused or stopped.
     pub status: &'static str,
     /// Absolute path of the bundle.
+    #[serde(serialize_with = "super::path_text::lossy")]
     pub bundle: PathBuf,
     /// Absolute path of the rootfs.
+    #[serde(serialize_with = "super::path_text::lossy")]
     pub rootfs: PathBuf,
     /// When it was created, RFC 3339.
     pub created: String,
@@ -56,6 +58,12 @@ impl State {
             annotations: record.annotations.clone(),
             owner: owner(record.owner),
         }
+    }
+
+    /// The same for those who know init by another pid.
+    #[must_use]
+    pub fn with_pid(self, pid: i32) -> Self {
+        Self { pid, ..self }
     }
 
     /// As JSON.

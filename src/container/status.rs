@@ -11,7 +11,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::record::{Phase, Record};
 use super::store::Directory;
 use crate::cgroup::Cgroup;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::read_small;
 
 /// The status words of the state JSON; `Paused` is the engines' addition to the spec's.
@@ -170,6 +170,18 @@ pub fn status(directory: &Directory, record: &Record) -> Result<(Status, Option<
         Status::Running
     };
     Ok((status, Some(pidfd)))
+}
+
+/// The pid of a process in its own pid namespace. Source: proc_pid_status(5), NSpid.
+///
+/// # Errors
+/// The process is gone; /proc is not mounted.
+pub fn pid_inside(pid: i32) -> Result<i32> {
+    let path = format!("/proc/{pid}/status");
+    let text = read_small(&path).context(|| format!("read {path}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    let inside = line.and_then(|line| line.split_whitespace().last()?.parse().ok());
+    inside.ok_or_else(|| Error::new(ErrorKind::System, format!("{path} has no NSpid")))
 }
 
 /// Whether a command works on the container right now.

@@ -93,7 +93,7 @@ fn become_hook(task: &Task<'_>) -> Done {
     rustix::stdio::dup2_stdin(task.stdin).at(Step::Session)?;
     rustix::stdio::dup2_stdout(task.stdout).at(Step::Session)?;
     rustix::stdio::dup2_stderr(task.stderr).at(Step::Session)?;
-    signals::set_default().at(Step::Session)?;
+    signals::reset().at(Step::Session)?;
     descriptors::close_on_exec_from(3).at(Step::CloseDescriptors)?;
     let hook = task.hook;
     let Some(env) = &hook.env else { return Err(Fault::new(Step::Exec, 0, rustix::io::Errno::INVAL)) };

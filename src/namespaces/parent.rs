@@ -1,6 +1,7 @@
 //! World: parent. Opens the namespaces that are joined, writes the id mappings of a new one.
 
 mod helper;
+mod mappings;
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -70,7 +71,7 @@ pub struct Joined {
 ///
 /// # Errors
 /// A path that cannot be opened; the field is `linux.namespaces[i].path`. A path that leads to a namespace of the
-/// caller's own, in which the config changes something.
+/// caller's own, in which the config changes something. Mappings that are not those of the user namespace that is joined.
 pub fn open_all(plan: &Plan) -> Result<Prepared> {
     let mut prepared = Prepared::default();
     for join in &plan.join {
@@ -80,6 +81,9 @@ pub fn open_all(plan: &Plan) -> Result<Prepared> {
             Error::new(ErrorKind::InvalidConfig, what).at(&*at).errno(e)
         })?;
         let facts = fstat(&fd).context(|| format!("stat {}", join.path.display()))?;
+        if let Some(asked) = plan.joined_mappings.as_ref().filter(|_| join.kind == Kind::User) {
+            mappings::check(join, fd.as_fd(), asked)?;
+        }
         let own = format!("/proc/self/ns/{}", file(join.kind));
         let own = stat(&*own).context(|| format!("stat {own}"))?;
         if (own.st_dev, own.st_ino) == (facts.st_dev, facts.st_ino) {

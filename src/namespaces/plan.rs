@@ -22,6 +22,8 @@ pub struct Plan {
     pub join: Vec<Join>,
     /// The id mappings of a new user namespace.
     pub mappings: Option<Mappings>,
+    /// What the config says of the mappings of a user namespace that is joined.
+    pub joined_mappings: Option<MapTexts>,
     /// The text for /proc/self/timens_offsets of a new time namespace.
     pub time_offsets: Vec<u8>,
     /// hostname.
@@ -41,6 +43,15 @@ pub struct Join {
     pub path: PathBuf,
     /// Its place in linux.namespaces.
     pub index: usize,
+}
+
+/// Mappings as the kernel writes them, lines of "inside outside count".
+#[derive(Debug)]
+pub struct MapTexts {
+    /// Of users.
+    pub uid: String,
+    /// Of groups.
+    pub gid: String,
 }
 
 /// The texts for uid_map and gid_map, and who writes them. Source: user_namespaces(7).
@@ -131,6 +142,7 @@ pub fn plan(spec: &Spec, caller: &Caller) -> Result<Plan> {
     }
     if let Some(linux) = linux {
         plan.mappings = mappings(linux, &plan)?;
+        plan.joined_mappings = joined_mappings(linux, &plan)?;
         if let Some(mappings) = &mut plan.mappings {
             mappings.for_caller(caller);
         }
@@ -188,7 +200,6 @@ fn mappings(linux: &Linux, plan: &Plan) -> Result<Option<Mappings>> {
         return Ok(None);
     }
     if !plan.is_new(Kind::User) {
-        // A joined user namespace has its mappings already; engines repeat them in the config.
         return Ok(None);
     }
     for (list, at) in [(uid, "linux.uidMappings"), (gid, "linux.gidMappings")] {
@@ -204,6 +215,16 @@ fn mappings(linux: &Linux, plan: &Plan) -> Result<Option<Mappings>> {
         gid_by_helper: false,
         deny_set_groups: false,
     }))
+}
+
+/// A joined user namespace has its mappings already; engines repeat them in the config.
+fn joined_mappings(linux: &Linux, plan: &Plan) -> Result<Option<MapTexts>> {
+    let uid = linux.uid_mappings().as_deref().unwrap_or_default();
+    let gid = linux.gid_mappings().as_deref().unwrap_or_default();
+    if !plan.join.iter().any(|join| join.kind == Kind::User) || uid.is_empty() && gid.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(MapTexts { uid: map_text(uid, "linux.uidMappings")?, gid: map_text(gid, "linux.gidMappings")? }))
 }
 
 /// Lines that the kernel takes at the most. Source: user_namespaces(7), Linux 4.15.

@@ -248,19 +248,17 @@ pub fn plan(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
     let (building, finished) = root_propagation(linux.and_then(|linux| linux.rootfs_propagation().as_deref()))?;
     let label = linux.and_then(|linux| linux.mount_label().as_deref()).filter(|label| !label.is_empty());
     label.map_or(Ok(()), check_label)?;
-    let mut warnings = Vec::new();
     if label.is_some() && !facts.selinux {
-        // A label of files, not a confinement: nothing is weaker without it where nobody reads labels.
-        warnings.push("linux.mountLabel: SELinux is not enabled here, files get no label".to_string());
+        let what = "selinux label is specified in config, but selinux is disabled or not supported";
+        return Err(Error::unsupported("linux.mountLabel", what));
     }
-    let label = label.filter(|_| facts.selinux);
     let empty = Vec::new();
     let list = |list: &Option<Vec<LinuxIdMapping>>| list.clone().filter(|list| !list.is_empty());
     let mappings = linux.and_then(|linux| list(linux.uid_mappings()).zip(list(linux.gid_mappings())));
     let label_key = label_key(spec)?;
     let context = mounts::Context { facts, label, label_key, building, mappings };
     let mounts = mounts::plan(spec.mounts().as_ref().unwrap_or(&empty), &context)?;
-    warnings.extend(mounts::ignored_by_binds(spec.mounts().as_deref().unwrap_or_default()));
+    let warnings = mounts::ignored_by_binds(spec.mounts().as_deref().unwrap_or_default());
     let mut plan = Plan {
         warnings,
         root: root_path(root.path(), facts.bundle)?,

@@ -13,9 +13,11 @@ mod emit;
 pub mod parent;
 mod plan;
 mod profile;
+mod raw;
 mod tables;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod tests;
 
 pub use plan::{Handover, Notify, Plan, check_names, plan};
+pub use raw::plan_raw;

@@ -29,6 +29,8 @@ const SOCKET_PATH: usize = 107;
 /// A filter that is ready to be installed.
 #[derive(Debug)]
 pub struct Plan {
+    /// The JSON path of what it was made of.
+    pub at: &'static str,
     /// For all architectures of the profile.
     pub program: BpfProgram,
     /// SECCOMP_FILTER_FLAG_*; NEW_LISTENER is among them when there is a `notify`.
@@ -70,11 +72,11 @@ pub fn plan(seccomp: &LinuxSeccomp) -> Result<Plan> {
     let profile = Profile::read(seccomp)?;
     let decisions = decide(&profile);
     let notify = notify(seccomp, &decisions)?;
-    let flags = flags(seccomp, notify.is_some())?;
+    let flags = flags(Some(seccomp), notify.is_some());
     let program = compile(&decisions)?;
     let empty = notify.is_none() && decisions.allow_everything();
     let refuses_execve = decisions.always("execve").and_then(refusal);
-    Ok(Plan { program, flags, empty, refuses_execve, notify })
+    Ok(Plan { at: "linux.seccomp", program, flags, empty, refuses_execve, notify })
 }
 
 /// The name of an action that lets no call through; `None` for the others. A tracer may let one through.
@@ -105,9 +107,9 @@ pub fn check_names(seccomp: &LinuxSeccomp) -> Result<()> {
 }
 
 /// SPEC_ALLOW unless the profile has a list of flags, as runc does it.
-fn flags(seccomp: &LinuxSeccomp, notify: bool) -> Result<u32> {
+pub(super) fn flags(seccomp: Option<&LinuxSeccomp>, notify: bool) -> u32 {
     let mut flags = if notify { flag::NEW_LISTENER } else { 0 };
-    let Some(wanted) = seccomp.flags() else { return Ok(flags | flag::SPEC_ALLOW) };
+    let Some(wanted) = seccomp.and_then(|seccomp| seccomp.flags().as_ref()) else { return flags | flag::SPEC_ALLOW };
     for wanted in wanted {
         flags |= match wanted {
             // Without ESRCH (5.7) a failure would look like a listener.
@@ -119,12 +121,13 @@ fn flags(seccomp: &LinuxSeccomp, notify: bool) -> Result<u32> {
             Flag::SeccompFilterFlagWaitKillableRecv => flag::WAIT_KILLABLE_RECV,
         };
     }
-    Ok(flags)
+    flags
 }
 
 fn notify(seccomp: &LinuxSeccomp, decisions: &Decisions<'_>) -> Result<Option<Notify>> {
     let path = seccomp.listener_path().as_ref().filter(|path| !path.as_os_str().is_empty());
-    if seccomp.listener_metadata().is_some() && path.is_none() {
+    let metadata = seccomp.listener_metadata().as_deref().filter(|text| !text.is_empty());
+    if metadata.is_some() && path.is_none() {
         return Err(Error::invalid("linux.seccomp.listenerMetadata", "metadata for an agent needs a listenerPath"));
     }
     let notifies = |action: Action| action == Action::ScmpActNotify;
@@ -140,7 +143,7 @@ fn notify(seccomp: &LinuxSeccomp, decisions: &Decisions<'_>) -> Result<Option<No
         let what = format!("not a path of a socket: more than {SOCKET_PATH} bytes, or a NUL");
         return Err(Error::invalid("linux.seccomp.listenerPath", what));
     }
-    let metadata = seccomp.listener_metadata().clone().unwrap_or_default();
+    let metadata = metadata.unwrap_or_default().to_owned();
     Ok(Some(Notify { path: path.clone(), metadata, handover: handover(decisions)? }))
 }
 

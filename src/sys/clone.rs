@@ -2,6 +2,7 @@
 //!
 //! Kernel: CLONE_INTO_CGROUP 5.7, clone3 5.3.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -161,6 +162,37 @@ pub fn clone3(parent: Parent, namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -
         return Ok(Side::Child);
     }
     Ok(Side::Parent { pid: i32::try_from(pid).map_err(|_| Errno::OVERFLOW)?, pidfd })
+}
+
+/// Creates a process like [`Parent::CallersParent`] that shares the caller's memory instead of a copy, on a stack of its
+/// own: for a caller that ends at once, so that the memory is copied once less. Its pid and its pidfd. The memory of the
+/// stack is the new process's until it executes a program.
+///
+/// The caller may only make system calls on its own stack until it ends: both run on the same memory.
+///
+/// # Errors
+/// As clone(2).
+pub fn clone_with_memory<F: FnOnce()>(body: F) -> Result<(i32, OwnedFd), Errno> {
+    extern "C" fn enter<F: FnOnce()>(argument: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: `clone_with_memory` wrote an `F` there for this process alone.
+        let body = unsafe { argument.cast::<F>().read() };
+        body();
+        0
+    }
+    const { assert!(align_of::<F>() <= 16 && size_of::<F>() <= 1024) };
+    let stack = ManuallyDrop::new(Stack::new()?);
+    // On the new stack: the frame of this function ends while the process runs.
+    let place = stack.top().wrapping_byte_sub(size_of::<F>().next_multiple_of(16));
+    // SAFETY: the place is within the new stack, aligned, and large enough.
+    unsafe { place.cast::<F>().write(body) };
+    let mut pidfd: libc::c_int = -1;
+    let flags = libc::CLONE_VM | libc::CLONE_PARENT | libc::CLONE_PIDFD;
+    // SAFETY: the stack is mapped for this process and never unmapped; `body` lies above where it begins. Without
+    // CLONE_VFORK both run at once: `enter` touches the stack and what `body` refers to, which outlives the caller, since
+    // memory goes with the last process that has it.
+    let pid = unsafe { libc::clone(enter::<F>, place, flags, place, &raw mut pidfd) };
+    super::check(libc::c_long::from(pid))?;
+    Ok((pid, own_pidfd(pidfd)))
 }
 
 /// A child that sleeps until it is killed or its parent dies, with no signal to the parent at its end: wait for it with

@@ -10,17 +10,26 @@ use rustix::io::Errno;
 pub fn reset() -> Result<(), Errno> {
     /// `_NSIG` of the kernel.
     const LAST: i32 = 64;
+    (1..=LAST).filter(|signal| !matches!(*signal, libc::SIGKILL | libc::SIGSTOP)).try_for_each(default)?;
+    unblock_all()
+}
+
+/// Gives SIGCHLD its default action: where it is ignored, children cannot be waited for.
+///
+/// # Errors
+/// None in practice.
+pub fn reset_child() -> Result<(), Errno> {
+    default(libc::SIGCHLD)
+}
+
+fn default(signal: i32) -> Result<(), Errno> {
     /// struct sigaction of the kernel with SIG_DFL, no flags and no mask: all zero.
     const DEFAULT: [u64; 4] = [0; 4];
-    for signal in (1..=LAST).filter(|signal| !matches!(*signal, libc::SIGKILL | libc::SIGSTOP)) {
-        let before: *mut u64 = std::ptr::null_mut();
-        // SAFETY: the kernel reads one struct, which is no larger than the live array, and installs no code. The C
-        // library's own function refuses the two signals that it keeps for itself.
-        let value =
-            unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), before, size_of::<u64>()) };
-        super::check(value)?;
-    }
-    unblock_all()
+    let before: *mut u64 = std::ptr::null_mut();
+    // SAFETY: the kernel reads one struct, which is no larger than the live array, and installs no code. The C library's
+    // own function refuses the two signals that it keeps for itself.
+    let value = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), before, size_of::<u64>()) };
+    super::check(value).map(drop)
 }
 
 /// Gives SIGPIPE its default action back ([`ignore_pipe`]) and unblocks all signals.

@@ -1,9 +1,11 @@
 //! A process parked in a new user namespace, for its mappings. Source: clone(2), user_namespaces(7).
 
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
+
+use super::clone::{Parent, Side, clone3, in_intermediate, own_pidfd};
 
 /// The parked process; it ends when this is dropped.
 #[derive(Debug)]
@@ -51,6 +53,25 @@ pub fn park() -> Result<Parked, Errno> {
     // SAFETY: the kernel has stored a new descriptor of ours there.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     Ok(Parked { id: i32::try_from(id).map_err(|_| Errno::OVERFLOW)?, pidfd })
+}
+
+/// Creates such a process in a user namespace that exists. Those who live there cannot look at it: it is not dumpable.
+///
+/// # Errors
+/// As setns(2) and clone3(2).
+pub fn park_in(namespace: BorrowedFd<'_>) -> Result<Parked, Errno> {
+    let parent = rustix::process::getpid();
+    let started = in_intermediate(true, || {
+        super::process_attributes::set_dumpable(false)?;
+        let joined = nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWUSER);
+        joined.map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
+        match clone3(Parent::CallersParent, 0, None)? {
+            Side::Parent { pid, pidfd } => Ok((pid, pidfd)),
+            Side::Child => wait_for_the_end(parent),
+        }
+    })?;
+    let (id, pidfd) = started.ok_or(Errno::SRCH)??;
+    Ok(Parked { id, pidfd: own_pidfd(pidfd) })
 }
 
 /// The parked process itself.

@@ -95,3 +95,56 @@ fn class_42_seccomp_by_annotation() {
     }
     assert!(done.code != 0 && done.stderr.contains("call_of_tomorrow"), "{done:?}");
 }
+
+/// base64 of instructions, by hand.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let four = |three: &[u8]| {
+        let bits = (0..3).fold(0, |bits, at| bits << 8 | usize::from(*three.get(at).unwrap_or(&0)));
+        let digit = |at: usize| if at > three.len() { '=' } else { char::from(DIGITS[bits >> (18 - 6 * at) & 63]) };
+        [0, 1, 2, 3].map(digit)
+    };
+    bytes.chunks(3).flat_map(four).collect()
+}
+
+/// A ready-made filter holds for init and for exec, and takes the place of the profile.
+#[test]
+fn class_42_a_ready_made_seccomp_filter() {
+    if !only_tare() || !cfg!(target_arch = "x86_64") {
+        return;
+    }
+    let Some(mut bundle) = Bundle::script("mkdir /tmp/a; echo $? > /tmp/done; sleep 1000") else { return };
+    // ld nr; jeq mkdir, errno; jeq mkdirat, errno; ret allow; ret errno(EPERM).
+    let code = |code: u16, jt: u8, k: u32| [&code.to_ne_bytes()[..], &[jt, 0], &k.to_ne_bytes()].concat();
+    let filter =
+        [code(0x20, 0, 0), code(0x15, 2, 83), code(0x15, 1, 258), code(6, 0, 0x7fff_0000), code(6, 0, 0x5_0001)];
+    bundle.set("/annotations", json!({ "run.oci.seccomp_bpf_data": base64(&filter.concat()) }));
+    bundle.set("/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_KILL_PROCESS" }));
+    bundle.begin();
+    assert_eq!(bundle.wait_file("tmp/done"), "1\n");
+    let done = bundle.exec("mkdir /tmp/b; grep Seccomp: /proc/self/status");
+    assert!(done.stderr.contains("Operation not permitted") && done.stdout.ends_with("\t2\n"), "{done:?}");
+    // The kernel does not take every program: nothing is run without it.
+    let Some(mut bundle) = Bundle::script("echo ran") else { return };
+    bundle.set("/annotations", json!({ "run.oci.seccomp_bpf_data": base64(&code(0x20, 0, 0)) })).write();
+    let line = bundle.on("run").refused();
+    assert!(line.starts_with("annotations[\"run.oci.seccomp_bpf_data\"]: "), "{line}");
+    bundle.assert_nothing_left();
+}
+
+/// init's pidfd goes to who asks for it by annotation.
+#[test]
+fn class_42_a_receiver_of_the_pidfd() {
+    if !only_tare() {
+        return;
+    }
+    let Some(mut bundle) = Bundle::script("sleep 1000") else { return };
+    let path = bundle.file("receiver");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    bundle.set("/annotations", json!({ "run.oci.pidfd_receiver": path.display().to_string() }));
+    bundle.begin();
+    let (mut socket, _) = listener.accept().unwrap();
+    let mut payload = String::new();
+    std::io::Read::read_to_string(&mut socket, &mut payload).unwrap();
+    assert_eq!(payload, "standard");
+}

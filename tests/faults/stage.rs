@@ -16,6 +16,8 @@ pub enum Config {
     Plain,
     /// A user namespace.
     User,
+    /// A user namespace that exists.
+    Joined,
     /// Hooks of every kind.
     Hooks,
     /// A terminal, whose master goes to a console socket.
@@ -27,7 +29,8 @@ pub enum Config {
 }
 
 impl Config {
-    pub const ALL: [Self; 6] = [Self::Plain, Self::User, Self::Hooks, Self::Console, Self::Notify, Self::Systemd];
+    pub const ALL: [Self; 7] =
+        [Self::Plain, Self::User, Self::Joined, Self::Hooks, Self::Console, Self::Notify, Self::Systemd];
 
     /// Whether the command can be tried: systemd hands the one controller on whose limit is changed to no unit that did
     /// not ask for it.
@@ -39,6 +42,7 @@ impl Config {
         match self {
             Self::Plain => "plain",
             Self::User => "user namespace",
+            Self::Joined => "joined user namespace",
             Self::Hooks => "hooks",
             Self::Console => "console",
             Self::Notify => "seccomp notify",
@@ -66,6 +70,7 @@ pub struct Stage {
     pub bundle: Bundle,
     pub config: Config,
     listener: Option<UnixListener>,
+    _pod: Option<Pod>,
     /// config.json whose program ends at once.
     pub short: String,
 }
@@ -78,10 +83,11 @@ impl Stage {
         bundle.set("/ociVersion", json!("1.0.2"));
         bundle.set("/mounts/-", json!({ "destination": "/dev/kmsg", "source": "/dev/kmsg", "options": ["bind"] }));
         fs::set_permissions(bundle.file("rootfs/tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
-        let mut listener = None;
+        let (mut listener, mut pod) = (None, None);
         match config {
             Config::Plain => {}
             Config::User => user_namespace(&mut bundle),
+            Config::Joined => pod = Some(Pod::joined_by(&mut bundle)),
             Config::Hooks => hooks(&mut bundle),
             Config::Console => {
                 bundle.set("/process/terminal", json!(true));
@@ -104,7 +110,7 @@ impl Stage {
         fs::write(bundle.file("resources.json"), resources).unwrap();
         bundle.write();
         let short = bundle.file("short").display().to_string();
-        let mut stage = Self { bundle, config, listener, short };
+        let mut stage = Self { bundle, config, listener, _pod: pod, short };
         stage.write_short();
         stage.bundle.write();
         Some(stage)
@@ -193,6 +199,32 @@ fn user_namespace(bundle: &mut Bundle) {
     bundle.set("/linux/namespaces", json!(kinds));
     bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
     give(&bundle.file("rootfs"), FIRST);
+}
+
+/// A process in a user namespace of its own, which others join.
+struct Pod(std::process::Child);
+
+impl Pod {
+    fn joined_by(bundle: &mut Bundle) -> Self {
+        user_namespace(bundle);
+        let pod = Self(std::process::Command::new("unshare").args(["--user", "sleep", "100000"]).spawn().unwrap());
+        let own = fs::read_link("/proc/self/ns/user").unwrap();
+        let path = format!("/proc/{}/ns/user", pod.0.id());
+        crate::bundle::eventually("a user namespace", || fs::read_link(&path).is_ok_and(|made| made != own));
+        for map in ["uid_map", "gid_map"] {
+            fs::write(format!("/proc/{}/{map}", pod.0.id()), format!("0 {FIRST} 65536\n")).unwrap();
+        }
+        bundle.unset("/linux/uidMappings").unset("/linux/gidMappings").without_namespace("user");
+        bundle.set("/linux/namespaces/-", json!({ "type": "user", "path": path }));
+        pod
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        let _dead = self.0.kill();
+        let _dead = self.0.wait();
+    }
 }
 
 fn hooks(bundle: &mut Bundle) {

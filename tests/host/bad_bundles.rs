@@ -136,14 +136,6 @@ fn a_config_without_a_process_or_a_rootfs() {
     bundle.write();
     let text = "process: config.json has no process, so there is nothing to run";
     assert_refused(&bundle, "run", text, || bundle.run());
-    if is_tare() {
-        // create may do without one (config.md, "Process"). runtime.md wants an error of start, runtime-tools' start
-        // program wants a container that has stopped, as crun does it.
-        bundle.create().silent();
-        bundle.on("start").silent();
-        bundle.tare(&["delete", "--force", &bundle.id]).silent();
-        bundle.assert_nothing_left();
-    }
 }
 
 #[test]
@@ -158,7 +150,7 @@ fn unknown_capabilities_are_a_warning() {
     bundle.write();
     bundle.tare(&["--log", "log.json", "--log-format", "json", "run", &bundle.id]).silent();
     if is_tare() {
-        assert!(!bundle.file("log.json").exists());
+        assert_eq!(fs::read_to_string(bundle.file("log.json")).unwrap(), "");
     }
     bundle.assert_nothing_left();
 }
@@ -317,7 +309,7 @@ fn process_files() {
     fs::write(bundle.file("text"), "true").unwrap();
     for (file, text) in [
         ("nothing", "open nothing: no such file or directory"),
-        ("fifo", "fifo is not a regular file"),
+        ("fifo", "read fifo: nobody writes to this FIFO"),
         ("rootfs", "rootfs is not a regular file"),
         ("text", "process file: true where an object is expected"),
         ("uid", "user.uid: -1 where a number from 0 to 4294967295 is expected"),

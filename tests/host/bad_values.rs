@@ -247,7 +247,7 @@ const LINUX: &[Case] = &[
      "linux.devices[0].major: -1 is no major number of a device"),
     ("unknown action", &[("/linux/seccomp", r#"{"defaultAction":"SCMP_ACT_ALOW"}"#)],
      r#"linux.seccomp.defaultAction: unknown value "SCMP_ACT_ALOW"; did you mean "SCMP_ACT_ALLOW"?"#),
-    ("no default action", &[("/linux/seccomp", "{}")],
+    ("no default action", &[("/linux/seccomp", r#"{"syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW"}]}"#)],
      r#"linux.seccomp: "defaultAction" is missing"#),
     ("unknown architecture", &[("/linux/seccomp", r#"{"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86_65"]}"#)],
      r#"linux.seccomp.architectures[0]: unknown value "SCMP_ARCH_X86_65"; did you mean "SCMP_ARCH_X86_64"?"#),

@@ -389,7 +389,8 @@ impl Bundle {
         // systemd keeps a file for each transient unit that it knows.
         let unit = Path::new("/run/systemd/transient").join(self.unit());
         left.extend(unit.exists().then(|| format!("unit {}", unit.display())));
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let mounts = fs::read("/proc/self/mountinfo").unwrap();
+        let mounts = String::from_utf8_lossy(&mounts);
         let ours = mounts.lines().filter(|line| line.contains(&self.name));
         left.extend(ours.map(|line| format!("mount {line}")));
         let state = fs::read_dir(self.root()).into_iter().flatten().map(|entry| entry.unwrap().path());

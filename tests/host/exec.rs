@@ -51,7 +51,9 @@ fn without_a_mount_namespace_it_is_in_the_rootfs() {
     bundle.without_namespace("mount");
     bundle.set("/mounts", json!([]));
     bundle.begin();
-    assert_eq!(bundle.exec("ls -d /rootfs /usr /bin /home 2>/dev/null").stdout, "/bin\n");
+    // By the program itself: some builds of busybox's shell look for their own file in /proc, which is not there.
+    let listed = bundle.tare(&["exec", &bundle.id, "/bin/ls", "-d", "/rootfs", "/usr", "/bin", "/home"]);
+    assert_eq!(listed.stdout, "/bin\n", "{listed:?}");
 }
 
 #[test]
@@ -273,9 +275,11 @@ fn cpus_before_and_after_the_cgroup() {
         fs::write(&file, process.to_string()).unwrap();
         bundle.tare(&["exec", "--process", file.to_str().unwrap(), &bundle.id])
     };
-    let all = cpus(&json!(null)).good();
+    let all = cpus(&json!({})).good();
     assert_ne!(all, "Cpus_allowed_list:\t0\n", "a machine of one processor shows nothing");
     assert_eq!(cpus(&json!({ "initial": "0" })).good(), "Cpus_allowed_list:\t0\n");
+    // The container's own.
+    assert_eq!(cpus(&json!(null)).good(), "Cpus_allowed_list:\t0\n");
     assert_eq!(cpus(&json!({ "initial": "0", "final": "1" })).good(), "Cpus_allowed_list:\t1\n");
     assert_eq!(bundle.exec("grep Cpus_allowed_list /proc/self/status").good(), "Cpus_allowed_list:\t0\n");
     let error = cpus(&json!({ "initial": "1000" })).refused();

@@ -257,8 +257,10 @@ fn delete_of_an_unknown_container() {
 
 #[test]
 fn delete_needs_neither_bundle_nor_rootfs() {
-    let Some(bundle) = Bundle::script("sleep 100") else { return };
+    let Some(bundle) = Bundle::script("exec sleep 100") else { return };
     bundle.begin();
+    let name = format!("/proc/{}/comm", bundle.pid());
+    crate::bundle::eventually("sleep to be executed", || fs::read_to_string(&name).is_ok_and(|name| name == "sleep\n"));
     fs::remove_dir_all(bundle.file("rootfs")).unwrap();
     fs::remove_file(bundle.file("config.json")).unwrap();
     assert_eq!(bundle.status(), "running");

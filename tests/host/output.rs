@@ -173,17 +173,44 @@ fn a_text_log_is_one_line_as_logrus_writes_it() {
 }
 
 #[test]
-fn a_log_that_cannot_be_written_does_not_hide_the_error() {
+fn a_log_that_takes_nothing_does_not_hide_the_error() {
     if !is_tare() {
         return eprintln!("skipped: the texts are tare's");
     }
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("state");
-    let done = tare(&["--log", "/no/such/log", "--root", root.to_str().unwrap(), "state", "nobody"]);
-    assert_eq!(done.code, 1);
-    let lines: Vec<_> = done.stderr.lines().collect();
-    assert_eq!(lines[0], "tare: container \"nobody\" does not exist");
-    assert!(lines[1].starts_with("tare: write the log /no/such/log: no such file or directory"), "{lines:?}");
+    for format in ["text", "json"] {
+        let globals = ["--log", "/dev/full", "--log-format", format, "--root", root.to_str().unwrap()];
+        let done = tare(&[&globals[..], &["state", "nobody"]].concat());
+        assert_eq!(done.code, 1);
+        let lines: Vec<_> = done.stderr.lines().collect();
+        // Engines show the last line.
+        assert_eq!(lines[1..], ["tare: container \"nobody\" does not exist"]);
+        assert!(lines[0].starts_with("tare: write the log /dev/full: no space left on device"), "{lines:?}");
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_opened_ends_the_command_before_it_begins() {
+    let Some(bundle) = Bundle::script("echo ran") else { return };
+    bundle.write();
+    for log in ["/no/such/log", "/proc"] {
+        let done = bundle.tare(&["--log", log, "run", &bundle.id]);
+        assert_eq!((done.code, done.stdout.as_str()), (1, ""), "{done:?}");
+        let line = done.refused();
+        assert!(!is_tare() || line.starts_with(&format!("open the log {log}: ")), "{line}");
+    }
+    // A reader of a FIFO sees one end, that of the command.
+    if is_tare() {
+        let fifo = bundle.file("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let reader = std::thread::spawn({
+            let fifo = fifo.clone();
+            move || fs::read_to_string(fifo).unwrap()
+        });
+        bundle.tare(&["--log", fifo.to_str().unwrap(), "state", "nobody"]).refused();
+        assert!(reader.join().unwrap().contains("does not exist"));
+    }
 }
 
 #[test]

@@ -251,7 +251,7 @@ fn values_that_cannot_be_are_refused_in_one_line() {
         (&["--pids-limit", "9"], "linux.resources.pids.limit: this host's cgroup v2 has no pids controller"),
         (&["--cpuset-cpus", "0"], "linux.resources.cpu.cpus: this host's cgroup v2 has no cpuset controller"),
         (&["--resources", "/no/file"], "open /no/file: no such file or directory"),
-        (&["--resources", "/dev/null"], "/dev/null is not a regular file"),
+        (&["--resources", "/dev/null"], "/dev/null: EOF while parsing a value at line 1 column 0"),
         (&["--resources"], "flag needs an argument: --resources"),
         (&["--memroy", "1"], "unknown option \"--memroy\" of update; did you mean \"--memory\"?"),
     ] {

@@ -274,7 +274,28 @@ fn number(word: &str, wanted: Option<&str>) -> Result<Value, String> {
         "t" => u64::try_from(number).ok().map(Value::U64),
         other => return Err(format!("{word} is not of type {other:?}")),
     };
-    value.ok_or_else(|| format!("{word} does not fit into type {wanted:?}; write for example \"uint64 {word}\""))
+    value.ok_or_else(|| out_of_range(word, number, wanted))
+}
+
+/// What can be written instead: another type where there is one that holds the number, else the numbers that there are.
+fn out_of_range(word: &str, number: i128, wanted: &str) -> String {
+    let (name, least, most) = match wanted {
+        "y" => ("byte", 0, i128::from(u8::MAX)),
+        "n" => ("int16", i128::from(i16::MIN), i128::from(i16::MAX)),
+        "q" => ("uint16", 0, i128::from(u16::MAX)),
+        "i" => ("int32", i128::from(i32::MIN), i128::from(i32::MAX)),
+        "u" => ("uint32", 0, i128::from(u32::MAX)),
+        "x" => ("int64", i128::from(i64::MIN), i128::from(i64::MAX)),
+        _ => ("uint64", 0, i128::from(u64::MAX)),
+    };
+    let what = format!("{word} is not in the range of {name}, {least} to {most}");
+    match wanted {
+        // The type of a number without one.
+        "i" if u64::try_from(number).is_ok() => format!("{what}; write for example \"uint64 {word}\""),
+        "i" if i64::try_from(number).is_ok() => format!("{what}; write for example \"int64 {word}\""),
+        "t" if number == -1 => format!("{what}; for infinity write \"uint64 {most}\""),
+        _ => what,
+    }
 }
 
 fn check(value: Value, wanted: Option<&str>) -> Result<Value, String> {
@@ -329,8 +350,27 @@ mod tests {
         for (text, why) in [
             ("", "it ends where a value is expected"),
             ("yes", "\"yes\" is not a value"),
-            ("5000000000", "5000000000 does not fit into type \"i\"; write for example \"uint64 5000000000\""),
-            ("uint64 -1", "-1 does not fit into type \"t\"; write for example \"uint64 -1\""),
+            (
+                "5000000000",
+                "5000000000 is not in the range of int32, -2147483648 to 2147483647; write for example \"uint64 5000000000\"",
+            ),
+            (
+                "-5000000000",
+                "-5000000000 is not in the range of int32, -2147483648 to 2147483647; write for example \"int64 -5000000000\"",
+            ),
+            (
+                "uint64 -1",
+                "-1 is not in the range of uint64, 0 to 18446744073709551615; for infinity write \"uint64 18446744073709551615\"",
+            ),
+            (
+                "uint64 18446744073709551616",
+                "18446744073709551616 is not in the range of uint64, 0 to 18446744073709551615",
+            ),
+            ("byte 256", "256 is not in the range of byte, 0 to 255"),
+            (
+                "int64 9223372036854775808",
+                "9223372036854775808 is not in the range of int64, -9223372036854775808 to 9223372036854775807",
+            ),
             ("1.5", "1.5 is a floating point number, which no property has"),
             ("12x", "\"12x\" is not a number"),
             ("--1", "\"--1\" is not a number"),

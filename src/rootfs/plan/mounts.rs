@@ -290,7 +290,8 @@ impl<'a> Request<'a> {
 
     fn check_filesystem(&self, name: &str) -> Result<()> {
         let at = || format!("{}.options", self.at);
-        if self.mount.uid_mappings().is_some() || self.mount.gid_mappings().is_some() || self.options.idmap.is_some() {
+        let mapped = [self.mount.uid_mappings(), self.mount.gid_mappings()];
+        if mapped.iter().any(|list| !list.as_deref().unwrap_or_default().is_empty()) || self.options.idmap.is_some() {
             return Err(Error::unsupported(&self.at, "only a bind mount can be id-mapped"));
         }
         if self.options.copy_up && name != "tmpfs" {

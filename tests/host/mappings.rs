@@ -1,0 +1,62 @@
+//! A user namespace that is joined by path, and mappings in the config beside it.
+
+use std::fs;
+
+use nix::mount::{MntFlags, MsFlags};
+use serde_json::{Value, json};
+
+use crate::bundle::{Bundle, Done, give, is_tare};
+
+const HOST: u32 = 100_000;
+
+fn map(first: u32, outside: u32, size: u32) -> Value {
+    json!({ "containerID": first, "hostID": outside, "size": size })
+}
+
+/// A container in the user namespace at `path`, whose config has these mappings.
+fn joining(path: &str, uids: &Value, gids: &Value) -> Option<Done> {
+    let mut bundle = Bundle::script("cat /proc/self/uid_map | tr -s ' '")?;
+    give(&bundle.file("rootfs"), HOST);
+    bundle.set("/linux/namespaces/-", json!({ "type": "user", "path": path }));
+    bundle.set("/linux/uidMappings", uids.clone()).set("/linux/gidMappings", gids.clone());
+    Some(bundle.run())
+}
+
+#[test]
+fn mappings_beside_a_path_have_to_be_those_of_the_namespace() {
+    let Some(mut pod) = Bundle::script("sleep 1000") else { return };
+    let own = json!([map(0, HOST, 65536)]);
+    give(&pod.file("rootfs"), HOST);
+    pod.set("/linux/namespaces/-", json!({ "type": "user" }));
+    pod.set("/linux/uidMappings", own.clone()).set("/linux/gidMappings", own.clone());
+    pod.begin();
+    let process = format!("/proc/{}/ns/user", pod.pid());
+    // As CRI-O keeps them: a bind mount.
+    let pinned = pod.file("pinned");
+    fs::write(&pinned, "").unwrap();
+    nix::mount::mount(Some(&*process), &pinned, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    for path in [process.as_str(), pinned.to_str().unwrap()] {
+        let ran = |uids: &Value, gids: &Value| {
+            assert_eq!(joining(path, uids, gids).unwrap().good(), " 0 100000 65536\n", "{path}");
+        };
+        ran(&own, &own);
+        if !is_tare() {
+            continue;
+        }
+        // runc 1.1 wants mappings.
+        ran(&json!([]), &json!([]));
+        ran(&json!([map(1, HOST + 1, 65535), map(0, HOST, 1)]), &own);
+        for (uids, gids, at) in [
+            (json!([map(0, 200_000, 65536)]), own.clone(), "uid"),
+            (json!([map(0, HOST, 65535)]), own.clone(), "uid"),
+            (own.clone(), json!([map(0, HOST, 1)]), "gid"),
+            (own.clone(), json!([]), "gid"),
+        ] {
+            let line = joining(path, &uids, &gids).unwrap().refused();
+            let what = format!("linux.{at}Mappings: user namespaces enabled, but both namespace path and non-matching");
+            assert!(line.starts_with(&what), "{path}: {line}");
+            assert!(line.ends_with(&format!("or repeat those of {path}: 0 100000 65536")), "{line}");
+        }
+    }
+    nix::mount::umount2(&pinned, MntFlags::MNT_DETACH).unwrap();
+}

@@ -1,0 +1,144 @@
+//! kill: what a signal does to a container that is created, that shares a pid namespace, that has stopped.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::bundle::{Bundle, eventually, is_tare, reap};
+
+#[test]
+fn a_signal_that_ends_a_process_ends_a_created_container() {
+    // The others are handled by runc's init, a Go program, in a way of its own.
+    for signal in if is_tare() { &["TERM", "HUP", "INT", "USR1", "SEGV", "37", "KILL"][..] } else { &["TERM", "HUP"] } {
+        for share in [false, true] {
+            let Some(mut bundle) = Bundle::script("sleep 1000") else { return };
+            if share {
+                bundle.share_pids();
+            }
+            bundle.create().silent();
+            let pid = bundle.pid();
+            bundle.tare(&["kill", &bundle.id, signal]).silent();
+            reap(pid);
+            assert_eq!(bundle.status(), "stopped", "{signal}");
+            bundle.on("start").refused();
+            bundle.on("delete").silent();
+            bundle.assert_nothing_left();
+        }
+    }
+}
+
+#[test]
+fn all_of_a_created_container_are_signalled_with_init() {
+    let Some(bundle) = Bundle::script("sleep 1000") else { return };
+    bundle.create().silent();
+    let pid = bundle.pid();
+    bundle.tare(&["kill", "--all", &bundle.id, "TERM"]).silent();
+    reap(pid);
+    assert_eq!(bundle.status(), "stopped");
+}
+
+#[test]
+fn other_signals_do_not_end_a_created_container() {
+    let Some(bundle) = Bundle::script("sleep 1000") else { return };
+    bundle.create().silent();
+    for signal in ["0", "CHLD", "WINCH", "URG", "CONT"] {
+        bundle.tare(&["kill", &bundle.id, signal]).silent();
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(bundle.status(), "created");
+    bundle.on("start").silent();
+    assert_eq!(bundle.status(), "running");
+}
+
+/// The program is the first of its pid namespace and handles nothing, so that the kernel drops the signal: as ever.
+#[test]
+fn a_started_program_gets_the_signal_itself() {
+    let Some(bundle) =
+        Bundle::script("trap 'echo got > /tmp/got' TERM; echo > /tmp/ready; while :; do sleep 0.1; done")
+    else {
+        return;
+    };
+    bundle.begin();
+    bundle.wait_file("tmp/ready");
+    bundle.tare(&["kill", &bundle.id]).silent();
+    assert_eq!(bundle.wait_file("tmp/got"), "got\n");
+    assert_eq!(bundle.status(), "running");
+    bundle.tare(&["kill", &bundle.id, "INT"]).silent();
+    assert_eq!(bundle.status(), "running");
+}
+
+#[test]
+fn kill_ends_everything_where_the_pid_namespace_is_shared() {
+    if !is_tare() {
+        return eprintln!("skipped: runc does so since 1.2");
+    }
+    // Of the caller, and of another container.
+    for joined in [false, true] {
+        let (Some(pod), Some(mut bundle)) = (
+            Bundle::script("sleep 1000"),
+            Bundle::script("sleep 1000 & sleep 1000 & echo > /tmp/ready; exec sleep 1000"),
+        ) else {
+            return;
+        };
+        if joined {
+            pod.begin();
+            bundle.without_namespace("pid");
+            let path = format!("/proc/{}/ns/pid", pod.pid());
+            bundle.set("/linux/namespaces/-", json!({ "type": "pid", "path": path }));
+        } else {
+            bundle.share_pids();
+        }
+        bundle.begin();
+        bundle.wait_file("tmp/ready");
+        assert_eq!(bundle.members().len(), 3);
+        let pid = bundle.pid();
+        bundle.tare(&["kill", &bundle.id, "KILL"]).silent();
+        reap(pid);
+        eventually("everything is dead", || bundle.members().is_empty());
+        if joined {
+            assert_eq!(pod.status(), "running");
+        }
+        // With nobody left to kill it is as with any other.
+        assert_eq!(bundle.tare(&["kill", &bundle.id, "KILL"]).refused(), "container not running");
+    }
+}
+
+/// What init of a shared pid namespace leaves behind can be killed by the same command.
+#[test]
+fn kill_ends_what_a_dead_init_left() {
+    let Some(mut bundle) = Bundle::script("sleep 1000 & exit") else { return };
+    if !is_tare() {
+        return eprintln!("skipped: runc does so since 1.2");
+    }
+    bundle.share_pids();
+    bundle.create().silent();
+    let pid = bundle.pid();
+    bundle.on("start").silent();
+    reap(pid);
+    eventually("init's child is alone", || bundle.members().len() == 1);
+    assert_eq!(bundle.status(), "stopped");
+    assert_eq!(bundle.tare(&["kill", &bundle.id, "TERM"]).refused(), "container not running");
+    bundle.tare(&["kill", &bundle.id, "KILL"]).silent();
+    eventually("nobody is left", || bundle.members().is_empty());
+    assert_eq!(bundle.tare(&["kill", &bundle.id, "KILL"]).refused(), "container not running");
+    bundle.reap_orphans();
+    bundle.on("delete").silent();
+    bundle.assert_nothing_left();
+}
+
+#[test]
+fn a_stopped_container_takes_no_signal() {
+    let Some(bundle) = Bundle::script("true") else { return };
+    bundle.create().silent();
+    let pid = bundle.pid();
+    bundle.on("start").silent();
+    reap(pid);
+    for signal in ["TERM", "KILL", "0"] {
+        let done = bundle.tare(&["kill", &bundle.id, signal]);
+        assert_eq!(done.code, 1, "{signal}");
+        assert!(done.refused().contains("container not running"), "{signal}");
+    }
+    // Everybody is no one.
+    bundle.tare(&["kill", "--all", &bundle.id, "TERM"]).silent();
+    bundle.tare(&["kill", "--all", &bundle.id, "KILL"]).silent();
+}
