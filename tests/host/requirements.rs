@@ -238,3 +238,37 @@ fn what_is_required_is_missed() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     bundle.assert_nothing_left();
 }
+
+#[test]
+fn lists_and_paths_that_say_nothing_are_refused() {
+    let Some(bundle) = Bundle::new() else { return };
+    if !is_tare() {
+        return eprintln!("skipped: the texts are tare's");
+    }
+    let mappings = json!([{ "containerID": 0, "hostID": 1000, "size": 1 }]);
+    for (pointer, value, path) in [
+        ("/linux/readonlyPaths", json!(["/proc/bus", "proc/fs"]), "linux.readonlyPaths[1]"),
+        ("/linux/maskedPaths", json!(["/proc/bus", "proc/fs"]), "linux.maskedPaths[1]"),
+        (
+            "/linux/seccomp",
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{ "names": [], "action": "SCMP_ACT_ERRNO" }] }),
+            "linux.seccomp.syscalls[0].names",
+        ),
+        (
+            "/mounts/-",
+            json!({ "destination": "/tmp", "source": "/etc", "options": ["bind", "idmap"], "uidMappings": mappings }),
+            "mounts[4].uidMappings",
+        ),
+        (
+            "/mounts/-",
+            json!({ "destination": "/tmp", "source": "/etc", "options": ["bind", "idmap"], "gidMappings": mappings }),
+            "mounts[4].gidMappings",
+        ),
+    ] {
+        let Some(mut bundle) = Bundle::new() else { return };
+        bundle.set(pointer, value);
+        let line = bundle.create().refused();
+        assert!(line.starts_with(path), "{path}: {line}");
+    }
+    bundle.assert_nothing_left();
+}
