@@ -291,3 +291,24 @@ fn links_are_taken_as_they_are_where_that_is_asked() {
     let passwd = fs::read_to_string(bundle.file("rootfs/etc/passwd")).unwrap();
     assert_eq!(bundle.run().good(), format!("text\nfile\nfile\ntext\n{passwd}"));
 }
+
+/// Files of 0 belong to 1000 where the mount is mapped: idmap maps the upper one, ridmap the tree.
+#[test]
+fn ids_of_a_mount_and_of_a_tree() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    if !is_tare() {
+        return eprintln!("skipped: runc 1.1 does not know them");
+    }
+    let tree = Tree::new(&bundle, "tree", MountFlags::empty());
+    tree.both(|path| fs::write(path.join("file"), "").unwrap());
+    let mappings = json!([{ "containerID": 0, "hostID": 1000, "size": 1 }]);
+    let mount = |word: &str| {
+        json!({ "destination": format!("/words/{word}"), "source": tree.0, "options": ["rbind", word],
+            "uidMappings": mappings, "gidMappings": mappings })
+    };
+    let mounts = bundle.config["mounts"].as_array().unwrap().clone();
+    bundle.set("/mounts", json!([mounts, vec![mount("idmap"), mount("ridmap")]].concat()));
+    let line = "cd /words; stat -c %u:%g idmap/file idmap/sub/file ridmap/file ridmap/sub/file";
+    bundle.set("/process/args", json!(["/bin/sh", "-c", line]));
+    assert_eq!(bundle.run().good(), "1000:1000\n0:0\n1000:1000\n1000:1000\n");
+}
