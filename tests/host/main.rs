@@ -18,15 +18,18 @@ mod faults;
 mod hooks;
 mod lifecycle;
 mod mappings;
+mod mount_words;
 mod nested;
 mod network_devices;
 mod not_utf8;
 mod notify;
+mod options;
 mod output;
 mod placement;
 mod process_file;
 #[allow(dead_code, reason = "shared with the tests of faults")]
 mod requests;
+mod requirements;
 mod rootless;
 mod run;
 mod scarcity;
