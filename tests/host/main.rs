@@ -16,6 +16,7 @@ mod events;
 mod exec;
 mod faults;
 mod lifecycle;
+mod mount_options;
 mod nested;
 mod network_devices;
 mod notify;
