@@ -232,6 +232,9 @@ fn open_source(bind: &Bind, clones: bool, user_namespace: Option<BorrowedFd<'_>>
         source::NO_PROCFS => Error::new(ErrorKind::InvalidConfig, "only the root of a procfs can be bound on /proc"),
         Errno::INVAL if bind.idmap.is_some() => Error::system("map the ids of the mount", errno)
             .hint("this filesystem may not support id-mapped mounts on this kernel"),
+        Errno::MFILE => Error::system("open the source", Errno::MFILE).hint(
+            "each mount takes a descriptor until it is attached; raise the hard limit of open files (RLIMIT_NOFILE)",
+        ),
         errno => Error::system("open the source", errno),
     })
 }

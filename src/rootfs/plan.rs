@@ -334,6 +334,12 @@ fn check_label(label: &str) -> Result<()> {
 }
 
 impl Plan {
+    /// How many descriptors its mounts and devices may take.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        self.mounts.len() + self.devices.nodes.len()
+    }
+
     /// "The runtime MUST mount entries in the listed order": a source in the rootfs is what an earlier mount made there.
     /// It is found as a target is, so that a link of the image does not lead to the host. Not with `copy-symlink`, nor
     /// where the ids are mapped, which the parent alone may do, nor below a mount on "/", which may be all that uses

@@ -426,3 +426,56 @@ fn a_sysfs_of_a_foreign_network_namespace_is_the_hosts_and_read_only() {
         assert!(done.stdout.contains("Read-only file system"), "{done:?}");
     }
 }
+
+/// A container with many mounts, by a caller with these limits of open files; the program says its own.
+fn many(mounts: &[Value], limits: &str, user_namespace: bool) -> Option<crate::bundle::Done> {
+    let mut bundle = Bundle::script("grep -c ' /data/' /proc/self/mountinfo; grep 'open files' /proc/self/limits")?;
+    let mut all = bundle.config["mounts"].as_array().unwrap().clone();
+    all.extend(mounts.iter().cloned());
+    bundle.set("/mounts", json!(all)).set("/process/rlimits", json!([]));
+    if user_namespace {
+        map_ids(&mut bundle);
+    }
+    bundle.write();
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--nofile={limits}")).arg(crate::bundle::runtime());
+    command.arg("--root").arg(bundle.root()).args(["run", "--bundle"]).arg(bundle.path()).arg(&bundle.id);
+    Some(crate::bundle::finish(command))
+}
+
+#[test]
+fn many_mounts_need_no_high_soft_limit() {
+    let bind = |options: Value| {
+        move |number: u32| {
+            let mut mount = json!({"destination": format!("/data/{number}"), "type": "bind", "source": "/etc/passwd", "options": options});
+            if options[0] == "idmap" {
+                let mapping = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);
+                mount["uidMappings"] = mapping.clone();
+                mount["gidMappings"] = mapping;
+            }
+            mount
+        }
+    };
+    let binds: Vec<Value> = (0..2000).map(bind(json!(["rbind", "ro"]))).collect();
+    for user_namespace in [false, true].into_iter().filter(|user_namespace| is_tare() || !user_namespace) {
+        let Some(done) = many(&binds, "1024:4096", user_namespace) else { return };
+        let output = done.good();
+        let words: Vec<&str> = output.split_whitespace().collect();
+        // Go raises its own soft limit, and runc 1.1 hands that down.
+        let soft = if is_tare() { "1024" } else { words[4] };
+        assert_eq!(words[..6], ["2000", "Max", "open", "files", soft, "4096"], "{user_namespace}");
+    }
+    if !is_tare() {
+        return;
+    }
+    // A file of a filesystem that can map ids; the mount is attached, whatever the filesystem says otherwise.
+    let mapped: Vec<Value> = (0..1100).map(bind(json!(["idmap", "bind"]))).collect();
+    let Some(done) = many(&mapped, "1024:4096", false) else { return };
+    if done.stderr.contains("may not support id-mapped mounts") {
+        eprintln!("skipped: {}", done.stderr);
+    } else {
+        assert!(done.good().starts_with("1100\n"));
+    }
+    let line = many(&binds, "256:256", true).unwrap().refused();
+    assert!(line.contains("too many open files; each mount takes a descriptor"), "{line}");
+}
