@@ -104,6 +104,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     let root = spec.root().as_ref().ok_or_else(|| Error::invalid("root", "config.json has no root"))?;
     let rootfs_path = request.bundle.join(root.path());
     let hooks = hooks::plan(spec)?;
+    let foreign = |kind| namespaces.is_new(Kind::User) && namespaces.has(kind) && !namespaces.is_new(kind);
     let facts = rootfs::Facts {
         bundle: request.bundle,
         user_namespace: namespaces.has(Kind::User) || host.in_user_namespace()?,
@@ -111,8 +112,11 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
         new_mount_namespace: namespaces.is_new(Kind::Mount),
         hooks_before_pivot: hooks.before_pivot(),
         network_namespace: namespaces.has(Kind::Network),
+        foreign_network_namespace: foreign(Kind::Network),
         pid_namespace: namespaces.has(Kind::Pid),
+        foreign_pid_namespace: foreign(Kind::Pid),
         ipc_namespace: namespaces.has(Kind::Ipc),
+        foreign_ipc_namespace: foreign(Kind::Ipc),
         maps_tty: rootless::maps_tty(spec, &namespaces, host)?,
         // A joined one may be the host's, where mounting cgroup2 anew would change its options.
         cgroup_namespace: namespaces.is_new(Kind::Cgroup),

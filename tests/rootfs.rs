@@ -246,7 +246,8 @@ fn binds_have_the_attributes_they_asked_for() {
         let attributes = |path: &str| find_mount(&table, path).split(' ').next().unwrap().to_string();
         assert_eq!(attributes("/plain"), "rw,relatime");
         assert_eq!(attributes("/all"), "ro,nosuid,nodev,noatime,nosymfollow");
-        assert_eq!(attributes("/t"), "rw,nodev,noexec,relatime");
+        // As mount(2): exactly the flags that are named.
+        assert_eq!(attributes("/t"), "rw,noexec,relatime");
         assert_eq!(attributes("/new/file"), "rw,nodiratime");
         assert_eq!(fs::write("/t/x", [0; 16384]).unwrap_err().raw_os_error(), Some(libc::ENOSPC));
         assert_eq!(fs::read_link("/link").unwrap().to_str(), Some("f"));
@@ -310,6 +311,13 @@ fn ids_are_mapped() {
     let mounts = r#"[{"destination": "/m", "source": "files", "options": ["bind", "idmap"],
         "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 10}],
         "gidMappings": [{"containerID": 0, "hostID": 2000, "size": 10}]}]"#;
+    bundle.run(&Bundle::config(mounts, "{}"), || {
+        let owner = fs::metadata("/m/f").unwrap();
+        assert_eq!((owner.uid(), owner.gid()), (1000, 2000));
+    });
+    // In the words of crun.
+    let mounts = r#"[{"destination": "/m", "source": "files",
+        "options": ["bind", "ridmap=uids=0-1000-10#10-3000-1;gids=0-2000-10"]}]"#;
     bundle.run(&Bundle::config(mounts, "{}"), || {
         let owner = fs::metadata("/m/f").unwrap();
         assert_eq!((owner.uid(), owner.gid()), (1000, 2000));

@@ -13,6 +13,7 @@ use super::delete;
 use super::handover::Channels;
 use super::listen_fds;
 use super::notify;
+use super::open_files;
 use super::record::{Phase, Record, VERSION};
 use super::start_hooks;
 use super::state::State;
@@ -191,6 +192,7 @@ fn first_record(id: &str, spec: &Spec, bundle: &Bundle, plan: &Plan) -> Result<R
         boot_id: status::boot_id()?,
         pid: 0,
         start_time: 0,
+        pidfd_inode: None,
         namespaces: plan.namespaces.all(),
         joined: plan.namespaces.all() & !plan.namespaces.new,
         cgroup: plan.cgroup.as_ref().map(crate::cgroup::Plan::path),
@@ -242,6 +244,10 @@ fn populate(
     let gate = if at_gate { Some(make_gate(&making.directory, notifies)?) } else { None };
     let joined = std::mem::take(&mut making.joined);
     let watched = joined.watched_pid().map(|joined| joined.fd.as_fd());
+    let callers_limit = open_files::make_room(making.plan.rootfs.descriptors())?;
+    if let (Some(limit), Some(program)) = (callers_limit, making.plan.program.as_mut()) {
+        program.process.keep_open_files(limit);
+    }
     let opened = rootfs::parent::open(&making.plan.rootfs, joined.user_namespace(), watched)?;
     if let Some(mount) = opened.callers_mount(&making.plan.rootfs)? {
         making.record.root_mount = Some(mount);
@@ -291,6 +297,10 @@ fn settle_pid(making: &mut Making) -> Result<()> {
     let Some(child) = &making.child else { return Ok(()) };
     making.record.pid = child.pid;
     making.record.start_time = status::process_facts(child.pid)?.map_or(0, |facts| facts.start_time);
+    // Root sees every process, unless /proc is another pid namespace's, where no pid would mean anything.
+    if making.record.owner != 0 {
+        making.record.pidfd_inode = crate::sys::pidfd::inode(child.pidfd.as_fd());
+    }
     Ok(())
 }
 

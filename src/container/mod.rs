@@ -16,6 +16,7 @@ mod holders;
 pub mod kill;
 pub mod listen_fds;
 mod notify;
+mod open_files;
 mod path_text;
 mod pid_file;
 pub mod processes;

@@ -48,6 +48,9 @@ pub struct Record {
     pub pid: i32,
     /// Init's start time in clock ticks since boot (proc_pid_stat(5), field 22).
     pub start_time: u64,
+    /// The inode of init's pidfd, for an ordinary user, to whom /proc may not show init.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pidfd_inode: Option<u64>,
     /// CLONE_NEW* bits of the namespaces that are the container's own.
     pub namespaces: u64,
     /// Those of them that were joined: others live in them too.
@@ -159,6 +162,7 @@ pub(super) mod tests {
             boot_id: "x".into(),
             pid: 1,
             start_time: 2,
+            pidfd_inode: None,
             namespaces: 0,
             joined: 0,
             cgroup: None,

@@ -4,6 +4,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -131,11 +132,25 @@ pub fn living_init(record: &Record) -> Result<Option<OwnedFd>> {
         Err(Errno::SRCH | Errno::INVAL) => return Ok(None),
         Err(errno) => return Err(explain_pidfd("pidfd_open", record.pid, errno)),
     };
-    match process_facts(record.pid)? {
-        Some(facts) if facts.start_time == record.start_time && !facts.ended => {}
-        _ => return Ok(None),
+    let is_init = match process_facts(record.pid)? {
+        Some(facts) if record.start_time != 0 => facts.start_time == record.start_time && !facts.ended,
+        _ => is_by_pidfd(pidfd.as_fd(), record)?,
+    };
+    if !is_init {
+        return Ok(None);
     }
     Ok((boot_id()? == record.boot_id).then_some(pidfd))
+}
+
+/// The same without /proc, which with hidepid=2 hides processes with other ids from an ordinary user, among them those of
+/// the user's own container.
+fn is_by_pidfd(pidfd: BorrowedFd<'_>, record: &Record) -> Result<bool> {
+    if record.pidfd_inode.is_none() || crate::sys::pidfd::inode(pidfd) != record.pidfd_inode {
+        return Ok(false);
+    }
+    let mut ended = [PollFd::new(&pidfd, PollFlags::IN)];
+    let ready = poll(&mut ended, Some(&Timespec::default())).context(|| format!("poll process {}", record.pid))?;
+    Ok(ready == 0)
 }
 
 /// Opens the cgroup of a container, if it is still there and no other has taken its place.
@@ -235,6 +250,15 @@ mod tests {
         record.start_time += 1;
         assert!(living_init(&record).unwrap().is_none());
         record.start_time -= 1;
+        // Invisible: by its pidfd.
+        record.start_time = 0;
+        assert!(living_init(&record).unwrap().is_none());
+        let own = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).unwrap();
+        record.pidfd_inode = crate::sys::pidfd::inode(own.as_fd());
+        assert_eq!(living_init(&record).unwrap().is_some(), record.pidfd_inode.is_some());
+        record.pidfd_inode = record.pidfd_inode.map(|inode| inode + 1);
+        assert!(living_init(&record).unwrap().is_none());
+        record.start_time = process_facts(record.pid).unwrap().unwrap().start_time;
         record.boot_id = "another boot".into();
         assert!(living_init(&record).unwrap().is_none());
     }

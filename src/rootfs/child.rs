@@ -28,6 +28,7 @@ use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::options::Wanted;
+use super::plan::TreeChange;
 use crate::sys::mount::{Change, set_attributes};
 
 /// Descriptors of these numbers may stay open: a caller whose limit on open files is 64 has room for the others.
@@ -56,6 +57,18 @@ fn clone_mount(of: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd, Errno> {
 fn change(mount: BorrowedFd<'_>, wanted: Wanted, propagation: u64, recursive: bool) -> Result<(), Errno> {
     let change = Change { set: wanted.set, clear: wanted.clear, propagation, user_namespace: None };
     set_attributes(mount, c"", recursive, &change)
+}
+
+/// The same, where what no word asked to clear stays if it is locked: a mount that comes from a more privileged mount
+/// namespace keeps the flags that it has there. Source: mount_namespaces(7).
+fn change_unless_locked(mount: BorrowedFd<'_>, asked: &TreeChange) -> Result<(), Errno> {
+    match change(mount, asked.wanted, asked.propagation, asked.recursive) {
+        Err(Errno::PERM) if !asked.implied.is_empty() => {
+            let wanted = Wanted { clear: asked.wanted.clear - asked.implied, ..asked.wanted };
+            change(mount, wanted, asked.propagation, asked.recursive)
+        }
+        done => done,
+    }
 }
 
 /// The root of the tree that this process sees.

@@ -32,10 +32,16 @@ pub struct Facts<'a> {
     pub hooks_before_pivot: bool,
     /// The container has a network namespace of its own, new or joined.
     pub network_namespace: bool,
+    /// That one was there before the user namespace that is made for the container.
+    pub foreign_network_namespace: bool,
     /// The container has a pid namespace of its own, new or joined.
     pub pid_namespace: bool,
+    /// That one was there before the user namespace that is made for the container.
+    pub foreign_pid_namespace: bool,
     /// The container has an IPC namespace of its own, new or joined.
     pub ipc_namespace: bool,
+    /// That one was there before the user namespace that is made for the container.
+    pub foreign_ipc_namespace: bool,
     /// The group 5 exists in the container's user namespace.
     pub maps_tty: bool,
     /// The container has a cgroup namespace of its own, new or joined, whose root is its cgroup; never the initial one,

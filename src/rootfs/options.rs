@@ -1,8 +1,14 @@
 //! The table of mount options and its parser: words of one mount become attributes, superblock flags, data.
 //!
-//! World: plan (pure). Later words win. Promises: no word is dropped silently; a word that is not in the table is
+//! World: plan (pure). Words mean what they mean to runc, which collects the bits of mount(2): of two words about one
+//! bit the later wins, of two access time modes the one that mount(2) prefers, and among words of a whole tree one that
+//! sets a flag wins over one that clears it. Promises: no word is dropped silently; a word that is not in the table is
 //! data for the filesystem, and the kernel is the judge of it.
 //! Source: runtime-spec config.md "Linux mount options", mount(8), mount_setattr(2).
+
+mod mappings;
+
+pub use mappings::{Mapping, Mappings};
 
 use crate::error::{Error, Result, nearest};
 use crate::sys::mount::Attributes;
@@ -34,12 +40,11 @@ enum Meaning {
         kind: u64,
         recursive: bool,
     },
-    /// A flag of the superblock that fsconfig takes under the same word.
+    /// A flag of the superblock, set or cleared. A bind mount cannot have it, and ignores it.
     Superblock {
-        default: bool,
+        flag: Superblock,
+        set: bool,
     },
-    /// `MS_I_VERSION`, which only mount(2) can set.
-    InodeVersion(bool),
     CopyUp,
     Idmap {
         recursive: bool,
@@ -47,6 +52,21 @@ enum Meaning {
     SourceNofollow,
     DestinationNofollow,
     CopySymlink,
+}
+
+/// Flags of mount(2) that belong to a superblock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Superblock {
+    Dirsync,
+    /// `MS_I_VERSION`, which only mount(2) can set.
+    InodeVersion,
+    Lazytime,
+    Mand,
+    /// Every filesystem decides that itself.
+    PosixAcl,
+    /// The mount API reports through the context's log alone: it is always silent towards the kernel log.
+    Silent,
+    Sync,
 }
 
 /// Words on access times. mount(8): relatime is the kernel's default mode.
@@ -76,13 +96,18 @@ const fn tree_atime(word: Atime) -> Meaning {
     Meaning::Atime { word, recursive: true }
 }
 
+const fn superblock(flag: Superblock, set: bool) -> Meaning {
+    Meaning::Superblock { flag, set }
+}
+
 const fn propagation(kind: u64, recursive: bool) -> Meaning {
     Meaning::Propagation { kind, recursive }
 }
 
 /// Sorted by word, for binary search.
 const TABLE: &[(&str, Meaning)] = &[
-    ("async", Meaning::Superblock { default: true }),
+    ("acl", superblock(Superblock::PosixAcl, true)),
+    ("async", superblock(Superblock::Sync, false)),
     ("atime", atime(Atime::NotNoatime)),
     ("bind", Meaning::Bind { recursive: false }),
     ("copy-symlink", Meaning::CopySymlink),
@@ -90,42 +115,42 @@ const TABLE: &[(&str, Meaning)] = &[
     ("dest-nofollow", Meaning::DestinationNofollow),
     ("dev", attribute(Attributes::NODEV, false)),
     ("diratime", attribute(Attributes::NODIRATIME, false)),
-    ("dirsync", Meaning::Superblock { default: false }),
+    ("dirsync", superblock(Superblock::Dirsync, true)),
     ("exec", attribute(Attributes::NOEXEC, false)),
     ("idmap", Meaning::Idmap { recursive: false }),
-    ("iversion", Meaning::InodeVersion(true)),
-    ("lazytime", Meaning::Superblock { default: false }),
-    // The mount API reports through the context's log alone: it is always silent towards the kernel log.
-    ("loud", Meaning::Default),
-    ("mand", Meaning::Superblock { default: false }),
+    ("iversion", superblock(Superblock::InodeVersion, true)),
+    ("lazytime", superblock(Superblock::Lazytime, true)),
+    ("loud", superblock(Superblock::Silent, false)),
+    ("mand", superblock(Superblock::Mand, true)),
+    ("noacl", superblock(Superblock::PosixAcl, false)),
     ("noatime", atime(Atime::Noatime)),
     ("nodev", attribute(Attributes::NODEV, true)),
     ("nodiratime", attribute(Attributes::NODIRATIME, true)),
     ("noexec", attribute(Attributes::NOEXEC, true)),
-    ("noiversion", Meaning::InodeVersion(false)),
-    ("nolazytime", Meaning::Superblock { default: true }),
-    ("nomand", Meaning::Superblock { default: true }),
+    ("noiversion", superblock(Superblock::InodeVersion, false)),
+    ("nolazytime", superblock(Superblock::Lazytime, false)),
+    ("nomand", superblock(Superblock::Mand, false)),
     ("norelatime", atime(Atime::NotRelatime)),
     ("nostrictatime", atime(Atime::NotStrictatime)),
     ("nosuid", attribute(Attributes::NOSUID, true)),
     ("nosymfollow", attribute(Attributes::NOSYMFOLLOW, true)),
     ("private", propagation(libc::MS_PRIVATE, false)),
-    ("rasync", Meaning::Superblock { default: true }),
+    ("rasync", superblock(Superblock::Sync, false)),
     ("ratime", tree_atime(Atime::NotNoatime)),
     ("rbind", Meaning::Bind { recursive: true }),
     ("rdev", tree(Attributes::NODEV, false)),
     ("rdiratime", tree(Attributes::NODIRATIME, false)),
-    ("rdirsync", Meaning::Superblock { default: false }),
+    ("rdirsync", superblock(Superblock::Dirsync, true)),
     ("relatime", atime(Atime::Relatime)),
     ("remount", Meaning::Remount),
     ("rexec", tree(Attributes::NOEXEC, false)),
     ("ridmap", Meaning::Idmap { recursive: true }),
-    ("rmand", Meaning::Superblock { default: false }),
+    ("rmand", superblock(Superblock::Mand, true)),
     ("rnoatime", tree_atime(Atime::Noatime)),
     ("rnodev", tree(Attributes::NODEV, true)),
     ("rnodiratime", tree(Attributes::NODIRATIME, true)),
     ("rnoexec", tree(Attributes::NOEXEC, true)),
-    ("rnomand", Meaning::Superblock { default: true }),
+    ("rnomand", superblock(Superblock::Mand, false)),
     ("rnorelatime", tree_atime(Atime::NotRelatime)),
     ("rnostrictatime", tree_atime(Atime::NotStrictatime)),
     ("rnosuid", tree(Attributes::NOSUID, true)),
@@ -140,17 +165,17 @@ const TABLE: &[(&str, Meaning)] = &[
     ("rstrictatime", tree_atime(Atime::Strictatime)),
     ("rsuid", tree(Attributes::NOSUID, false)),
     ("rsymfollow", tree(Attributes::NOSYMFOLLOW, false)),
-    ("rsync", Meaning::Superblock { default: false }),
+    ("rsync", superblock(Superblock::Sync, true)),
     ("runbindable", propagation(libc::MS_UNBINDABLE, true)),
     ("rw", attribute(Attributes::RDONLY, false)),
     ("shared", propagation(libc::MS_SHARED, false)),
-    ("silent", Meaning::Default),
+    ("silent", superblock(Superblock::Silent, true)),
     ("slave", propagation(libc::MS_SLAVE, false)),
     ("src-nofollow", Meaning::SourceNofollow),
     ("strictatime", atime(Atime::Strictatime)),
     ("suid", attribute(Attributes::NOSUID, false)),
     ("symfollow", attribute(Attributes::NOSYMFOLLOW, false)),
-    ("sync", Meaning::Superblock { default: false }),
+    ("sync", superblock(Superblock::Sync, true)),
     ("tmpcopyup", Meaning::CopyUp),
     ("unbindable", propagation(libc::MS_UNBINDABLE, false)),
 ];
@@ -181,6 +206,13 @@ impl Wanted {
         self.clear.set(bit, !set);
     }
 
+    /// Of a whole tree: what is set wins over what is cleared, as in mount_setattr(2).
+    fn apply_to_tree(&mut self, bit: Attributes, set: bool) {
+        if set || !self.set.contains(bit) {
+            self.apply(bit, set);
+        }
+    }
+
     fn atime(&mut self, word: Atime) {
         let asked = self.clear.contains(Attributes::ATIME);
         let mode = match word {
@@ -199,6 +231,44 @@ impl Wanted {
         self.clear.insert(Attributes::ATIME);
     }
 }
+
+/// The bits of mount(2) about access times, each with its words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct AtimeFlags {
+    relatime: bool,
+    noatime: bool,
+    strictatime: bool,
+}
+
+impl AtimeFlags {
+    fn take(&mut self, word: Atime) {
+        match word {
+            Atime::Relatime => self.relatime = true,
+            Atime::NotRelatime => self.relatime = false,
+            Atime::Noatime => self.noatime = true,
+            Atime::NotNoatime => self.noatime = false,
+            Atime::Strictatime => self.strictatime = true,
+            Atime::NotStrictatime => self.strictatime = false,
+        }
+    }
+
+    /// The mode that mount(2) makes of them; none where a bind mount keeps its source's.
+    fn mode(self) -> Option<Attributes> {
+        match self {
+            Self { strictatime: true, .. } => Some(Attributes::STRICTATIME),
+            Self { noatime: true, .. } => Some(Attributes::NOATIME),
+            Self { relatime: true, .. } => Some(Attributes::empty()),
+            _ => None,
+        }
+    }
+}
+
+/// The flags of one mount that a bind mount can have, access times aside.
+const PER_MOUNT: Attributes = Attributes::RDONLY
+    .union(Attributes::NOSUID)
+    .union(Attributes::NODEV)
+    .union(Attributes::NOEXEC)
+    .union(Attributes::NOSYMFOLLOW);
 
 /// A propagation type that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,14 +305,20 @@ pub struct Options {
     pub propagation: Vec<Propagation>,
     /// Superblock flags and data.
     pub parameters: Vec<Parameter>,
-    /// Superblock flags that are not the default, with their position: a bind mount cannot have them.
-    pub superblock: Vec<(usize, &'static str)>,
+    /// Superblock flags that are set.
+    superblock: Vec<Superblock>,
+    /// Access times of the mount itself.
+    atime: AtimeFlags,
+    /// A flag of the mount itself was named, whether set or cleared.
+    per_mount: bool,
     /// `iversion`.
     pub inode_version: bool,
     /// `tmpcopyup`.
     pub copy_up: bool,
     /// `idmap` (false) or `ridmap` (true).
     pub idmap: Option<bool>,
+    /// Those of `idmap=`.
+    pub mappings: Option<Mappings>,
     /// `src-nofollow`.
     pub source_nofollow: bool,
     /// `dest-nofollow`.
@@ -265,39 +341,41 @@ pub fn parse(words: &[String], at: &str) -> Result<Options> {
         match TABLE.binary_search_by(|(name, _)| (*name).cmp(word)) {
             Ok(found) => options.take(TABLE[found], number).map_err(|error| error.at(path()))?,
             Err(_) if word.starts_with("idmap=") || word.starts_with("ridmap=") => {
-                return Err(Error::unsupported(path(), format!("mount option {word:?}"))
-                    .hint("use uidMappings and gidMappings of the mount"));
+                options.idmap = Some(word.starts_with('r'));
+                options.mappings = Some(mappings::parse(word).map_err(|error| error.at(path()))?);
             }
             Err(_) => options.data(word, number),
         }
     }
+    options.settle();
     Ok(options)
 }
 
 impl Options {
+    /// Those of a whole tree alone.
+    #[must_use]
+    pub fn of_tree(tree: Wanted, propagation: Vec<Propagation>) -> Self {
+        Self { tree, propagation, ..Self::default() }
+    }
+
     fn take(&mut self, (word, meaning): (&'static str, Meaning), number: usize) -> Result<()> {
         match meaning {
             Meaning::Default => {}
-            Meaning::Attribute { bit, set, recursive } => self.wanted(recursive).apply(bit, set),
-            Meaning::Atime { word, recursive } => self.wanted(recursive).atime(word),
-            Meaning::Bind { recursive } => self.bind = Some(recursive),
+            Meaning::Attribute { bit, set, recursive: true } => self.tree.apply_to_tree(bit, set),
+            Meaning::Attribute { bit, set, recursive: false } => {
+                self.per_mount = true;
+                self.top.apply(bit, set);
+            }
+            Meaning::Atime { word, recursive: true } => self.tree.atime(word),
+            Meaning::Atime { word, recursive: false } => {
+                self.per_mount = true;
+                self.atime.take(word);
+            }
+            // The recursion stays whatever follows.
+            Meaning::Bind { recursive } => self.bind = Some(recursive || self.bind == Some(true)),
             Meaning::Remount => self.remount = true,
             Meaning::Propagation { kind, recursive } => self.propagation.push(Propagation { kind, recursive }),
-            Meaning::Superblock { default } => {
-                // For a whole tree, as rro: a new filesystem is one.
-                let word = word.strip_prefix('r').unwrap_or(word);
-                if !default {
-                    self.superblock.push((number, word));
-                }
-                self.parameters.push(Parameter { option: number, key: word.to_string(), value: None });
-            }
-            Meaning::InodeVersion(wanted) => {
-                self.inode_version = wanted;
-                self.superblock.retain(|(_, word)| *word != "iversion");
-                if wanted {
-                    self.superblock.push((number, word));
-                }
-            }
+            Meaning::Superblock { flag, set } => self.superblock(word, flag, set, number),
             Meaning::CopyUp => self.copy_up = true,
             Meaning::Idmap { recursive } => self.idmap = Some(recursive),
             Meaning::SourceNofollow => self.source_nofollow = true,
@@ -307,8 +385,48 @@ impl Options {
         Ok(())
     }
 
-    fn wanted(&mut self, recursive: bool) -> &mut Wanted {
-        if recursive { &mut self.tree } else { &mut self.top }
+    fn superblock(&mut self, word: &str, flag: Superblock, set: bool, number: usize) {
+        self.superblock.retain(|other| *other != flag);
+        if set {
+            self.superblock.push(flag);
+        }
+        match flag {
+            Superblock::InodeVersion => self.inode_version = set,
+            Superblock::PosixAcl | Superblock::Silent => {}
+            Superblock::Dirsync | Superblock::Lazytime | Superblock::Mand | Superblock::Sync => {
+                // For a whole tree, as rro: a new filesystem is one.
+                let key = word.strip_prefix('r').unwrap_or(word).to_string();
+                self.parameters.push(Parameter { option: number, key, value: None });
+            }
+        }
+    }
+
+    /// After the last word: the access time mode.
+    fn settle(&mut self) {
+        if let Some(mode) = self.atime.mode() {
+            self.top.set.insert(mode);
+            self.top.clear.insert(Attributes::ATIME);
+        }
+    }
+
+    /// The flags of a bind mount, and those among the cleared ones that no word asked to clear. If any flag is named,
+    /// it has exactly these; runc remounts it with the bits of mount(2), where flags of a superblock count too, but have
+    /// no effect. Access times stay as they are unless a word sets one.
+    #[must_use]
+    pub fn exact(&self) -> (Wanted, Attributes) {
+        if !self.per_mount && self.superblock.is_empty() {
+            return (self.top, Attributes::empty());
+        }
+        let mut clear = PER_MOUNT;
+        if self.atime.mode().is_some() || self.top.set.contains(Attributes::NODIRATIME) {
+            clear.insert(Attributes::ATIME | Attributes::NODIRATIME);
+        } else {
+            // As mount(2): without a word that sets one, one that clears changes nothing.
+            clear.remove(Attributes::NODIRATIME);
+        }
+        // The mode is a number, whose mask is cleared whatever is set.
+        clear = (clear - self.top.set) | (clear & Attributes::ATIME);
+        (Wanted { set: self.top.set, clear }, clear - self.top.clear - Attributes::ATIME)
     }
 
     /// One element may hold several parameters: mount(2) would have taken the list joined by commas.
@@ -372,11 +490,16 @@ mod tests {
     }
 
     #[test]
-    fn the_later_word_wins() {
+    fn the_later_word_wins_but_for_trees() {
         assert_eq!(words(&["rw", "ro"]).top.set, Attributes::RDONLY);
         let options = words(&["ro", "nosuid", "rw"]);
         assert_eq!((options.top.set, options.top.clear), (Attributes::NOSUID, Attributes::RDONLY));
-        assert_eq!(words(&["ro", "rro", "rrw"]).tree.clear, Attributes::RDONLY);
+        for list in [["rro", "rrw"], ["rrw", "rro"]] {
+            assert_eq!(words(&list).tree, Wanted { set: Attributes::RDONLY, clear: Attributes::empty() });
+        }
+        assert_eq!(words(&["rbind", "rprivate", "rw", "bind"]).bind, Some(true));
+        assert_eq!(words(&["bind", "rbind"]).bind, Some(true));
+        assert_eq!(words(&["bind"]).bind, Some(false));
     }
 
     #[test]
@@ -387,13 +510,30 @@ mod tests {
         };
         assert_eq!(atime(&["relatime"]), (Attributes::empty(), true));
         assert_eq!(atime(&["strictatime"]), (Attributes::STRICTATIME, true));
-        assert_eq!(atime(&["strictatime", "noatime"]), (Attributes::NOATIME, true));
-        assert_eq!(atime(&["noatime", "atime"]), (Attributes::empty(), true));
+        assert_eq!(atime(&["strictatime", "noatime"]), (Attributes::STRICTATIME, true));
+        assert_eq!(atime(&["noatime", "relatime"]), (Attributes::NOATIME, true));
+        assert_eq!(atime(&["noatime", "atime"]), (Attributes::empty(), false));
         assert_eq!(atime(&["strictatime", "atime"]), (Attributes::STRICTATIME, true));
         assert_eq!(atime(&["noatime", "nostrictatime"]), (Attributes::NOATIME, true));
         assert_eq!(atime(&["norelatime"]), (Attributes::empty(), false));
         assert_eq!(words(&["nodiratime"]).top.set, Attributes::NODIRATIME);
         assert_eq!(words(&["rnoatime"]).tree.set, Attributes::NOATIME);
+    }
+
+    #[test]
+    fn a_bind_mount_that_names_a_flag_has_exactly_its_flags() {
+        let exact = |list: &[&str]| words(list).exact();
+        assert!(exact(&["rbind", "rprivate", "async", "rro"]).0.is_empty());
+        let (wanted, implied) = exact(&["rw"]);
+        assert_eq!((wanted.set, wanted.clear), (Attributes::empty(), PER_MOUNT));
+        assert_eq!(implied, PER_MOUNT - Attributes::RDONLY);
+        assert_eq!(exact(&["sync"]).0.clear, PER_MOUNT);
+        assert_eq!(exact(&["sync", "async"]).0.clear, Attributes::empty());
+        let (wanted, implied) = exact(&["noatime", "nosuid", "dev"]);
+        assert_eq!(wanted.set, Attributes::NOATIME | Attributes::NOSUID);
+        assert_eq!(wanted.clear, (PER_MOUNT - Attributes::NOSUID) | Attributes::ATIME | Attributes::NODIRATIME);
+        assert_eq!(implied, (PER_MOUNT - Attributes::NOSUID - Attributes::NODEV) | Attributes::NODIRATIME);
+        assert_eq!(exact(&["diratime"]).0.clear, PER_MOUNT);
     }
 
     #[test]
@@ -419,7 +559,10 @@ mod tests {
     #[test]
     fn refused_words_say_why() {
         let refused = |word: &str| parse(&[word.to_string()], "mounts[2].options").unwrap_err().to_string();
-        assert!(refused("idmap=uids=0-1-2").ends_with("use uidMappings and gidMappings of the mount"));
+        for word in ["idmap=uids=0-1-2", "idmap=", "idmap=uids=0-1;gids=0-0-1", "ridmap=uids=0-0-1;gids=-1-0-1"] {
+            let line = refused(word);
+            assert!(line.starts_with(&format!("mounts[2].options[0]: {word:?} is not an id mapping; write")), "{line}");
+        }
         assert_eq!(refused("a\0b"), "mounts[2].options[0]: mount option with a NUL byte");
         assert_eq!(suggestion("nosiud").unwrap(), "did you mean \"nosuid\"?");
     }

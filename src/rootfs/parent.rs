@@ -143,6 +143,8 @@ pub fn open(
         let field = if mount.label == "bind" { ".source" } else { "" };
         let place = |error: Error| error.at(format!("mounts[{number}]{field}")).context(mount.phrase());
         prepared.sources.push(match &mount.kind {
+            // Its turn comes when the mounts before it are there.
+            Kind::Bind(bind) if bind.inside.is_some() => None,
             Kind::Bind(bind)
                 if apart || is_opened_here(plan, bind) || (passwd == Some(number) && !mount.is_shared_bind()) =>
             {
@@ -169,7 +171,7 @@ fn cells(count: usize) -> Vec<Cell<Option<OwnedFd>>> {
 /// Whether the parent opens a source; the others the child opens in its own copy of the host's tree, one after the
 /// other, so that mountinfo lists the mounts in the order of the config (it sorts by age since Linux 6.8).
 fn is_opened_here(plan: &Plan, bind: &Bind) -> bool {
-    // What lies in the rootfs is covered by the container's own mounts when its turn comes.
+    // What lies in the rootfs is covered by a mount on "/" when its turn comes.
     let inside = bind.source.to_bytes().strip_prefix(plan.root.to_bytes()).is_some_and(|rest| rest.starts_with(b"/"));
     plan.user_namespace || inside || bind.idmap.is_some() || bind.copy_symlink
 }
@@ -230,6 +232,9 @@ fn open_source(bind: &Bind, clones: bool, user_namespace: Option<BorrowedFd<'_>>
         source::NO_PROCFS => Error::new(ErrorKind::InvalidConfig, "only the root of a procfs can be bound on /proc"),
         Errno::INVAL if bind.idmap.is_some() => Error::system("map the ids of the mount", errno)
             .hint("this filesystem may not support id-mapped mounts on this kernel"),
+        Errno::MFILE => Error::system("open the source", Errno::MFILE).hint(
+            "each mount takes a descriptor until it is attached; raise the hard limit of open files (RLIMIT_NOFILE)",
+        ),
         errno => Error::system("open the source", errno),
     })
 }

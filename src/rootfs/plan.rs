@@ -10,7 +10,7 @@ mod place;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
@@ -19,6 +19,7 @@ use oci_spec::runtime::{LinuxIdMapping, Spec};
 use super::Facts;
 use super::options::{Propagation, Wanted};
 use crate::error::{Error, Result};
+use crate::sys::mount::Attributes;
 
 pub use devices::{Device, DeviceFile, Devices, NodeKind};
 pub use place::{Place, split_index, with_parameter};
@@ -162,6 +163,8 @@ pub struct OldCall {
 pub struct Bind {
     /// On the host, absolute.
     pub source: CString,
+    /// The source as a path of the container, where it lies in the rootfs: what earlier mounts made is there.
+    pub inside: Option<CString>,
     /// With everything mounted below.
     pub recursive: bool,
     /// `src-nofollow`.
@@ -210,6 +213,8 @@ impl Bind {
 pub struct TreeChange {
     /// Attributes.
     pub wanted: Wanted,
+    /// Those to clear that no word asked to clear: they stay where the kernel has locked them.
+    pub implied: Attributes,
     /// Propagation, 0 for unchanged.
     pub propagation: u64,
     /// Of the whole tree.
@@ -234,6 +239,8 @@ pub struct Remount {
     pub superblock: bool,
     /// Attributes of the mount.
     pub top: Wanted,
+    /// As [`TreeChange::implied`].
+    pub implied: Attributes,
     /// Attributes of the tree.
     pub tree: Wanted,
 }
@@ -288,6 +295,7 @@ pub fn plan(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
         masked_paths: paths(linux.and_then(|linux| linux.masked_paths().as_deref()), "linux.maskedPaths")?,
         context: label.map(|label| string(label.as_bytes(), "linux.mountLabel")).transpose()?,
     };
+    plan.find_sources_inside()?;
     if !plan.mount_namespace {
         plan.without_mount_namespace(linux.is_some_and(|linux| linux.rootfs_propagation().is_some()))?;
     }
@@ -324,6 +332,36 @@ fn check_label(label: &str) -> Result<()> {
 }
 
 impl Plan {
+    /// How many descriptors its mounts and devices may take.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        self.mounts.len() + self.devices.nodes.len()
+    }
+
+    /// "The runtime MUST mount entries in the listed order": a source in the rootfs is what an earlier mount made there.
+    /// It is found as a target is, so that a link of the image does not lead to the host. Not with `copy-symlink`, nor
+    /// where the ids are mapped, which the parent alone may do, nor below a mount on "/", which may be all that uses
+    /// the rootfs.
+    fn find_sources_inside(&mut self) -> Result<()> {
+        let root = Path::new(OsStr::from_bytes(self.root.to_bytes()));
+        for (number, mount) in self.mounts.iter_mut().enumerate() {
+            if mount.target.to_bytes() == b"/" {
+                break;
+            }
+            let Kind::Bind(bind) = &mut mount.kind else { continue };
+            let Ok(rest) = Path::new(OsStr::from_bytes(bind.source.to_bytes())).strip_prefix(root) else { continue };
+            let below = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+            if !rest.as_os_str().is_empty()
+                && rest.components().all(below)
+                && bind.idmap.is_none()
+                && !bind.copy_symlink
+            {
+                bind.inside = Some(inside(rest, &format!("mounts[{number}].source"))?);
+            }
+        }
+        Ok(())
+    }
+
     /// Without a mount namespace every mount is the caller's too, below the rootfs, until the container is deleted.
     fn without_mount_namespace(&mut self, propagation: bool) -> Result<()> {
         let asked = [

@@ -7,6 +7,7 @@
 use seccompiler::BpfProgram;
 
 use super::abi::{Abi, X32_BIT};
+use super::chain::Chains;
 use super::decide::{Decision, Decisions};
 use super::emit::{ARCHITECTURE, AT_LEAST, EQUAL, Label, NUMBER, Writer};
 use crate::error::{Error, Result};
@@ -23,6 +24,7 @@ const FOREIGN: Decision = Decision::Return(libc::SECCOMP_RET_KILL_THREAD);
 /// A profile whose conditions need more than [`LIMIT`] instructions.
 pub(super) fn compile(decisions: &Decisions<'_>) -> Result<BpfProgram> {
     let mut writer = Writer::new();
+    let mut chains = Chains::new(decisions);
     let mut entries: Vec<(u32, Label)> = Vec::new();
     // Last first, so that the native one, which is listed first, is tested first.
     for section in decisions.sections.iter().rev() {
@@ -30,7 +32,7 @@ pub(super) fn compile(decisions: &Decisions<'_>) -> Result<BpfProgram> {
         if entries.iter().any(|(other, _)| *other == audit) {
             continue;
         }
-        let root = tree(&mut writer, decisions, &ranges(decisions, section.abi));
+        let root = tree(&mut writer, &mut chains, &ranges(decisions, section.abi));
         entries.push((audit, writer.load(NUMBER, root)));
     }
     let mut entry = writer.answer(libc::SECCOMP_RET_KILL_THREAD);
@@ -66,33 +68,30 @@ fn ranges(decisions: &Decisions<'_>, abi: Abi) -> Vec<(u32, Decision)> {
 }
 
 /// A balanced search over `ranges`, which are not empty; the number is in the accumulator.
-fn tree(writer: &mut Writer, decisions: &Decisions<'_>, ranges: &[(u32, Decision)]) -> Label {
+fn tree(writer: &mut Writer, chains: &mut Chains<'_>, ranges: &[(u32, Decision)]) -> Label {
     match ranges {
         [] => writer.answer(libc::SECCOMP_RET_KILL_THREAD),
-        [(_, decision)] => leaf(writer, decisions, *decision),
+        [(_, decision)] => leaf(writer, chains, *decision),
         // One number that differs from those around it.
         [(_, around), (number, one), (next, other)] if around == other && number + 1 == *next => {
-            let one = leaf(writer, decisions, *one);
-            let around = leaf(writer, decisions, *around);
+            let one = leaf(writer, chains, *one);
+            let around = leaf(writer, chains, *around);
             writer.branch(EQUAL, *number, one, around)
         }
         _ => {
             let (below, from) = ranges.split_at(ranges.len() / 2);
             let number = from.first().map_or(0, |(number, _)| *number);
-            let from = tree(writer, decisions, from);
-            let below = tree(writer, decisions, below);
+            let from = tree(writer, chains, from);
+            let below = tree(writer, chains, below);
             writer.branch(AT_LEAST, number, from, below)
         }
     }
 }
 
-fn leaf(writer: &mut Writer, decisions: &Decisions<'_>, decision: Decision) -> Label {
+fn leaf(writer: &mut Writer, chains: &mut Chains<'_>, decision: Decision) -> Label {
     match decision {
         Decision::Return(action) => writer.answer(action),
-        Decision::Unnamed => writer.answer(decisions.default),
-        Decision::Chain(index) => match decisions.chains.get(usize::from(index)) {
-            Some(chain) => writer.chain(chain, decisions.default),
-            None => writer.answer(decisions.default),
-        },
+        Decision::Unnamed => chains.otherwise(writer),
+        Decision::Chain(index) => chains.write(writer, index),
     }
 }

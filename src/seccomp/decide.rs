@@ -17,11 +17,12 @@ pub(super) enum Decision {
     Unnamed,
     /// Always this SECCOMP_RET_*.
     Return(u32),
-    /// It depends on the arguments; an index into [`Decisions::chains`], of which there is one per call at the most.
+    /// It depends on the arguments; an index into [`Decisions::chains`]. Calls with the same rules have the same one.
     Chain(u16),
 }
 
 /// Rules for one call that look at arguments; the default action where none matches.
+#[derive(PartialEq, Eq)]
 pub(super) struct Chain<'a> {
     /// Compare low words only.
     pub narrow: bool,
@@ -30,6 +31,7 @@ pub(super) struct Chain<'a> {
 }
 
 /// One conditional rule.
+#[derive(PartialEq, Eq)]
 pub(super) struct Alternative<'a> {
     pub action: u32,
     /// The call inside socketcall(2) or ipc(2) that is meant.
@@ -78,6 +80,7 @@ pub(super) fn decide<'a>(profile: &'a Profile<'_>) -> Decisions<'a> {
     for chain in &mut decisions.chains {
         chain.alternatives.sort_by_key(|alternative| permissiveness(alternative.action));
     }
+    decisions.share_chains();
     decisions
 }
 
@@ -186,6 +189,26 @@ impl Section {
 }
 
 impl Decisions<'_> {
+    /// Calls with the same rules get the same chain, in whatever ABI they are.
+    fn share_chains(&mut self) {
+        let mut first: Vec<u16> = Vec::with_capacity(self.chains.len());
+        let mut known: Vec<(u16, &Chain<'_>)> = Vec::new();
+        for (chain, index) in self.chains.iter().zip(0..) {
+            let same = known.iter().find(|(_, other)| *other == chain).map(|(index, _)| *index);
+            if same.is_none() {
+                known.push((index, chain));
+            }
+            first.push(same.unwrap_or(index));
+        }
+        for decision in self.sections.iter_mut().flat_map(|section| &mut section.calls) {
+            if let Decision::Chain(index) = decision
+                && let Some(first) = first.get(usize::from(*index))
+            {
+                *index = *first;
+            }
+        }
+    }
+
     /// The call `name` of the native ABI goes through whatever its arguments are.
     pub(super) fn permits(&self, name: &str) -> bool {
         match self.decision(name) {

@@ -3,10 +3,11 @@
 //! World: plan. Promises: conditional jumps reach 255 instructions; a target further away is reached through a
 //! jump of its own, or is a copy when it is a return. Offsets: `struct seccomp_data` of linux/seccomp.h.
 
+use std::collections::BTreeMap;
+
 use oci_spec::runtime::LinuxSeccompOperator as Operator;
 use seccompiler::sock_filter;
 
-use super::decide::{Alternative, Chain};
 use super::profile::Condition;
 
 const LOAD: u16 = 0x20;
@@ -25,13 +26,16 @@ pub(super) const NUMBER: u32 = 0;
 /// Offset of the architecture.
 pub(super) const ARCHITECTURE: u32 = 4;
 /// Offset of the first argument; each has eight bytes, the low word first.
-const ARGUMENTS: u32 = 16;
+pub(super) const ARGUMENTS: u32 = 16;
 
 /// How far a label may be for one more instruction to fit between.
 const NEAR: usize = 250;
 
+/// Values that are compared one after the other: each level of a search costs an instruction more.
+const LINEAR: usize = 4;
+
 /// An instruction that can be jumped to, counted from the end of the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Label(usize);
 
 /// A program that grows towards its beginning.
@@ -41,11 +45,13 @@ pub(super) struct Writer {
     code: Vec<sock_filter>,
     /// Where each action was returned last.
     returns: Vec<(u32, Label)>,
+    /// The last jump to each label that is far.
+    jumps: BTreeMap<Label, Label>,
 }
 
 impl Writer {
     pub(super) fn new() -> Self {
-        Self { code: Vec::with_capacity(512), returns: Vec::new() }
+        Self { code: Vec::with_capacity(512), returns: Vec::new(), jumps: BTreeMap::new() }
     }
 
     /// The program, first instruction first.
@@ -109,33 +115,53 @@ impl Writer {
         }
         match self.code.get(label.0) {
             Some(&sock_filter { code: RETURN, k, .. }) => self.answer(k),
-            _ => self.push(JUMP, 0, 0, u32::try_from(distance).unwrap_or(u32::MAX)),
-        }
-    }
-
-    /// The rules of one call, `otherwise` where none matches.
-    pub(super) fn chain(&mut self, chain: &Chain<'_>, otherwise: u32) -> Label {
-        let mut no = self.answer(otherwise);
-        for alternative in chain.alternatives.iter().rev() {
-            no = self.alternative(chain.narrow, alternative, no);
-        }
-        no
-    }
-
-    fn alternative(&mut self, narrow: bool, alternative: &Alternative<'_>, no: Label) -> Label {
-        let mut yes = self.answer(alternative.action);
-        for condition in alternative.conditions.iter().rev() {
-            if !condition.is_trivial(narrow) {
-                yes = self.condition(narrow, condition, yes, no);
+            _ => {
+                if let Some(jump) = self.jumps.get(&label).filter(|jump| self.distance(**jump) < NEAR) {
+                    return *jump;
+                }
+                let jump = self.push(JUMP, 0, 0, u32::try_from(distance).unwrap_or(u32::MAX));
+                self.jumps.insert(label, jump);
+                jump
             }
         }
-        if let Some(within) = alternative.within {
-            yes = self.word(EQUAL, ARGUMENTS, within.mask, within.call, yes, no);
-        }
-        yes
     }
 
-    fn condition(&mut self, narrow: bool, condition: &Condition, yes: Label, no: Label) -> Label {
+    /// Decides between the sorted `values` of the word that is loaded; `no` for all others.
+    pub(super) fn search(&mut self, values: &[(u32, Label)], no: Label) -> Label {
+        if values.len() <= LINEAR {
+            return values.iter().rev().fold(no, |next, (value, yes)| self.branch(EQUAL, *value, *yes, next));
+        }
+        let (below, from) = values.split_at(values.len() / 2);
+        let pivot = from.first().map_or(0, |(value, _)| *value);
+        let from = self.search(from, no);
+        let below = self.search(below, no);
+        self.branch(AT_LEAST, pivot, from, below)
+    }
+
+    /// Loads a word and masks it, then goes to `then`.
+    pub(super) fn load_masked(&mut self, offset: u32, mask: u32, mut then: Label) -> Label {
+        if mask != u32::MAX {
+            let distance = self.distance(then);
+            if distance > 0 {
+                self.push(JUMP, 0, 0, u32::try_from(distance).unwrap_or(u32::MAX));
+            }
+            then = self.push(AND, 0, 0, mask);
+        }
+        self.load(offset, then)
+    }
+
+    /// The action that is returned there, if one is.
+    pub(super) fn returns(&self, label: Label) -> Option<u32> {
+        self.code.get(label.0).filter(|instruction| instruction.code == RETURN).map(|instruction| instruction.k)
+    }
+
+    /// Instructions so far.
+    pub(super) fn len(&self) -> usize {
+        self.code.len()
+    }
+
+    /// Goes to `yes` where the condition holds, else to `no`.
+    pub(super) fn condition(&mut self, narrow: bool, condition: &Condition, yes: Label, no: Label) -> Label {
         match condition.op {
             Operator::ScmpCmpEq | Operator::ScmpCmpMaskedEq => self.equal(narrow, condition, yes, no),
             Operator::ScmpCmpNe => self.equal(narrow, condition, no, yes),
@@ -171,23 +197,20 @@ impl Writer {
     }
 
     /// Loads, masks and compares one word.
-    fn word(&mut self, comparison: u16, offset: u32, mask: u32, value: u32, yes: Label, no: Label) -> Label {
-        let mut then = self.branch(comparison, value, yes, no);
-        if mask != u32::MAX {
-            then = self.push(AND, 0, 0, mask);
-        }
-        self.load(offset, then)
+    pub(super) fn word(&mut self, comparison: u16, offset: u32, mask: u32, value: u32, yes: Label, no: Label) -> Label {
+        let then = self.branch(comparison, value, yes, no);
+        self.load_masked(offset, mask, then)
     }
 }
 
 /// Where the low and the high word of an argument are.
-fn offsets(index: u8) -> (u32, u32) {
+pub(super) fn offsets(index: u8) -> (u32, u32) {
     let low = ARGUMENTS + 8 * u32::from(index);
     (low, low + 4)
 }
 
 /// The low and the high word.
-fn words(value: u64) -> (u32, u32) {
+pub(super) fn words(value: u64) -> (u32, u32) {
     let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
     (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
 }

@@ -6,6 +6,7 @@
 //! rules, socketcall and ipc on 32-bit x86) the stricter reading is taken; `decide` says how.
 
 mod abi;
+mod chain;
 pub mod child;
 mod compile;
 mod decide;

@@ -16,6 +16,20 @@ pub fn send_signal(process: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
     super::check(value).map(drop)
 }
 
+/// `PID_FS_MAGIC` of linux/magic.h.
+const PIDFS: u64 = 0x5049_4446;
+
+/// The inode of a pidfd, which no other process of this boot has had; `None` where pidfds have none of their own.
+///
+/// # Kernel
+/// 6.9.
+#[must_use]
+pub fn inode(process: BorrowedFd<'_>) -> Option<u64> {
+    let filesystem = rustix::fs::fstatfs(process).ok()?;
+    let is_pidfs = u64::try_from(filesystem.f_type).is_ok_and(|kind| kind == PIDFS);
+    is_pidfs.then(|| rustix::fs::fstat(process).ok().map(|status| status.st_ino)).flatten()
+}
+
 /// struct pidfd_info of its first version.
 #[repr(C)]
 struct Information {

@@ -18,6 +18,7 @@ mod faults;
 mod hooks;
 mod lifecycle;
 mod mappings;
+mod mount_options;
 mod mount_words;
 mod nested;
 mod network_devices;

@@ -528,3 +528,30 @@ fn a_host_without_user_namespaces_is_named() {
         /proc/sys/user/max_*_namespaces";
     assert_eq!(line, expected);
 }
+
+/// With hidepid=2 /proc shows a user no process of other ids, not even of the user's own container.
+#[test]
+fn a_hidden_container_keeps_its_life() {
+    let Some(mut bundle) = subordinate("sleep 1000") else { return };
+    bundle.set("/process/user", json!({ "uid": 7, "gid": 8 }));
+    bundle.write();
+    let hidden = |arguments: &[&str]| {
+        let line = "mount -t proc -o hidepid=2 proc /proc && \
+            exec setpriv --reuid \"$1\" --regid \"$1\" --clear-groups -- \"$2\" --root \"$3\" $4";
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", line, "sh", &USER.to_string()]).arg(runtime()).arg(bundle.root());
+        command.arg(arguments.join(" ")).env("XDG_RUNTIME_DIR", "/nonexistent");
+        finish(command)
+    };
+    let id = bundle.id.as_str();
+    let path = bundle.path().to_str().unwrap();
+    hidden(&["create", "--bundle", path, id]).silent();
+    assert!(hidden(&["state", id]).good().contains("\"created\""));
+    hidden(&["start", id]).silent();
+    assert!(hidden(&["state", id]).good().contains("\"running\""));
+    hidden(&["delete", id]).refused();
+    hidden(&["kill", id, "KILL"]).silent();
+    crate::bundle::eventually("it has stopped", || hidden(&["state", id]).stdout.contains("\"stopped\""));
+    hidden(&["delete", id]).silent();
+    bundle.assert_nothing_left();
+}

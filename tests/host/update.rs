@@ -116,8 +116,8 @@ fn after_an_error_everything_is_as_it_was() {
             "linux.resources.memory.limit: this host's cgroup v2 has no memory controller",
         ),
         (
-            json!({ "hugepageLimits": hugepages(8 << 20), "devices": [{ "allow": true, "access": "x" }] }),
-            r#"linux.resources.devices[0].access: unknown letter 'x' in "x"; use letters of rwm"#,
+            json!({ "hugepageLimits": hugepages(8 << 20), "devices": [{ "allow": true, "access": "" }] }),
+            "linux.resources.devices[0].access: is empty; use letters of rwm",
         ),
     ] {
         assert_eq!(update_json(&bundle, &resources).refused(), line);

@@ -103,7 +103,7 @@ fn parse_one(rule: &LinuxDeviceCgroup, at: &str) -> Result<Rule> {
         character,
         major: parse_number(rule.major(), MAX_MAJOR, || format!("{at}.major"))?,
         minor: parse_number(rule.minor(), MAX_MINOR, || format!("{at}.minor"))?,
-        access: parse_access(rule.access().as_deref(), at)?,
+        access: parse_access(rule.access().as_deref(), rule.allow(), at)?,
     })
 }
 
@@ -117,18 +117,21 @@ fn parse_number(number: Option<i64>, max: u32, at: impl FnOnce() -> String) -> R
     }
 }
 
-fn parse_access(access: Option<&str>, at: &str) -> Result<Mask> {
+/// runc and crun ignore other letters than these three, and configs have them. A letter that does not exist allows
+/// nothing, and denies everything.
+fn parse_access(access: Option<&str>, allow: bool, at: &str) -> Result<Mask> {
     let access = access.unwrap_or_default();
     if access.is_empty() {
         return Err(Error::invalid(format!("{at}.access"), "is empty").hint("use letters of rwm"));
     }
-    access.chars().try_fold(0, |mask, letter| match letter {
-        'r' => Ok(mask | READ),
-        'w' => Ok(mask | WRITE),
-        'm' => Ok(mask | MKNOD),
-        _ => Err(Error::invalid(format!("{at}.access"), format!("unknown letter {letter:?} in {access:?}"))
-            .hint("use letters of rwm")),
-    })
+    let mask = |letter| match letter {
+        'r' => READ,
+        'w' => WRITE,
+        'm' => MKNOD,
+        _ if allow => 0,
+        _ => ALL,
+    };
+    Ok(access.chars().fold(0, |all, letter| all | mask(letter)))
 }
 
 /// The accesses that `rules` leave for one device: each rule sets or clears its own, in order.

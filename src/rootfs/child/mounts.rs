@@ -11,8 +11,8 @@ use super::target::{self, Make, Target};
 use super::{copy_up, filesystem, source};
 use crate::rootfs::options::Wanted;
 use crate::rootfs::parent::{Prepared, Source};
-use crate::rootfs::plan::{Filesystem, Kind, Mount, OldCall, Plan, Remount};
-use crate::sys::mount::mount_here;
+use crate::rootfs::plan::{Filesystem, Kind, Mount, OldCall, Plan, Remount, TreeChange};
+use crate::sys::mount::{Attributes, mount_here};
 use crate::wire::{At, Done, Step};
 
 /// Mounts everything; if a mount covers "/", its descriptor, which is the root from then on.
@@ -74,10 +74,11 @@ fn one<'a>(
                     copy_up::link(root, mount, text).at_index(Step::MountTarget, number)?;
                     return Ok(None);
                 }
-                None => Held::Mine(match prepared.shared.get(number).and_then(std::cell::Cell::take) {
+                None => Held::Mine(match (&bind.inside, prepared.shared.get(number).and_then(std::cell::Cell::take)) {
+                    (Some(path), _) => source::open_inside(bind, root, path).at_index(Step::MountSource, number)?,
                     // A copy is as young as its place in the config wants. Before Linux 6.15 there is none to be had.
-                    Some(early) => super::clone_mount(early.as_fd(), bind.recursive).unwrap_or(early),
-                    None => source::open(bind, None).at_index(Step::MountSource, number)?,
+                    (None, Some(early)) => super::clone_mount(early.as_fd(), bind.recursive).unwrap_or(early),
+                    (None, None) => source::open(bind, None).at_index(Step::MountSource, number)?,
                 }),
             };
             attach_source(root, mount, tree.as_fd(), number)?;
@@ -157,9 +158,11 @@ fn remount(root: BorrowedFd<'_>, mount: &Mount, change: &Remount, number: usize)
     if change.superblock {
         filesystem::reconfigure(target.as_fd(), &change.parameters, number)?;
     }
-    for (wanted, recursive) in [(change.top, false), (change.tree, true)] {
+    let none = Attributes::empty();
+    for (wanted, implied, recursive) in [(change.top, change.implied, false), (change.tree, none, true)] {
         if !wanted.is_empty() {
-            super::change(target.as_fd(), wanted, 0, recursive).at_index(Step::MountAttributes, number)?;
+            let change = TreeChange { wanted, implied, propagation: 0, recursive };
+            super::change_unless_locked(target.as_fd(), &change).at_index(Step::MountAttributes, number)?;
         }
     }
     propagate(target.as_fd(), mount, number)

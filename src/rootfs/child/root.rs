@@ -25,7 +25,7 @@ pub fn propagation(plan: &Plan, prepared: &Prepared) -> Done {
         for (number, room) in prepared.shared.iter().enumerate() {
             let opened = prepared.sources.get(number).is_some_and(Option::is_some);
             match plan.mounts.get(number).map(|mount| &mount.kind) {
-                Some(Kind::Bind(bind)) if bind.is_shared() && !opened => {
+                Some(Kind::Bind(bind)) if bind.is_shared() && !opened && bind.inside.is_none() => {
                     room.set(Some(source::open(bind, None).at_index(Step::MountSource, number)?));
                 }
                 _ => {}

@@ -2,6 +2,7 @@
 //!
 //! World: both; therefore child rules.
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -9,7 +10,7 @@ use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
 use super::change;
-use crate::rootfs::plan::{Bind, Plan};
+use crate::rootfs::plan::{Bind, Plan, Rule};
 use crate::sys::mount::{Attributes, Change, set_attributes};
 
 /// The source that shall cover /proc is no whole procfs.
@@ -42,7 +43,17 @@ pub fn open(bind: &Bind, namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, E
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     flags.set(OpenTreeFlags::AT_RECURSIVE, bind.recursive);
     flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, bind.nofollow || bind.copy_symlink);
-    let tree = rustix::mount::open_tree(CWD, &*bind.source, flags)?;
+    finish(rustix::mount::open_tree(CWD, &*bind.source, flags)?, bind, namespace)
+}
+
+/// The same for a source in the rootfs, which is `path` below `root`.
+pub fn open_inside(bind: &Bind, root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, Errno> {
+    let rule = if bind.nofollow { Rule::NoFollowLast } else { Rule::Follow };
+    let found = super::target::open(root, path, rule, || Ok(super::target::Make::Nothing))?.file;
+    finish(super::clone_mount(found.as_fd(), bind.recursive)?, bind, None)
+}
+
+fn finish(tree: OwnedFd, bind: &Bind, namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Errno> {
     if bind.procfs && !(super::target::is_procfs(tree.as_fd())? && rustix::fs::fstat(&tree)?.st_ino == PROC_ROOT_INODE)
     {
         return Err(NO_PROCFS);
@@ -52,7 +63,7 @@ pub fn open(bind: &Bind, namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, E
         set_attributes(tree.as_fd(), c"", idmap.recursive, &change)?;
     }
     for next in &bind.changes {
-        change(tree.as_fd(), next.wanted, next.propagation, next.recursive)?;
+        super::change_unless_locked(tree.as_fd(), next)?;
     }
     Ok(tree)
 }

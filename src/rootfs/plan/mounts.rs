@@ -109,8 +109,13 @@ impl<'a> Request<'a> {
             None => match host_copy {
                 Some(source) => {
                     // Mounts below it are locked together with it in a user namespace.
-                    self.options.tree = merge(self.options.tree, self.options.top);
-                    self.options.parameters.clear();
+                    let tree = merge(self.options.tree, self.options.top);
+                    self.options = Options::of_tree(tree, self.options.propagation);
+                    // What the container may write there as root of its own user namespace is the host's.
+                    if self.kind == "sysfs" {
+                        self.options.tree.set.insert(Attributes::RDONLY);
+                        self.options.tree.clear.remove(Attributes::RDONLY);
+                    }
                     self.bind(source, true)
                 }
                 None => self.filesystem(),
@@ -119,12 +124,13 @@ impl<'a> Request<'a> {
     }
 
     /// In a user namespace only the owner of a network, pid or IPC namespace may mount the filesystem that shows it; the
-    /// caller's own is bound where the container shares the namespace with the caller.
+    /// caller's own is bound where the container shares the namespace with the caller, or joins one that was there
+    /// before its user namespace.
     fn host_copy(&self) -> Option<CString> {
         let shared = match self.kind {
-            "sysfs" => !self.facts.network_namespace,
-            "proc" => !self.facts.pid_namespace,
-            "mqueue" => !self.facts.ipc_namespace,
+            "sysfs" => !self.facts.network_namespace || self.facts.foreign_network_namespace,
+            "proc" => !self.facts.pid_namespace || self.facts.foreign_pid_namespace,
+            "mqueue" => !self.facts.ipc_namespace || self.facts.foreign_ipc_namespace,
             _ => false,
         };
         let source = match self.kind {
@@ -164,10 +170,6 @@ impl<'a> Request<'a> {
     }
 
     fn bind(self, source: CString, recursive: bool) -> Result<Mount> {
-        if let Some((option, word)) = self.options.superblock.first() {
-            let what = format!("mount option {word:?} belongs to a filesystem; a bind mount cannot change it");
-            return Err(Error::unsupported(self.option(*option), what));
-        }
         let data = |parameter: &&options::Parameter| is_typo(parameter);
         if let Some(parameter) = self.options.parameters.iter().find(data) {
             let what = format!("unknown option {:?} of a bind mount", parameter.key);
@@ -183,6 +185,7 @@ impl<'a> Request<'a> {
         let procfs = self.target.as_bytes() == b"/proc";
         let kind = Kind::Bind(Bind {
             source,
+            inside: None,
             recursive,
             nofollow: self.options.source_nofollow,
             copy_symlink: self.options.copy_symlink,
@@ -203,13 +206,13 @@ impl<'a> Request<'a> {
     /// One call where possible. Without a word the tree gets what the rootfs has; "shared" alone keeps the tie.
     fn changes(&self) -> Vec<TreeChange> {
         let mut changes = Vec::new();
-        let mut add = |wanted: Wanted, propagation, recursive| {
-            changes.push(TreeChange { wanted, propagation, recursive });
-        };
-        let (top, tree) = (self.options.top, self.options.tree);
+        let ((top, implied), tree) = (self.options.exact(), self.options.tree);
         if !top.is_empty() {
-            add(top, 0, false);
+            changes.push(TreeChange { wanted: top, implied, propagation: 0, recursive: false });
         }
+        let mut add = |wanted: Wanted, propagation, recursive| {
+            changes.push(TreeChange { wanted, implied: Attributes::empty(), propagation, recursive });
+        };
         let mut asked = self.options.propagation.iter();
         match asked.next() {
             Some(first) if first.recursive || tree.is_empty() => add(tree, first.kind, first.recursive),
@@ -226,6 +229,16 @@ impl<'a> Request<'a> {
     fn idmap(&self) -> Result<Option<Idmap>> {
         let (uids, gids) = (self.mount.uid_mappings().as_deref(), self.mount.gid_mappings().as_deref());
         let some = |list: Option<&[oci::LinuxIdMapping]>| list.filter(|list| !list.is_empty()).map(<[_]>::to_vec);
+        if let Some(mappings) = &self.options.mappings {
+            if uids.is_some() || gids.is_some() {
+                let what = "mappings in \"idmap=\" and in uidMappings or gidMappings";
+                return Err(Error::invalid(format!("{}.options", self.at), what));
+            }
+            let own = self.context.mappings.as_ref();
+            let uids = self.mappings(&mappings.uids, own.map(|own| own.0.as_slice()))?;
+            let gids = self.mappings(&mappings.gids, own.map(|own| own.1.as_slice()))?;
+            return Ok(Some(Idmap { recursive: self.options.idmap == Some(true), own: Some((uids, gids)) }));
+        }
         match (some(uids), some(gids), self.options.idmap) {
             (None, None, None) => Ok(None),
             (None, None, Some(_)) if !self.facts.user_namespace => Err(Error::invalid(
@@ -242,6 +255,32 @@ impl<'a> Request<'a> {
                 Err(Error::invalid(format!("{}.{has}", self.at), format!("needs {lacks} too")))
             }
         }
+    }
+
+    /// With `@` the ids of the host are those of the container, which are looked up in its own mappings.
+    fn mappings(
+        &self,
+        list: &[options::Mapping],
+        own: Option<&[oci::LinuxIdMapping]>,
+    ) -> Result<Vec<oci::LinuxIdMapping>> {
+        let host = |one: &options::Mapping| {
+            if !one.relative {
+                return Some(one.host_id);
+            }
+            own?.iter().find_map(|range| {
+                let offset = one.host_id.checked_sub(range.container_id()).filter(|offset| *offset < range.size())?;
+                range.host_id().checked_add(offset)
+            })
+        };
+        let convert = |one: &options::Mapping| {
+            let host = host(one).ok_or_else(|| {
+                let what = format!("id {} of an id mapping is not mapped in the container", one.host_id);
+                Error::invalid(format!("{}.options", self.at), what)
+            })?;
+            let mapping = oci::LinuxIdMappingBuilder::default().container_id(one.container_id).host_id(host);
+            mapping.size(one.size).build().map_err(|error| Error::invalid(&self.at, error.to_string()))
+        };
+        list.iter().map(convert).collect()
     }
 
     /// Without a cgroup namespace cgroup2 would show the host's whole tree: only the container's part is bound.
@@ -273,7 +312,7 @@ impl<'a> Request<'a> {
         if readonly && !NO_DISK.contains(&name) {
             parameters.push(KernelParameter { option: None, key: c"ro".to_owned(), value: None });
         }
-        let mut attributes = Wanted { set: attributes.set, clear: Attributes::empty() };
+        let mut attributes = Wanted { set: attributes.set, clear: attributes.clear & Attributes::ATIME };
         attributes.set.set(Attributes::RDONLY, readonly && !late_readonly);
         let kind = Kind::Filesystem(Filesystem {
             name: string(name.as_bytes(), &format!("{}.type", self.at))?,
@@ -393,7 +432,8 @@ impl<'a> Request<'a> {
             };
             parameters.extend(word.map(|word| KernelParameter { option: None, key: word.to_owned(), value: None }));
         }
-        let kind = Kind::Remount(Remount { parameters, superblock, top: self.options.top, tree: self.options.tree });
+        let (top, implied) = self.options.exact();
+        let kind = Kind::Remount(Remount { parameters, superblock, top, implied, tree: self.options.tree });
         Ok(self.mount("remount", Rule::Follow, kind, false))
     }
 
@@ -443,6 +483,10 @@ fn is_typo(parameter: &options::Parameter) -> bool {
     parameter.value.is_none() && !options::known().any(|word| word == parameter.key)
 }
 
+fn is_idmap(word: &str) -> bool {
+    word.starts_with("idmap=") || word.starts_with("ridmap=")
+}
+
 /// Warnings about data in the options of bind mounts, which has no effect there.
 pub fn ignored_by_binds(mounts: &[oci_spec::runtime::Mount]) -> Vec<String> {
     let is_bind = |words: &[String]| words.iter().any(|word| word == "bind" || word == "rbind");
@@ -452,8 +496,7 @@ pub fn ignored_by_binds(mounts: &[oci_spec::runtime::Mount]) -> Vec<String> {
         if !is_bind(words) {
             continue;
         }
-        for (at, word) in words.iter().enumerate().filter(|(_, word)| word.contains('=') && !word.starts_with("idmap="))
-        {
+        for (at, word) in words.iter().enumerate().filter(|(_, word)| word.contains('=') && !is_idmap(word)) {
             warnings.push(format!("mounts[{number}].options[{at}]: {word:?} has no effect on a bind mount"));
         }
     }

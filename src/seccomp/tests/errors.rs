@@ -78,7 +78,7 @@ fn settings_of_the_agent_must_fit_together() {
 
 #[test]
 fn a_program_that_the_kernel_would_refuse_is_refused_before() {
-    let arg = |value: u64| json!({"index": 0, "value": value, "op": "SCMP_CMP_EQ"});
+    let arg = |value: u64| json!({"index": 0, "value": value << 32, "op": "SCMP_CMP_GT"});
     let rules: Vec<Value> =
         (0..1100).map(|value| json!({"names": ["ioctl"], "action": "SCMP_ACT_ALLOW", "args": [arg(value)]})).collect();
     let error = refusal(json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": rules}));

@@ -227,3 +227,43 @@ fn an_agent_needs_one_call_that_it_does_not_decide_about() {
          allow one of them: the listener is sent to the agent after the filter is in place"
     );
 }
+
+#[test]
+fn many_rules_fit_and_mean_what_they_say() {
+    const VALUE: u64 = 1_000_000;
+    let archs = json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]);
+    let with = |calls: &[&str], count: u64, second: &dyn Fn(u64) -> Option<Value>| {
+        let rule = |call: &&str, i: u64| {
+            let mut args = vec![arg(0, "SCMP_CMP_EQ", VALUE + i * 7)];
+            args.extend(second(i));
+            json!({"names": [call], "action": "SCMP_ACT_ERRNO", "args": args})
+        };
+        let rules: Vec<Value> = calls.iter().flat_map(|call| (0..count).map(move |i| rule(call, i))).collect();
+        profile(json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": archs, "syscalls": rules}))
+    };
+    let size = |profile| plan(profile).unwrap().program.len();
+    let personality = with(&["personality"], 700, &|_| None);
+    assert!(size(&personality) < 1100, "{}", size(&personality));
+    for (arch, number, wide) in [(X86_64, 135, true), (X86, 136, false), (X86_64, 0x4000_0000 | 135, false)] {
+        for i in [0, 1, 349, 350, 699] {
+            let value = VALUE + i * 7;
+            assert_eq!(answer(&personality, arch, number, &[value]), EPERM, "{arch:x} {i}");
+            assert_eq!(answer(&personality, arch, number, &[value + 1]), ALLOW, "{arch:x} {i}");
+            let high = if wide { ALLOW } else { EPERM };
+            assert_eq!(answer(&personality, arch, number, &[value | 1 << 32]), high, "{arch:x} {i}");
+        }
+        assert_eq!(answer(&personality, arch, number, &[VALUE + 700 * 7]), ALLOW);
+    }
+    let five = ["personality", "getpriority", "setpriority", "ioprio_get", "ioprio_set"];
+    let five = with(&five, 164, &|_| None);
+    assert!(size(&five) < 400, "{}", size(&five));
+    // The same second condition for all is written once.
+    let both = with(&["ioctl"], 700, &|_| Some(arg(1, "SCMP_CMP_NE", 3)));
+    assert!(size(&both) < 2100, "{}", size(&both));
+    assert_eq!(answer(&both, X86_64, 16, &[VALUE, 4]), EPERM);
+    assert_eq!(answer(&both, X86_64, 16, &[VALUE, 3]), ALLOW);
+    // The argument that differs may be any.
+    let other = with(&["ioctl"], 300, &|i| Some(arg(1, "SCMP_CMP_EQ", i)));
+    assert_eq!(answer(&other, X86_64, 16, &[VALUE + 7, 1]), EPERM);
+    assert_eq!(answer(&other, X86_64, 16, &[VALUE + 7, 2]), ALLOW);
+}

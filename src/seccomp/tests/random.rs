@@ -102,6 +102,28 @@ fn rule() -> impl Strategy<Value = LinuxSyscall> {
     )
 }
 
+/// Rules of a kind: those that differ in one value become a search.
+fn similar() -> impl Strategy<Value = Vec<LinuxSyscall>> {
+    let equal = prop::sample::select(&[Operator::ScmpCmpEq, Operator::ScmpCmpMaskedEq][..]);
+    let mask = prop::sample::select(&[0xff_u64, u64::MAX, 0xffff_ffff, 0xff_0000_0000, 0x3_0000_0003][..]);
+    let values = prop::collection::vec((value(), prop::option::weighted(0.3, arg()), action()), 1..40);
+    (prop::sample::select(NAMES), 0..3_usize, equal, mask, values).prop_map(|(name, index, op, mask, values)| {
+        let rule = |(value, other, (action, data)): (u64, Option<LinuxSeccompArg>, (Action, Option<u32>))| {
+            let (first, two) = if op == Operator::ScmpCmpEq { (value, 0) } else { (mask, value) };
+            let mut args = vec![
+                LinuxSeccompArgBuilder::default().index(index).value(first).value_two(two).op(op).build().unwrap(),
+            ];
+            args.extend(other);
+            let rule = LinuxSyscallBuilder::default().names([name.to_owned()]).action(action).args(args);
+            match data {
+                Some(data) => rule.errno_ret(data).build().unwrap(),
+                None => rule.build().unwrap(),
+            }
+        };
+        values.into_iter().map(rule).collect()
+    })
+}
+
 fn profile() -> impl Strategy<Value = LinuxSeccomp> {
     const ARCHS: &[Arch] = &[
         Arch::ScmpArchX86_64,
@@ -114,7 +136,9 @@ fn profile() -> impl Strategy<Value = LinuxSeccomp> {
         Arch::ScmpArchNative,
     ];
     let archs = prop::collection::vec(prop::sample::select(ARCHS), 0..6);
-    (action(), archs, prop::collection::vec(rule(), 0..12)).prop_map(|((action, data), archs, rules)| {
+    let rules = (prop::collection::vec(rule(), 0..12), prop_oneof![Just(Vec::new()), similar()])
+        .prop_map(|(rules, similar)| [rules, similar].concat());
+    (action(), archs, rules).prop_map(|((action, data), archs, rules)| {
         let profile = LinuxSeccompBuilder::default().default_action(action).architectures(archs).syscalls(rules);
         match data {
             Some(data) => profile.default_errno_ret(data).build().unwrap(),
