@@ -1,6 +1,6 @@
 //! Every test of this repository by name, so that a table can name one and be held to it.
 //!
-//! - `tare::rootfs::options::tests::the_later_word_wins`, `oci_conformance::tap::tests::...`: beside the code
+//! - `tare::rootfs::options::tests::the_later_word_wins_but_for_trees`, `oci_conformance::tap::tests::...`: beside the code
 //! - `host::lifecycle::pause_and_resume`: in `tests/`, by program and module
 //! - `vm/limits: who takes more memory is killed`: words of a test in shell
 //! - `runtime-tools/mounts`: a program of the validation suite
@@ -118,7 +118,7 @@ fn tests_are_found_where_they_are() {
         "tables::known::tests_are_found_where_they_are",
         "architecture::unsafe_is_in_sys_alone",
         "host::lifecycle::pause_and_resume",
-        "tare::rootfs::options::tests::the_later_word_wins",
+        "tare::rootfs::options::tests::the_later_word_wins_but_for_trees",
         "tare::rootfs::plan::tests::docker",
         "terminal::exit_codes",
         "runtime-tools/mounts",
