@@ -69,7 +69,9 @@ impl Cgroup {
     /// Why the kernel may have killed a process of this cgroup; `None` when it was somebody else.
     #[must_use]
     pub fn explain_kill(&self, limit: Option<u64>) -> Option<String> {
-        explain_oom_kill(&self.death_facts().ok()?, limit)
+        let facts = self.death_facts().ok()?;
+        // systemd removes a cgroup as soon as it is empty, and may be at it.
+        explain_oom_kill(&facts, limit).or_else(|| limit.filter(|_| facts.gone).map(explain_gone))
     }
 }
 
