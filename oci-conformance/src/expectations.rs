@@ -6,7 +6,7 @@
 //! program asks what runtime-spec 1.3 forbids, 1.3 wins: the reason quotes it, with the row of
 //! requirements.csv.
 
-use crate::host::{applies_apparmor_profile, may_grant_sys_resource};
+use crate::host::{applies_apparmor_profile, applies_labels, may_grant_sys_resource};
 
 use Expectation::{CannotPass, MayPass, MustBeSilent, MustPass, MustPassWhere};
 
@@ -32,6 +32,8 @@ pub enum Need {
     SysResource,
     /// The program asks for the profile `acme_secure_profile`.
     AppArmorProfile,
+    /// The program asks for a mount label.
+    SeLinux,
 }
 
 impl Need {
@@ -42,6 +44,7 @@ impl Need {
             Need::AppArmorProfile => {
                 "AppArmor is on and acme_secure_profile is loaded: a profile that is not applied is an error"
             }
+            Need::SeLinux => "SELinux is on: a label that is not applied is an error",
         }
     }
 
@@ -50,6 +53,7 @@ impl Need {
         match self {
             Need::SysResource => may_grant_sys_resource(),
             Need::AppArmorProfile => applies_apparmor_profile("acme_secure_profile"),
+            Need::SeLinux => applies_labels(),
         }
     }
 }
@@ -118,7 +122,7 @@ pub const EXPECTATIONS: &[(&str, Expectation)] = &[
     ("linux_devices", MustPass),
     ("linux_masked_paths", MustPass),
     // Sets an SELinux label whatever the host has: to pass where SELinux is off is to drop it.
-    ("linux_mount_label", MustPass),
+    ("linux_mount_label", MustPassWhere(Need::SeLinux)),
     // Has mounts but no mount namespace (runc refuses): they are in the caller's until the container is deleted.
     ("linux_ns_itype", MustPass),
     ("linux_ns_nopath", MustPass),

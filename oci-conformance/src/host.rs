@@ -56,6 +56,11 @@ pub fn applies_apparmor_profile(name: &str) -> bool {
         .is_ok_and(|profiles| profiles.lines().any(|line| line.split(' ').next() == Some(name)))
 }
 
+/// Whether SELinux is on, so that a label of files means something.
+pub fn applies_labels() -> bool {
+    Path::new("/sys/fs/selinux/enforce").exists()
+}
+
 /// How many times as long as on an idle machine things take: runnable processes per processor.
 pub fn load() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
