@@ -8,15 +8,11 @@
 //! FIFO `result`. The parent answers `MapMe`, `Barrier` and `Born` with one byte.
 //! The process that becomes the program sends and waits before its seccomp filter is loaded.
 
-use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
-};
+
+use crate::sys::net;
 
 /// Bytes of kernel text that a [`Fault`] carries at the most.
 pub const TEXT: usize = 200;
@@ -309,15 +305,7 @@ impl Packet {
     /// # Errors
     /// sendmsg(2).
     pub fn send_with(&self, socket: BorrowedFd<'_>, descriptor: BorrowedFd<'_>) -> Result<(), Errno> {
-        let bytes = self.encode();
-        let descriptors = [descriptor];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-            return Err(Errno::NOBUFS);
-        }
-        let data = [IoSlice::new(&bytes)];
-        rustix::io::retry_on_intr(|| sendmsg(socket, &data, &mut control, SendFlags::NOSIGNAL)).map(drop)
+        net::send_fd(socket, &self.encode(), descriptor).map(drop)
     }
 
     /// Receives a packet from a file or socket that carries no descriptors; `None` at end-of-file: the program was
@@ -337,22 +325,12 @@ impl Packet {
     /// the table.
     pub fn receive_with(socket: BorrowedFd<'_>) -> Result<Option<(Self, Option<OwnedFd>)>, Errno> {
         let mut bytes = [0; LEN];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let mut data = [IoSliceMut::new(&mut bytes)];
-        let mut receive = || {
-            let receive = || recvmsg(socket, &mut data, &mut control, RecvFlags::CMSG_CLOEXEC);
-            rustix::io::retry_on_intr(receive).map(|message| message.bytes)
-        };
-        let count = match receive() {
+        let (count, descriptor) = match net::receive_fd(socket, &mut bytes) {
             // The child ended before it read our answer. The kernel says so first; what the child sent comes after.
-            Err(Errno::CONNRESET) => receive(),
-            count => count,
-        };
-        let descriptor = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-            _ => None,
-        });
+            Err(Errno::CONNRESET) => net::receive_fd(socket, &mut bytes),
+            received => received,
+        }
+        .map_or_else(|errno| (Err(errno), None), |(count, descriptor)| (Ok(count), descriptor));
         match Self::received(count, &bytes)? {
             Some(Self::Born(_)) if descriptor.is_none() => Err(Errno::PROTO),
             packet => Ok(packet.map(|packet| (packet, descriptor))),

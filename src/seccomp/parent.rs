@@ -8,13 +8,12 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use serde_json::{Value, json};
 
 use super::plan::Notify;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sys::net;
 
 /// Looks whether the agent's socket is there, long before the listener is. A datagram socket cannot be connected to it,
 /// and the kernel says so (EPROTOTYPE) only when somebody has it open: the agent sees nothing of this.
@@ -39,20 +38,11 @@ fn unreachable_agent(notify: &Notify, error: std::io::Error) -> Error {
 /// # Errors
 /// recvmsg(2).
 pub fn receive_listener(socket: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    let mut data = [std::io::IoSliceMut::new(&mut byte)];
-    let receive = || rustix::net::recvmsg(socket, &mut data, &mut control, RecvFlags::CMSG_CLOEXEC);
-    match rustix::io::retry_on_intr(receive) {
-        Ok(_) => {}
-        Err(rustix::io::Errno::CONNRESET) => return Ok(None),
-        Err(errno) => return Err(Error::system("receive the seccomp listener", errno)),
+    match net::receive_fd(socket, &mut [0]) {
+        Ok((_, listener)) => Ok(listener),
+        Err(rustix::io::Errno::CONNRESET) => Ok(None),
+        Err(errno) => Err(Error::system("receive the seccomp listener", errno)),
     }
-    Ok(control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    }))
 }
 
 /// Gives the listener of a container's init to the agent; `state_json` is the state as `tare state` shows it.
