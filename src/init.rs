@@ -254,10 +254,7 @@ fn become_visible(task: &Task<'_>, gate: Option<&Gate>) -> Done<Never> {
 
 fn visible(task: &Task<'_>, gate: Option<&Gate>) -> Done<Never> {
     die_with_parent(task)?;
-    new_session()?;
-    if task.program.is_some_and(|program| program.terminal.is_some()) {
-        terminal::child::control()?;
-    }
+    sys::signals::set_default().at(Step::Session)?;
     enter_program(task, gate, Origin::Visible)
 }
 
@@ -269,7 +266,8 @@ const PATH: rustix::fs::OFlags =
 fn session(task: &Task<'_>) -> Done {
     sys::descriptors::close(task.parent_socket);
     die_with_parent(task)?;
-    new_session()?;
+    rustix::process::setsid().at(Step::Session)?;
+    sys::signals::set_default().at(Step::Session)?;
     rustix::process::umask(Mode::empty());
     if let Some([stdin, stdout, stderr]) = task.stdio {
         rustix::stdio::dup2_stdin(stdin).at(Step::Session)?;
@@ -285,11 +283,6 @@ fn die_with_parent(task: &Task<'_>) -> Done {
         exit_now(1);
     }
     Ok(())
-}
-
-fn new_session() -> Done {
-    rustix::process::setsid().at(Step::Session)?;
-    sys::signals::set_default().at(Step::Session)
 }
 
 /// A parent that died before the death signal was set has closed its end of the pair.
@@ -396,10 +389,18 @@ enum Origin {
     Visible,
 }
 
-/// What the parent needs to wait for the process is in its hands before the program can run.
+/// What the parent needs to wait for the process is in its hands before the program can run. Until then the process is
+/// in the group of the one that prepared it, by which the parent finds it.
 fn await_pidfd(task: &Task<'_>, origin: Origin) -> Done {
-    if origin == Origin::Visible && !receive_go_on(task.socket).at(Step::Session)? {
+    if origin == Origin::First {
+        return Ok(());
+    }
+    if !receive_go_on(task.socket).at(Step::Session)? {
         exit_now(1);
+    }
+    rustix::process::setsid().at(Step::Session)?;
+    if task.program.is_some_and(|program| program.terminal.is_some()) {
+        terminal::child::control()?;
     }
     Ok(())
 }

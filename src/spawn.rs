@@ -7,7 +7,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, pidfd_send_signal, waitid, waitpgid,
+};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::init::{self, Kind, Made, Task};
@@ -211,7 +213,25 @@ impl Child {
 
     /// Kills the child and reaps it; its exit code (128 + signal) if it was ours to reap.
     pub fn kill_and_reap(&self) -> Option<i32> {
-        kill_and_reap(&self.pidfd)
+        if self.preparing.is_some() { kill_and_reap(&self.pidfd) } else { self.kill_and_reap_group() }
+    }
+
+    /// The same for a process that may have made another one without telling us: one killed just after its clone. The
+    /// other is still in its process group, and our child too. Unreaped, it would keep the container's init from ending.
+    fn kill_and_reap_group(&self) -> Option<i32> {
+        let _ended = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        let group = Pid::from_raw(self.pid)?;
+        let mut code = None;
+        // No such group: it was killed before it had its own.
+        if kill_process_group(group, Signal::KILL).is_ok() {
+            let wait = || waitpgid(group, WaitOptions::empty());
+            while let Ok(Some((pid, status))) = rustix::io::retry_on_intr(wait) {
+                if pid == group {
+                    code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+                }
+            }
+        }
+        code.or_else(|| kill_and_reap(&self.pidfd))
     }
 
     /// Waits for the end of the child; its exit code, 128 + signal for a death by signal.

@@ -176,7 +176,9 @@ impl Work {
         }
         let life = [Command::Create, Command::Start, Command::Exec, Command::Delete].contains(&row.command);
         let whole = life && row.config == Config::Plain && matches!(row.blow, Blow::KillMain | Blow::FailOnce);
-        let wanted = if self.all || whole { points.len() } else { SAMPLE.min(points.len()) };
+        // The one command with two processes that the runtime makes besides init.
+        let hooks = (row.command, row.config, row.blow) == (Command::Run, Config::Hooks, Blow::KillCaller);
+        let wanted = if self.all || whole || hooks { points.len() } else { SAMPLE.min(points.len()) };
         (0..wanted).rev().map(|n| points[n * points.len() / wanted]).collect()
     }
 }
