@@ -2,7 +2,7 @@
 # Sourced by scripts/test: the tests that need systemd and all controllers, in a virtual machine.
 
 # Tests of engines that have a quick beginning worth its time on every run.
-short_tests="containerd podman"
+short_tests="containerd podman crio"
 
 # virtual_machine [FILTER]: one machine for all of tests/vm/*, and for the beginnings of some tests/vm/engines/*. All
 # of those run to their ends when FILTER is `engines` or part of a name: that takes half an hour under emulation.

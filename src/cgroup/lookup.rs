@@ -45,10 +45,10 @@ impl Cgroup {
         }
         let relative = if parts.is_empty() { ".".to_string() } else { parts.join("/") };
         match files::open_directory(self.directory.as_fd(), &relative) {
-            Ok(directory) if parts.is_empty() => Ok(Some(Self { directory, path: self.path.clone(), unsettled: None })),
+            Ok(directory) if parts.is_empty() => Ok(Some(Self::at(directory, self.path.clone()))),
             Ok(directory) => {
                 let path = format!("{}/{}", self.path, parts.join("/"));
-                Ok(Some(Self { directory, path, unsettled: None }))
+                Ok(Some(Self::at(directory, path)))
             }
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(Error::system(format!("open {path:?} below cgroup {}", self.path), errno)),

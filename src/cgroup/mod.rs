@@ -29,7 +29,7 @@ pub use devices::Devices;
 pub use hierarchy::{Hierarchy, mount, own_path, path_of};
 pub use limits::{IfMissing, Write};
 pub use lookup::explain_gone;
-pub use parent::Cgroup;
+pub use parent::{Cgroup, above};
 pub use plan::{Asked, Driver, Facts, Plan, Scope, Systemd, plan};
 pub use stats::{BlockIo, Cpu, CpuSet, DeathFacts, HugePages, Memory, Pids, Pressure, Stats};
 pub use systemd::parent::control_group;

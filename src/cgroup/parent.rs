@@ -6,6 +6,7 @@
 //! Promise: levels that were made here are removed again when anything fails.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -21,6 +22,9 @@ use super::{controllers, files, tree};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::bpf;
 
+/// How long a reaped process is waited for to leave its cgroup.
+const REAPED: Duration = Duration::from_secs(1);
+
 /// A cgroup that exists and is open.
 #[derive(Debug)]
 pub struct Cgroup {
@@ -29,6 +33,8 @@ pub struct Cgroup {
     pub(super) path: String,
     /// What is left to do when init is in it.
     pub(super) unsettled: Option<Unsettled>,
+    /// The cgroup of the unit that this one is directly below, and that has the same limits.
+    pub(super) unit: Option<Box<Self>>,
 }
 
 /// A scope of systemd that has just begun.
@@ -91,16 +97,23 @@ impl Cgroup {
             None => long_way(root, components, hierarchy, &plan.writes)?,
         };
         let directory = enter_leaf(&mut way, plan, tag)?;
-        let cgroup = Self { directory, path: plan.path(), unsettled: None };
+        let cgroup = Self::at(directory, plan.path());
         cgroup.set_up(plan, tag)?;
         way.keep();
         Ok(cgroup)
     }
 
+    pub(super) fn at(directory: OwnedFd, path: String) -> Self {
+        Self { directory, path, unsettled: None, unit: None }
+    }
+
+    pub(super) fn mark(&self, tag: &Tag) -> Result<()> {
+        tag::write(self.directory.as_fd(), tag).context(|| format!("tag cgroup {}", self.path))
+    }
+
     pub(super) fn set_up(&self, plan: &Plan, tag: &Tag) -> Result<()> {
-        tag::write(self.directory.as_fd(), tag).context(|| format!("tag cgroup {}", self.path))?;
-        let late = plan.late_write();
-        self.write_all(plan.writes.iter().filter(|write| Some(*write) != late))?;
+        self.mark(tag)?;
+        self.write_all(plan.early_writes())?;
         match &plan.devices {
             Devices::Enforced(program) => self.attach(program, None),
             Devices::AllowAll | Devices::NotEnforcedInUserNamespace => Ok(()),
@@ -165,6 +178,7 @@ impl Cgroup {
         parked.end()?;
         let Some((write, unit)) = late else { return Ok(()) };
         self.write_all([&write])?;
+        self.unit.as_ref().map_or(Ok(()), |unit| unit.write_all([&write]))?;
         unit.set_limits(std::slice::from_ref(&write))
     }
 
@@ -175,10 +189,47 @@ impl Cgroup {
     pub fn open(hierarchy: &Hierarchy, path: &str) -> Result<Option<Self>> {
         let root = open_root(hierarchy)?;
         match files::open_directory(root.as_fd(), path.trim_start_matches('/')) {
-            Ok(directory) => Ok(Some(Self { directory, path: path.to_owned(), unsettled: None })),
+            Ok(directory) => Ok(Some(Self::at(directory, path.to_owned()))),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(Error::system(format!("open cgroup {path}"), errno)),
         }
+    }
+
+    /// The same of a container whose cgroup is directly below that of its unit.
+    ///
+    /// # Errors
+    /// One of the two cannot be opened.
+    pub fn open_in_unit(hierarchy: &Hierarchy, path: &str) -> Result<Option<Self>> {
+        let Some(cgroup) = Self::open(hierarchy, path)? else { return Ok(None) };
+        let unit = above(path).map_or(Ok(None), |path| Self::open(hierarchy, path))?;
+        Ok(Some(Self { unit: unit.map(Box::new), ..cgroup }))
+    }
+
+    /// The cgroup of its unit, if it is below one; else itself.
+    #[must_use]
+    pub fn with_unit(mut self) -> Self {
+        self.unit.take().map_or(self, |unit| *unit)
+    }
+
+    /// Makes the cgroup `name` below this one.
+    pub(super) fn make_below(&self, name: &str) -> Result<Self> {
+        let path = format!("{}/{name}", self.path);
+        let made = make(self.directory(), name, &path)?;
+        let directory = files::open_directory(self.directory(), name).context(|| format!("open cgroup {path}"))?;
+        allow_reading(directory.as_fd(), made, &path)?;
+        refuse_in_use(directory.as_fd(), &path)?;
+        Ok(Self::at(directory, path))
+    }
+
+    /// Hands on all controllers to the cgroup below. A process that has just been reaped may count for a moment longer.
+    pub(super) fn hand_on_to_init(&self, writes: &[Write]) -> Result<()> {
+        let deadline = Instant::now() + REAPED;
+        let own =
+            || files::read(self.directory(), "cgroup.procs").context(|| format!("read cgroup.procs of {}", self.path));
+        while !own()?.is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        controllers::Level { directory: self.directory(), path: &self.path, hybrid: false }.hand_on(writes)
     }
 
     /// The directory, for CLONE_INTO_CGROUP.
@@ -227,6 +278,12 @@ impl Cgroup {
         let found = found.context(|| format!("read the tag of cgroup {}", self.path))?;
         Ok(found.is_some_and(|found| !found.names(tag)))
     }
+}
+
+/// The path of the cgroup above; `None` for the root's.
+#[must_use]
+pub fn above(path: &str) -> Option<&str> {
+    path.rsplit_once('/').map(|(above, _)| above).filter(|above| !above.is_empty())
 }
 
 pub(super) fn open_root(hierarchy: &Hierarchy) -> Result<OwnedFd> {
@@ -327,7 +384,7 @@ fn allow_reading(directory: BorrowedFd<'_>, made: bool, path: &str) -> Result<()
 /// program are of no use and it goes, unless it is the cgroup of a container that still exists.
 fn clear_leftover(parent: BorrowedFd<'_>, name: &str, path: &str, tag: &Tag) -> Result<bool> {
     let directory = files::open_directory(parent, name).context(|| format!("open cgroup {path}"))?;
-    let present = Cgroup { directory, path: path.to_owned(), unsettled: None };
+    let present = Cgroup::at(directory, path.to_owned());
     let Some(found) = present.tag()? else { return Ok(false) };
     refuse_in_use(present.directory(), path)?;
     if !found.names(tag) && !is_abandoned(&found) {

@@ -60,13 +60,30 @@ pub struct Scope {
     pub user: bool,
     /// Its properties, without the process.
     pub properties: Vec<Property>,
+    /// The cgroup below the unit's that init is born in, see [`INIT_CGROUP`].
+    pub init_cgroup: Option<String>,
 }
+
+/// The name of init's own cgroup in a scope with a limit of memory; the limits are set on both.
+///
+/// The kernel notifies the watchers of memory.events at most once in 10 ms. In a scope alone, the event of the limit that
+/// is reached delays that of the OOM kill, and by then systemd has removed the empty scope: Docker loses OOMKilled of one
+/// container in six. With a cgroup below, the limit is reached in the scope, which is charged for that cgroup too, and the
+/// first event below is the kill. Without a limit of its own a scope has no other event. The name is crun's, which engines
+/// know.
+const INIT_CGROUP: &str = "container";
 
 impl Scope {
     /// What the record keeps of it.
     #[must_use]
     pub fn name(&self) -> UnitName {
-        UnitName { name: self.unit.name.clone(), user: self.user }
+        UnitName { name: self.unit.name.clone(), user: self.user, nested: self.init_cgroup.is_some() }
+    }
+
+    /// The path of the unit's cgroup below the root of the hierarchy, with a leading slash.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("/{}", self.unit.components.join("/"))
     }
 }
 
@@ -87,11 +104,13 @@ impl Plan {
     /// The path below the root of the hierarchy, with a leading slash, as /proc/PID/cgroup shows it.
     #[must_use]
     pub fn path(&self) -> String {
-        let components = match &self.driver {
-            Driver::File(components) => components,
-            Driver::Systemd(scope) => &scope.unit.components,
-        };
-        format!("/{}", components.join("/"))
+        match &self.driver {
+            Driver::File(components) => format!("/{}", components.join("/")),
+            Driver::Systemd(scope) => match &scope.init_cgroup {
+                Some(name) => format!("{}/{name}", scope.path()),
+                None => scope.path(),
+            },
+        }
     }
 
     /// The unit, when systemd makes the cgroup.
@@ -107,6 +126,12 @@ impl Plan {
     #[must_use]
     pub fn memory_limit(&self) -> Option<u64> {
         self.writes.iter().rfind(|write| write.file == "memory.max")?.value.trim().parse().ok()
+    }
+
+    /// What is written before init is there: all but [`Self::late_write`].
+    pub(super) fn early_writes(&self) -> impl Iterator<Item = &Write> {
+        let late = self.late_write();
+        self.writes.iter().filter(move |write| Some(*write) != late)
     }
 
     /// The limit that is set when init is in the cgroup already, before which init must not run its program. With
@@ -125,7 +150,7 @@ impl Plan {
 /// # Errors
 /// A setting that cannot be accepted or done, with its JSON path.
 pub fn plan(spec: &Spec, id: &str, facts: &Facts<'_>) -> Result<Plan> {
-    refuse_sub_cgroups(spec, facts.systemd.is_some())?;
+    refuse_delegated_cgroup(spec)?;
     let linux = spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().as_ref());
     let cgroups_path = linux.and_then(|linux| linux.cgroups_path().as_deref());
@@ -143,18 +168,40 @@ pub fn plan(spec: &Spec, id: &str, facts: &Facts<'_>) -> Result<Plan> {
     })
 }
 
-/// crun has init in a cgroup below that of the limits when these say so; here it is in that one. Empty they ask for
-/// just that, and without systemd the first one says nothing to crun either.
-fn refuse_sub_cgroups(spec: &Spec, systemd: bool) -> Result<()> {
-    let asked = |name: &str| {
-        let value = spec.annotations().as_ref().and_then(|all| all.get(name))?;
-        (!value.is_empty()).then(|| format!("annotations[{name:?}]"))
-    };
-    let subgroup = asked("run.oci.systemd.subgroup").filter(|_| systemd);
-    match subgroup.or_else(|| asked("run.oci.delegate-cgroup")) {
-        Some(at) => Err(Error::unsupported(at, "init is in the container's own cgroup, not below it")
-            .hint("with a cgroup namespace and a writable cgroup mount the container can make cgroups there")),
-        None => Ok(()),
+fn annotation<'s>(spec: &'s Spec, name: &str) -> Option<&'s String> {
+    spec.annotations().as_ref().and_then(|all| all.get(name))
+}
+
+/// crun has init in a cgroup below that of the limits when this one says so; here it is in that one. Empty it asks for
+/// just that.
+fn refuse_delegated_cgroup(spec: &Spec) -> Result<()> {
+    const NAME: &str = "run.oci.delegate-cgroup";
+    if annotation(spec, NAME).is_none_or(String::is_empty) {
+        return Ok(());
+    }
+    let what = "init is in the container's own cgroup, not below it";
+    Err(Error::unsupported(format!("annotations[{NAME:?}]"), what)
+        .hint("with a cgroup namespace and a writable cgroup mount the container can make cgroups there"))
+}
+
+/// The name of init's cgroup below the unit's. crun's annotation says another one, or none when it is empty.
+fn init_cgroup(spec: &Spec, unit: &Unit, writes: &[Write]) -> Result<Option<String>> {
+    const NAME: &str = "run.oci.systemd.subgroup";
+    let asked = annotation(spec, NAME);
+    if unit.is_slice() && asked.is_none_or(String::is_empty) {
+        return Ok(None);
+    }
+    let wrong = |what: &str| Err(Error::invalid(format!("annotations[{NAME:?}]"), what));
+    match asked.map(String::as_str) {
+        _ if unit.is_slice() => wrong("is for a scope, and linux.cgroupsPath names a slice"),
+        None if !writes.iter().any(|write| write.file == "memory.max" && write.value != "max") => Ok(None),
+        None => Ok(Some(INIT_CGROUP.to_owned())),
+        Some("") => Ok(None),
+        // Files of the kernel have a dot in their names.
+        Some(name) if name.len() > 255 || name.contains(['/', '.', '\0']) => {
+            wrong("must be the name of one directory, without a dot")
+        }
+        Some(name) => Ok(Some(name.to_owned())),
     }
 }
 
@@ -167,7 +214,8 @@ fn plan_scope(spec: &Spec, id: &str, facts: &Systemd<'_>, writes: &[Write]) -> R
     properties.extend(systemd::properties::of_writes(writes));
     properties.retain(|property| !asked.iter().any(|other| other.name == property.name));
     properties.extend(asked);
-    Ok(Scope { unit, user: facts.user, properties })
+    let init_cgroup = init_cgroup(spec, &unit, writes)?;
+    Ok(Scope { unit, user: facts.user, properties, init_cgroup })
 }
 
 /// The user of the container's process, when the container sees its cgroup as the root of a writable cgroup mount.
@@ -200,20 +248,48 @@ mod tests {
 
     use super::*;
 
+    fn annotated(name: &str, value: &str) -> Spec {
+        serde_json::from_value(json!({ "ociVersion": "1.2.0", "annotations": { name: value } })).unwrap()
+    }
+
     #[test]
     fn a_cgroup_below_the_containers_is_refused() {
-        let refused = |name: &str, value: &str, systemd: bool| {
-            let json = json!({ "ociVersion": "1.2.0", "annotations": { name: value } });
-            let spec: Spec = serde_json::from_value(json).unwrap();
-            refuse_sub_cgroups(&spec, systemd).err().map(|error| error.to_string())
+        let refused = |value: &str| {
+            let spec = annotated("run.oci.delegate-cgroup", value);
+            refuse_delegated_cgroup(&spec).err().map(|error| error.to_string())
         };
-        let subgroup = refused("run.oci.systemd.subgroup", "container", true).unwrap();
-        assert!(subgroup.starts_with("annotations[\"run.oci.systemd.subgroup\"]: init is in"), "{subgroup}");
-        let delegated = refused("run.oci.delegate-cgroup", "below", false).unwrap();
+        let delegated = refused("below").unwrap();
         assert!(delegated.starts_with("annotations[\"run.oci.delegate-cgroup\"]: init is in"), "{delegated}");
-        assert_eq!(refused("run.oci.systemd.subgroup", "", true), None);
-        assert_eq!(refused("run.oci.systemd.subgroup", "container", false), None);
-        assert_eq!(refused("run.oci.delegate-cgroup", "", true), None);
+        assert_eq!(refused(""), None);
+    }
+
+    #[test]
+    fn init_is_below_a_scope_with_a_limit_of_memory_or_where_an_annotation_says() {
+        let unit = |name: &str| Unit { name: name.to_owned(), slice: String::new(), components: Vec::new() };
+        let limit = |value: &str| Write {
+            file: "memory.max".into(),
+            value: value.into(),
+            at: String::new(),
+            if_missing: limits::IfMissing::Fail,
+        };
+        let limited = |name: &str, value: Option<&str>, writes: &[Write]| {
+            let spec = value.map_or_else(|| annotated("x", "y"), |value| annotated("run.oci.systemd.subgroup", value));
+            init_cgroup(&spec, &unit(name), writes).map_err(|error| error.to_string())
+        };
+        let of = |name: &str, value: Option<&str>| limited(name, value, &[]);
+        assert_eq!(limited("a.scope", None, &[limit("5")]), Ok(Some("container".into())));
+        assert_eq!(limited("a.scope", None, &[limit("max")]), Ok(None));
+        assert_eq!(limited("a.scope", Some(""), &[limit("5")]), Ok(None));
+        assert_eq!(limited("a.slice", None, &[limit("5")]), Ok(None));
+        assert_eq!(of("a.scope", None), Ok(None));
+        assert_eq!(of("a.scope", Some("payload")), Ok(Some("payload".into())));
+        assert_eq!(of("a.scope", Some("")), Ok(None));
+        assert_eq!(of("a.slice", None), Ok(None));
+        assert_eq!(of("a.slice", Some("")), Ok(None));
+        for (name, value) in [("a.slice", "b"), ("a.scope", "b/c"), ("a.scope", ".."), ("a.scope", "cgroup.procs")] {
+            let error = of(name, Some(value)).unwrap_err();
+            assert!(error.starts_with("annotations[\"run.oci.systemd.subgroup\"]: "), "{error}");
+        }
     }
 
     #[test]

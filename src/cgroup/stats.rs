@@ -248,9 +248,11 @@ impl Cgroup {
         let events = |file: &str| source.text(file).map(Option::unwrap_or_default);
         // First what may be gone soonest, together.
         let memory = events("memory.events")?;
+        // The unit's limit is reached first: it is charged for the cgroup below it too.
+        let unit = self.unit.as_ref().map_or(Ok(None), |unit| unit.source().text("memory.events"))?.unwrap_or_default();
         Ok(DeathFacts {
             oom_kills: keyed(&memory, "oom_kill"),
-            own_limit_hits: keyed(&memory, "oom"),
+            own_limit_hits: keyed(&memory, "oom").max(keyed(&unit, "oom")),
             memory_limit: source.number("memory.max")?.filter(|limit| *limit != u64::MAX),
             memory_peak: source.number("memory.peak")?,
             refused_forks: keyed(&events("pids.events")?, "max"),

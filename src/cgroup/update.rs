@@ -51,12 +51,19 @@ impl Cgroup {
     /// error says what is not.
     pub fn change(&self, change: &Change, unit: Option<&UnitName>, warn: &mut dyn FnMut(Error)) -> Result<()> {
         self.complete_controllers(&change.writes)?;
-        let steps =
-            change.writes.iter().filter_map(|write| self.step(write).transpose()).collect::<Result<Vec<_>>>()?;
+        let steps = self.steps(&change.writes)?;
+        let above = self.unit.as_ref().map_or(Ok(Vec::new()), |unit| unit.steps(&change.writes))?;
         let writes: Vec<Write> = steps.iter().map(|step| step.write.clone()).collect();
+        let write_above =
+            || self.unit.as_ref().map_or(Ok(()), |unit| unit.write_all(above.iter().map(|step| &step.write)));
         let devices = || change.devices.as_ref().map_or(Ok(()), |devices| self.replace_devices(devices));
         let tell = |writes: &[Write]| unit.map_or(Ok(()), |unit| unit.set_limits(writes));
-        if let Err(error) = self.write_all(&writes).and_then(|()| tell(&writes)).and_then(|()| devices()) {
+        let done = self.write_all(&writes).and_then(|()| write_above()).and_then(|()| tell(&writes));
+        if let Err(error) = done.and_then(|()| devices()) {
+            let error = match &self.unit {
+                Some(unit) => unit.put_back(&above, error),
+                None => error,
+            };
             let error = self.put_back(&steps, error);
             let old: Vec<Write> = steps.iter().filter_map(Step::undoing).collect();
             return match tell(&old) {
@@ -78,8 +85,16 @@ impl Cgroup {
         if lacking.is_empty() {
             return Ok(());
         }
+        if let Some(unit) = &self.unit {
+            unit.complete_controllers(writes)?;
+            return unit.hand_on_to_init(&lacking);
+        }
         let components: Vec<String> = self.path.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect();
         hand_on_what_is_needed(&super::mount()?, &components, &lacking)
+    }
+
+    fn steps(&self, writes: &[Write]) -> Result<Vec<Step>> {
+        writes.iter().filter_map(|write| self.step(write).transpose()).collect()
     }
 
     /// Finds the file that will be written; `None` when nothing needs to be.

@@ -448,7 +448,10 @@ fn undo(making: &mut Making, warn: Warn<'_>) -> Result<()> {
     if let Some(child) = making.child.take() {
         child.kill_and_reap();
     }
-    let remove = |cgroup| delete::remove_cgroup(&cgroup).and_then(|()| delete::stop_unit(&making.record));
+    let remove = |cgroup: Cgroup| {
+        let whole = cgroup.with_unit();
+        delete::remove_cgroup(&whole).and_then(|()| delete::stop_unit(&making.directory, &making.record))
+    };
     let removed = match making.cgroup.take() {
         Some(cgroup) => remove(cgroup),
         None if making.unit_begun => delete::remove_unfinished(&making.directory, &making.record),

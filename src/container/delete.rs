@@ -108,10 +108,10 @@ pub(super) fn bury(store: &Store, container: &Container, warn: Warn<'_>) -> Resu
     if record.phase == Phase::Creating {
         remove_unfinished(directory, record)?;
     } else {
-        if let Some(cgroup) = status::cgroup(record)? {
+        if let Some(cgroup) = whole_cgroup(directory, record)? {
             remove_cgroup(&cgroup)?;
         }
-        stop_unit(record)?;
+        stop_unit(directory, record)?;
     }
     detach_mounts(record)?;
     if record.hooks {
@@ -179,7 +179,7 @@ pub(super) fn remove_cgroup(cgroup: &Cgroup) -> Result<()> {
 /// Removes the cgroup and the unit of a creation that was cut short. Where it was about to be refused, they are another's:
 /// processes in a cgroup without our tag, other than the one that a scope begins with and that dies with its creator.
 pub(super) fn remove_unfinished(directory: &Directory, record: &Record) -> Result<()> {
-    if let Some(cgroup) = status::cgroup(record)? {
+    if let Some(cgroup) = whole_cgroup(directory, record)? {
         let tag = tag(directory)?;
         if cgroup.is_anothers(&tag)? {
             return Ok(());
@@ -190,15 +190,33 @@ pub(super) fn remove_unfinished(directory: &Directory, record: &Record) -> Resul
         }
         remove_cgroup(&cgroup)?;
     }
-    stop_unit(record)
+    stop_unit(directory, record)
 }
 
-/// Has systemd forget the unit of a container; that of another boot is forgotten already.
-pub(super) fn stop_unit(record: &Record) -> Result<()> {
-    match &record.unit {
-        Some(unit) if status::boot_id()? == record.boot_id => unit.stop(),
-        _ => Ok(()),
+/// All that is the container's: its cgroup, or that of its unit with it.
+pub(super) fn whole_cgroup(directory: &Directory, record: &Record) -> Result<Option<Cgroup>> {
+    let Some(path) = record.unit_cgroup() else { return status::cgroup(record) };
+    let Some(cgroup) = Cgroup::open(&cgroup::mount()?, path)? else { return Ok(None) };
+    // Without an inode it may not have been tagged yet, which is the caller's to judge.
+    let is_ours = record.cgroup_inode.is_none() || cgroup.has_tag(&tag(directory)?)?;
+    Ok(is_ours.then_some(cgroup))
+}
+
+/// Has systemd forget the unit of a container, whose cgroup is gone by now; that of another boot is forgotten already, and
+/// one that has processes again is another container's.
+pub(super) fn stop_unit(directory: &Directory, record: &Record) -> Result<()> {
+    let Some(unit) = &record.unit else { return Ok(()) };
+    if status::boot_id()? != record.boot_id {
+        return Ok(());
     }
+    if let Some(path) = record.unit_cgroup().or(record.cgroup.as_deref())
+        && let Some(cgroup) = Cgroup::open(&cgroup::mount()?, path)?
+        && cgroup.populated()?
+        && !cgroup.has_tag(&tag(directory)?)?
+    {
+        return Ok(());
+    }
+    unit.stop()
 }
 
 /// Takes the mounts of a container without a mount namespace from the caller's.

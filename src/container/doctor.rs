@@ -248,7 +248,7 @@ fn root_of(tag: &Tag) -> Option<Store> {
 fn is_known(store: &Store, tag: &Tag, path: &str) -> bool {
     match store.find(&tag.id).map(|directory| directory.map(|directory| Record::read(&directory))) {
         Ok(None) => false,
-        Ok(Some(Ok(Some(record)))) => record.cgroup.as_deref() == Some(path),
+        Ok(Some(Ok(Some(record)))) => record.cgroup.as_deref() == Some(path) || record.unit_cgroup() == Some(path),
         Ok(Some(Ok(None) | Err(_))) | Err(_) => true,
     }
 }

@@ -97,6 +97,12 @@ impl Record {
         directory.replace(FILE, &self.encode()?)
     }
 
+    /// The path of the unit's cgroup, where init's is one below it.
+    pub(crate) fn unit_cgroup(&self) -> Option<&str> {
+        let nested = self.unit.as_ref().is_some_and(|unit| unit.nested);
+        self.cgroup.as_deref().filter(|_| nested).and_then(crate::cgroup::above)
+    }
+
     /// The content of its file.
     pub(crate) fn encode(&self) -> Result<Vec<u8>> {
         let json = serde_json::to_vec(self);

@@ -159,7 +159,10 @@ fn is_by_pidfd(pidfd: BorrowedFd<'_>, record: &Record) -> Result<bool> {
 /// It exists but cannot be opened.
 pub fn cgroup(record: &Record) -> Result<Option<Cgroup>> {
     let Some(path) = &record.cgroup else { return Ok(None) };
-    let Some(cgroup) = Cgroup::open(&crate::cgroup::mount()?, path)? else { return Ok(None) };
+    let mount = crate::cgroup::mount()?;
+    let nested = record.unit.as_ref().is_some_and(|unit| unit.nested);
+    let found = if nested { Cgroup::open_in_unit(&mount, path)? } else { Cgroup::open(&mount, path)? };
+    let Some(cgroup) = found else { return Ok(None) };
     match record.cgroup_inode {
         Some(inode) if cgroup.inode()? != inode => Ok(None),
         _ => Ok(Some(cgroup)),

@@ -19,9 +19,9 @@ const HONOURED: [&str; 11] = [
     "run.oci.seccomp.receiver",
     "run.oci.seccomp_bpf_data",
     "run.oci.seccomp_fail_unknown_syscall",
+    "run.oci.systemd.subgroup",
     // Refused by the cgroup's plan.
     "run.oci.delegate-cgroup",
-    "run.oci.systemd.subgroup",
     "run.oci.handler",
 ];
 

@@ -136,12 +136,14 @@ pub enum Parent {
     CallersParent,
 }
 
+/// CLONE_INTO_CGROUP, which libc has as an int that it does not fit into.
+const INTO_CGROUP: u64 = 0x2_0000_0000;
+
 /// Creates a process: a copy of the caller, in new `namespaces` (CLONE_NEW* bits) and, if given, in `cgroup`.
 ///
 /// # Errors
 /// As clone3(2): EAGAIN (limits), EBUSY/EOPNOTSUPP (the cgroup cannot take processes), EPERM, ENOSPC (nesting).
 pub fn clone3(parent: Parent, namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Errno> {
-    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     let mut pidfd: libc::c_int = -1;
     let of_parent = parent == Parent::CallersParent;
     let flag = |value: libc::c_int| u64::from(value.cast_unsigned());
@@ -153,7 +155,7 @@ pub fn clone3(parent: Parent, namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -
         ..CloneArgs::default()
     };
     if let Some(directory) = cgroup {
-        args.flags |= CLONE_INTO_CGROUP;
+        args.flags |= INTO_CGROUP;
         args.cgroup = u64::try_from(directory.as_raw_fd()).map_err(|_| Errno::BADF)?;
     }
     // SAFETY: without CLONE_VM the child has a copy of all memory, as after fork; `args` and `pidfd` are live.
@@ -195,19 +197,23 @@ pub fn clone_with_memory<F: FnOnce()>(body: F) -> Result<(i32, OwnedFd), Errno> 
     Ok((pid, own_pidfd(pidfd)))
 }
 
-/// A child that sleeps until it is killed or its parent dies, with no signal to the parent at its end: wait for it with
-/// `__WALL`. Its pid and its pidfd.
+/// A child that sleeps, in `cgroup` if that is given, until it is killed or its parent dies, with no signal to the parent
+/// at its end: wait for it with `__WALL`. Its pid and its pidfd.
 ///
 /// # Errors
-/// As clone3(2): EAGAIN, ENOMEM.
-pub fn sleeper() -> Result<(i32, OwnedFd), Errno> {
+/// As clone3(2): EAGAIN, ENOMEM, and those of the cgroup.
+pub fn sleeper(cgroup: Option<BorrowedFd<'_>>) -> Result<(i32, OwnedFd), Errno> {
     let parent = rustix::process::getpid();
     let mut pidfd: libc::c_int = -1;
-    let args = CloneArgs {
+    let mut args = CloneArgs {
         flags: u64::from(libc::CLONE_PIDFD.cast_unsigned()),
         pidfd: (&raw mut pidfd).expose_provenance() as u64,
         ..CloneArgs::default()
     };
+    if let Some(directory) = cgroup {
+        args.flags |= INTO_CGROUP;
+        args.cgroup = u64::try_from(directory.as_raw_fd()).map_err(|_| Errno::BADF)?;
+    }
     // SAFETY: without CLONE_VM the child has a copy of all memory, as after fork; `args` and `pidfd` are live.
     let pid = super::check(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) })?;
     if pid == 0 {

@@ -101,7 +101,10 @@ impl Stage {
                 bundle.set("/linux/seccomp", profile);
             }
             Config::Systemd if !bundle.use_systemd() => return None,
-            Config::Systemd => {}
+            // With a limit of memory init is in a cgroup below the scope's.
+            Config::Systemd => {
+                bundle.set("/linux/resources/memory", json!({ "limit": 268_435_456 }));
+            }
         }
         if let Some(listener) = &listener {
             listener.set_nonblocking(true).unwrap();

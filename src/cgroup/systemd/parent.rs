@@ -30,6 +30,9 @@ pub struct UnitName {
     /// It belongs to the user's own systemd.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub user: bool,
+    /// init's cgroup is one below the unit's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nested: bool,
 }
 
 impl UnitName {
@@ -53,7 +56,7 @@ impl UnitName {
     #[must_use]
     pub fn at(path: &str) -> Option<Self> {
         let name = path.rsplit('/').next().filter(|name| name.ends_with(".scope") || name.ends_with(SLICE))?;
-        Some(Self { name: name.to_owned(), user: path.contains("/user@") })
+        Some(Self { name: name.to_owned(), user: path.contains("/user@"), nested: false })
     }
 
     /// Stops the unit if the cgroup at `path` is, or was, its.
@@ -111,23 +114,46 @@ impl UnitName {
 /// # Errors
 /// As [`Cgroup::create`]; and whatever systemd says. The unit is gone then.
 pub(in crate::cgroup) fn make(plan: &Plan, scope: &Scope, hierarchy: &Hierarchy, tag: &Tag) -> Result<Cgroup> {
-    scope.name().approach(hierarchy, &plan.path())?;
+    scope.name().approach(hierarchy, &scope.path())?;
     let root = open_root(hierarchy)?;
-    clear_leftover_at(root.as_fd(), &scope.unit.components, &plan.path(), tag)?;
-    let parked = if scope.unit.is_slice() { None } else { Some(Parked::new()?) };
-    let path = plan.path();
+    let path = scope.path();
+    clear_leftover_at(root.as_fd(), &scope.unit.components, &path, tag)?;
+    let parked = if scope.unit.is_slice() { None } else { Some(Parked::new(None)?) };
     let pid = parked.as_ref().map(|parked| parked.pid);
     let look = || look(hierarchy, &path, pid);
     let properties = first_properties(scope, parked.is_some());
     scope.name().systemd().start(&scope.unit, &properties, pid.and_then(|pid| u32::try_from(pid).ok()), &look)?;
-    match take(plan, scope, hierarchy, tag, pid, look()) {
-        Ok(cgroup) => Ok(Cgroup { unsettled: Unsettled::new(parked, plan), ..cgroup }),
-        Err(error) => {
-            drop(parked);
-            // An empty scope is collected anyway; the error that counts is the first.
-            let _gone = scope.name().stop();
-            Err(error)
-        }
+    let made =
+        take(plan, scope, hierarchy, tag, pid, look()).and_then(|unit| settle_in(unit, plan, scope, tag, parked));
+    made.inspect_err(|_| {
+        // An empty scope is collected anyway; the error that counts is the first.
+        let _gone = scope.name().stop();
+    })
+}
+
+/// Sets the limits of the unit's cgroup, and makes the one for init below it. The second sleeper holds the scope then: a
+/// cgroup hands on controllers only when no process is in it itself.
+fn settle_in(unit: Cgroup, plan: &Plan, scope: &Scope, tag: &Tag, parked: Option<Parked>) -> Result<Cgroup> {
+    let Some(name) = &scope.init_cgroup else {
+        unit.set_up(plan, tag)?;
+        return Ok(Cgroup { unsettled: Unsettled::new(parked, plan), ..unit });
+    };
+    let make = || -> Result<Cgroup> {
+        unit.write_all(plan.early_writes())?;
+        let init = unit.make_below(name)?;
+        let below = Parked::new(Some(init.directory()))?;
+        parked.map_or(Ok(()), Parked::end)?;
+        unit.hand_on_to_init(&plan.writes)?;
+        init.set_up(plan, tag)?;
+        Ok(Cgroup { unsettled: Unsettled::new(Some(below), plan), ..init })
+    };
+    match make() {
+        Ok(init) => Ok(Cgroup { unit: Some(Box::new(unit)), ..init }),
+        // A limit may be too low for a process that only sleeps; an empty scope is gone soon.
+        Err(error) => Err(match unit.explain_kill(plan.memory_limit()) {
+            Some(why) => Error::new(ErrorKind::System, "the first process of the scope was killed").detail(why),
+            None => error,
+        }),
     }
 }
 
@@ -140,7 +166,7 @@ fn take(
     pid: Option<i32>,
     found: Result<Look>,
 ) -> Result<Cgroup> {
-    let path = plan.path();
+    let path = scope.path();
     let wrong =
         |what: &str| Err(Error::new(ErrorKind::System, format!("cgroup {path} {what}")).at("linux.cgroupsPath"));
     let elsewhere = || {
@@ -158,8 +184,8 @@ fn take(
     if cgroup.frozen()? {
         return wrong("is frozen, or a cgroup above it is");
     }
+    cgroup.mark(tag)?;
     hand_on_what_is_needed(hierarchy, &scope.unit.components, &plan.writes)?;
-    cgroup.set_up(plan, tag)?;
     Ok(cgroup)
 }
 

@@ -4,7 +4,7 @@
 //! ever moved). So a process that only sleeps is moved, init is cloned into the cgroup that exists then, and the
 //! sleeper goes. It dies with tare, and an empty scope is collected by systemd: nothing stays whatever happens.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use rustix::io::Errno;
@@ -23,12 +23,12 @@ pub struct Parked {
 }
 
 impl Parked {
-    /// Makes one.
+    /// Makes one, in `cgroup` if that is given.
     ///
     /// # Errors
     /// As clone3(2).
-    pub fn new() -> Result<Self> {
-        let (pid, pidfd) = clone::sleeper().context(|| "make the first process of the scope")?;
+    pub fn new(cgroup: Option<BorrowedFd<'_>>) -> Result<Self> {
+        let (pid, pidfd) = clone::sleeper(cgroup).context(|| "make the first process of the scope")?;
         Ok(Self { pid, pidfd: Some(pidfd) })
     }
 

@@ -42,7 +42,8 @@ const INFINITY: u64 = u64::MAX;
 const SECOND: u64 = 1_000_000;
 
 /// What every scope gets. systemd counts what a container uses, leaves what is below its cgroup to it, does not
-/// stop it early in a shutdown that it cannot survive anyway, and forgets it when it is over.
+/// stop it early in a shutdown that it cannot survive anyway. One that has failed stays to be looked at with `systemctl
+/// status` until the container is deleted, as with runc.
 #[must_use]
 pub fn usual(id: &str, unit: &Unit) -> Vec<Property> {
     let mut properties = vec![Property::new("Description", Value::text(format!("tare container {id}")))];
@@ -55,7 +56,6 @@ pub fn usual(id: &str, unit: &Unit) -> Vec<Property> {
         properties.push(Property::new(name, Value::Bool(true)));
     }
     properties.push(Property::new("DefaultDependencies", Value::Bool(false)));
-    properties.push(Property::new("CollectMode", Value::text("inactive-or-failed")));
     properties
 }
 
