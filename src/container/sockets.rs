@@ -1,19 +1,15 @@
 //! World: parent. The pidfd socket: one message with one descriptor, as runc sends it. And the socket of the start gate,
 //! over which init hands its seccomp listener to `start`.
 
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
-    sendmsg, socket_with,
-};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
 use super::store::Directory;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, Result};
+use crate::sys::net;
 
 /// Sends `pidfd` to the socket at `path` with `payload`: "standard" for init, "setns" for exec.
 ///
@@ -22,14 +18,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 pub fn send_pidfd(path: &Path, pidfd: BorrowedFd<'_>, payload: &str) -> Result<()> {
     let what = || format!("send the pidfd to {}", path.display());
     let socket = crate::terminal::parent::connect(path).map_err(|e| e.context(what()))?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [pidfd];
-    if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(Error::new(ErrorKind::Internal, what()));
-    }
-    let data = [IoSlice::new(payload.as_bytes())];
-    rustix::io::retry_on_intr(|| sendmsg(&socket, &data, &mut ancillary, SendFlags::NOSIGNAL)).context(what).map(drop)
+    net::send_fd(socket.as_fd(), payload.as_bytes(), pidfd).context(what).map(drop)
 }
 
 /// The socket's name in the container's directory.

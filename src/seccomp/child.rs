@@ -5,11 +5,7 @@
 //! read-back: prctl may be denied or deadly by then. The kernel's answer is the proof: seccomp(2) attaches before
 //! it returns 0 or a listener; every other value is a failure here. `Seccomp: 2` in /proc shows it from outside.
 
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
-
-use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmmsg, sendmsg};
 
 use super::plan::{Handover, Plan};
 use crate::sys;
@@ -40,15 +36,8 @@ pub fn send_listener(socket: BorrowedFd<'_>, listener: OwnedFd, handover: Handov
 }
 
 fn send(socket: BorrowedFd<'_>, listener: BorrowedFd<'_>, handover: Handover) -> rustix::io::Result<()> {
-    let descriptors = [listener];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(rustix::io::Errno::NOBUFS);
-    }
-    let data = [IoSlice::new(&[0])];
     match handover {
-        Handover::Sendmsg => sendmsg(socket, &data, &mut control, SendFlags::NOSIGNAL).map(drop),
-        Handover::Sendmmsg => sendmmsg(socket, &mut [MMsgHdr::new(&data, &mut control)], SendFlags::NOSIGNAL).map(drop),
+        Handover::Sendmsg => sys::net::send_fd(socket, &[0], listener).map(drop),
+        Handover::Sendmmsg => sys::net::send_fd_by_sendmmsg(socket, &[0], listener),
     }
 }

@@ -8,8 +8,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
+    MMsgHdr, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmmsg, sendmsg,
 };
 
 /// Sends `descriptor` with `payload`, which is not empty; how much of the payload went with it.
@@ -25,6 +25,21 @@ pub fn send_fd(socket: BorrowedFd<'_>, payload: &[u8], descriptor: BorrowedFd<'_
     }
     let data = [IoSlice::new(payload)];
     rustix::io::retry_on_intr(|| sendmsg(socket, &data, &mut control, SendFlags::NOSIGNAL))
+}
+
+/// The same by sendmmsg(2), for a process whose seccomp filter does not let it call sendmsg(2).
+///
+/// # Errors
+/// sendmmsg(2).
+pub fn send_fd_by_sendmmsg(socket: BorrowedFd<'_>, payload: &[u8], descriptor: BorrowedFd<'_>) -> Result<(), Errno> {
+    let descriptors = [descriptor];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(Errno::NOBUFS);
+    }
+    let data = [IoSlice::new(payload)];
+    sendmmsg(socket, &mut [MMsgHdr::new(&data, &mut control)], SendFlags::NOSIGNAL).map(drop)
 }
 
 /// Receives a message, and the descriptor that came with it: close-on-exec, `None` when there is none or no room for it

@@ -4,17 +4,15 @@
 //! class 8): ptmx is looked up in a directory that is verified to be the root of a devpts, and the slave is
 //! opened by TIOCGPTPEER from that very descriptor. Kernel: TIOCGPTPEER 4.13.
 
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, major, makedev, openat2};
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use rustix::termios::{OptionalActions, OutputModes, tcgetattr, tcsetattr, tcsetwinsize};
 
 use super::plan::{Destination, Plan};
+use crate::sys::net;
 use crate::wire::{At, Done, Step};
 
 /// DEVPTS_SUPER_MAGIC of linux/magic.h; the type of f_type differs between architectures.
@@ -108,19 +106,7 @@ fn finish(plan: &Plan, master: OwnedFd) -> Result<Pty, Errno> {
 /// A fault of [`Step::Terminal`]: EPIPE when the listener is gone.
 pub fn send_master(socket: BorrowedFd<'_>, pty: &Pty) -> Done {
     let name = Name::of(pty.number);
-    send_descriptor(socket, name.bytes(), pty.master.as_fd()).at(Step::Terminal)
-}
-
-/// One message with one descriptor.
-fn send_descriptor(socket: BorrowedFd<'_>, payload: &[u8], fd: BorrowedFd<'_>) -> Result<(), Errno> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [fd];
-    if !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(Errno::NOBUFS);
-    }
-    let send = || sendmsg(socket, &[IoSlice::new(payload)], &mut ancillary, SendFlags::NOSIGNAL);
-    rustix::io::retry_on_intr(send).map(drop)
+    net::send_fd(socket, name.bytes(), pty.master.as_fd()).at(Step::Terminal).map(drop)
 }
 
 /// Makes the slave stdio.

@@ -1,21 +1,18 @@
 //! World: parent. Connects to the console socket or makes a stand-in for it, and takes the master over.
 
 use std::ffi::OsStr;
-use std::io::IoSliceMut;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix, SocketFlags, SocketType,
-};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::caller;
 use super::plan::{Destination, Plan};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::sys::net;
 
 /// Bytes of `sun_path` without its NUL: unix(7).
 const LONGEST_PATH: usize = 107;
@@ -43,6 +40,8 @@ pub fn open(plan: &mut Plan) -> Result<Console> {
     let (receiver, socket) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .context(|| "make a socket pair for the terminal")?;
+    // What has not been sent by then never will be.
+    rustix::io::ioctl_fionbio(&receiver, true).context(|| "make a socket pair for the terminal")?;
     Ok(Console { socket, receiver: Some(receiver) })
 }
 
@@ -53,16 +52,7 @@ impl Console {
     /// Nothing was sent.
     pub fn master(self) -> Result<Option<OwnedFd>> {
         let Some(receiver) = self.receiver else { return Ok(None) };
-        let mut payload = [0; 64];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        rustix::net::recvmsg(&receiver, &mut [IoSliceMut::new(&mut payload)], &mut ancillary, flags)
-            .context(|| "receive the terminal")?;
-        let master = ancillary.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-            _ => None,
-        });
+        let (_, master) = net::receive_fd(receiver.as_fd(), &mut [0; 64]).context(|| "receive the terminal")?;
         master.map(Some).ok_or_else(|| Error::new(ErrorKind::Internal, "the container sent no terminal"))
     }
 }
