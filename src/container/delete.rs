@@ -17,8 +17,8 @@ use crate::cgroup::{self, Cgroup, Hierarchy, Tag, UnitName};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::hooks::{self, Place};
 
-/// How long killed processes may take to vanish.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long killed processes may take to vanish: the answer comes within 10 s.
+const PATIENCE: Duration = Duration::from_secs(9);
 
 /// How long a creation may take before `delete --force` ends it.
 const CREATION: Duration = Duration::from_secs(1);
@@ -142,7 +142,11 @@ fn kill_init(container: &Container) -> Result<()> {
         }
         if Instant::now() > deadline {
             let what = format!("init of \"{}\" does not end after SIGKILL", container.record.id);
-            return Err(Error::new(ErrorKind::System, what).detail(names(&[container.record.pid])).hint(HANGS));
+            // init waits for every other process of its pid namespace.
+            let cgroup = status::cgroup(&container.record).ok().flatten();
+            let members = cgroup.and_then(|cgroup| cgroup.processes().ok()).filter(|pids| !pids.is_empty());
+            let stuck = names(&members.unwrap_or_else(|| vec![container.record.pid]));
+            return Err(Error::new(ErrorKind::System, what).detail(stuck).hint(HANGS));
         }
     }
 }

@@ -38,6 +38,7 @@ mod tags;
 #[allow(dead_code, reason = "shared with the other tests of the binary")]
 mod trace;
 mod trees;
+mod uninterruptible;
 mod window;
 
 /// Every class has a row in docs/security.md and a test here.
