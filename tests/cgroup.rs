@@ -161,13 +161,16 @@ fn a_cgroup_in_use_is_refused_and_its_process_lives() {
     std::fs::create_dir_all(bed.path("taken/inner")).unwrap();
     bed.shell("taken/inner", "exec sleep 1000");
     let text = bed.create("taken", json!({})).unwrap_err().to_string();
-    assert_eq!(text, format!("linux.cgroupsPath: cgroup /{}/taken already has processes", bed.name));
+    assert_eq!(text, format!("linux.cgroupsPath: container's cgroup is not empty: /{}/taken has processes", bed.name));
     assert!(bed.children[0].try_wait().unwrap().is_none());
 
     std::fs::create_dir(bed.path("cold")).unwrap();
     std::fs::write(bed.path("cold/cgroup.freeze"), "1").unwrap();
     let text = bed.create("cold", json!({})).unwrap_err().to_string();
-    assert_eq!(text, format!("linux.cgroupsPath: cgroup /{}/cold is frozen, or a cgroup above it is", bed.name));
+    assert_eq!(
+        text,
+        format!("linux.cgroupsPath: container's cgroup unexpectedly frozen: /{}/cold, or a cgroup above it", bed.name)
+    );
     bed.create("cold/below", json!({})).unwrap_err();
     assert_eq!(names_below(&bed.path("cold")), 0, "what was made is taken back");
 }

@@ -41,7 +41,10 @@ impl Cgroup {
     pub fn below(&self, path: &str) -> Result<Option<Self>> {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
         if parts.contains(&"..") {
-            return Err(Error::new(ErrorKind::InvalidConfig, format!("{path:?} leads out of the container's cgroup")));
+            return Err(Error::new(
+                ErrorKind::InvalidConfig,
+                format!("{path} is not a sub cgroup path: it leads out of the container's cgroup"),
+            ));
         }
         let relative = if parts.is_empty() { ".".to_string() } else { parts.join("/") };
         match files::open_directory(self.directory.as_fd(), &relative) {

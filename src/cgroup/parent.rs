@@ -440,10 +440,21 @@ pub(super) fn hand_on_what_is_needed(hierarchy: &Hierarchy, components: &[String
 /// one) would stop init for ever.
 fn refuse_in_use(directory: BorrowedFd<'_>, path: &str) -> Result<()> {
     let events = Events::read(directory).context(|| format!("read cgroup.events of {path}"))?;
-    let wrong = match events {
-        Events { populated: true, .. } => "already has processes",
-        Events { frozen: true, .. } => "is frozen, or a cgroup above it is",
-        _ => return Ok(()),
-    };
-    Err(Error::new(ErrorKind::System, format!("cgroup {path} {wrong}")).at("linux.cgroupsPath"))
+    match events {
+        Events { populated: true, .. } => Err(not_empty(path)),
+        Events { frozen: true, .. } => Err(frozen(path)),
+        _ => Ok(()),
+    }
+}
+
+/// The words are runc's, whose users search for them.
+pub(super) fn not_empty(path: &str) -> Error {
+    let what = format!("container's cgroup is not empty: {path} has processes");
+    Error::new(ErrorKind::System, what).at("linux.cgroupsPath")
+}
+
+/// As above.
+pub(super) fn frozen(path: &str) -> Error {
+    let what = format!("container's cgroup unexpectedly frozen: {path}, or a cgroup above it");
+    Error::new(ErrorKind::System, what).at("linux.cgroupsPath")
 }

@@ -59,7 +59,8 @@ pub(super) fn plan(sets: Option<&LinuxCapabilities>, facts: &Facts<'_>, warnings
     if masks.ambient & !raisable != 0 {
         let at = path(facts.at, "capabilities.ambient");
         let dropped = names(masks.ambient & !raisable);
-        warnings.push(format!("{at}: not raised, because not both permitted and inheritable: {dropped}"));
+        warnings
+            .push(format!("{at}: can't raise ambient capability {dropped}: it must be permitted and inheritable too"));
         masks.ambient &= raisable;
     }
     Ok(masks)
@@ -230,7 +231,9 @@ mod tests {
         assert_eq!(plan.capabilities.ambient, 0);
         assert_eq!(
             plan.warnings,
-            ["process.capabilities.ambient: not raised, because not both permitted and inheritable: CAP_KILL"]
+            [
+                "process.capabilities.ambient: can't raise ambient capability CAP_KILL: it must be permitted and inheritable too"
+            ]
         );
     }
 

@@ -348,13 +348,16 @@ fn cgroups_of_others() {
     let mut other = Command::new("sleep").arg("100").spawn().unwrap();
     fs::write(bundle.cgroup().join("cgroup.procs"), other.id().to_string()).unwrap();
     let line = bundle.on("run").refused();
-    assert_eq!(line, format!("linux.cgroupsPath: cgroup /{} already has processes", bundle.name));
+    assert_eq!(line, format!("linux.cgroupsPath: container's cgroup is not empty: /{} has processes", bundle.name));
     assert!(other.try_wait().unwrap().is_none(), "the other process was killed");
     other.kill().unwrap();
     other.wait().unwrap();
     fs::write(bundle.cgroup().join("cgroup.freeze"), "1").unwrap();
     let line = bundle.on("run").refused();
-    assert_eq!(line, format!("linux.cgroupsPath: cgroup /{} is frozen, or a cgroup above it is", bundle.name));
+    assert_eq!(
+        line,
+        format!("linux.cgroupsPath: container's cgroup unexpectedly frozen: /{}, or a cgroup above it", bundle.name)
+    );
     fs::remove_dir(bundle.cgroup()).unwrap();
     bundle.assert_nothing_left();
 }

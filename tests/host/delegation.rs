@@ -156,7 +156,7 @@ fn exec_into_a_sub_cgroup() {
     let refused = |below: &str| bundle.tare(&["exec", "--cgroup", below, &bundle.id, "/bin/true"]).refused();
     for (below, words) in [
         ("nothing", "--cgroup: the container has no sub-cgroup \"nothing\""),
-        ("../..", "\"../..\" leads out of the container's cgroup"),
+        ("../..", "../.. is not a sub cgroup path: it leads out of the container's cgroup"),
         ("frozen", "--cgroup: the sub-cgroup \"frozen\" is frozen; write 0 to its cgroup.freeze first"),
     ] {
         // runc would wait in the frozen one for ever.

@@ -18,7 +18,9 @@ use crate::cgroup::Tag;
 use crate::cgroup::delegate::refusal;
 use crate::cgroup::hierarchy::{Hierarchy, own_path, path_of};
 use crate::cgroup::limits::Write;
-use crate::cgroup::parent::{Cgroup, Unsettled, clear_leftover_at, hand_on_what_is_needed, open_root};
+use crate::cgroup::parent::{
+    Cgroup, Unsettled, clear_leftover_at, frozen, hand_on_what_is_needed, not_empty, open_root,
+};
 use crate::cgroup::plan::{Plan, Scope};
 use crate::error::{Context, Error, ErrorKind, Result};
 
@@ -167,8 +169,6 @@ fn take(
     found: Result<Look>,
 ) -> Result<Cgroup> {
     let path = scope.path();
-    let wrong =
-        |what: &str| Err(Error::new(ErrorKind::System, format!("cgroup {path} {what}")).at("linux.cgroupsPath"));
     let elsewhere = || {
         let what = format!("unit {} has started, but its process is not in cgroup {path}", scope.unit.name);
         let found = pid.and_then(|pid| path_of(pid).ok());
@@ -177,12 +177,12 @@ fn take(
     };
     let Some(cgroup) = Cgroup::open(hierarchy, &path)? else { return elsewhere() };
     match found? {
-        Look::Taken => return wrong("already has processes"),
+        Look::Taken => return Err(not_empty(&path)),
         Look::Empty if !scope.unit.is_slice() => return elsewhere(),
         Look::Ours | Look::Empty => {}
     }
     if cgroup.frozen()? {
-        return wrong("is frozen, or a cgroup above it is");
+        return Err(frozen(&path));
     }
     cgroup.mark(tag)?;
     hand_on_what_is_needed(hierarchy, &scope.unit.components, &plan.writes)?;
