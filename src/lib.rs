@@ -7,7 +7,8 @@
 //! Every piece of code lives in one of three worlds, visible in file names: `plan.rs` decides and never touches the
 //! kernel; `parent.rs` opens, writes and waits; `child.rs` (and `init.rs`, `wire.rs`) only makes system calls on data
 //! it was handed: no allocation, no locks, no formatting, no panics. Each kernel subject is a room (a folder) with one
-//! door (`mod.rs`); rooms do not know each other and meet in `plan.rs`, `spawn.rs` and `init.rs` alone.
+//! door (`mod.rs`). Rooms do not import each other: `plan.rs` and `init.rs` bring them together, and so do the commands in
+//! `container/` and the facts in `host.rs`.
 //!
 //! Read `container/create.rs` for the parent's straight line and `init.rs` for the child's.
 //!

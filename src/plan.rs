@@ -1,6 +1,7 @@
 //! World: plan. Calls every room's plan in config order; what comes out has nothing left to interpret.
 //!
-//! No kernel calls: facts about the host come in as `Host`, so that plans are tested without root.
+//! Facts about the host come in as `Host`, which asks the kernel for each when a plan first needs it; nothing is changed,
+//! so that plans are tested without root.
 
 pub(crate) mod annotations;
 mod rootless;

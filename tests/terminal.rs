@@ -242,7 +242,7 @@ fn raw_mode_and_size_of_the_callers_terminal() {
     let mut larger = tcgetwinsize(&callers.master).unwrap();
     (larger.ws_row, larger.ws_col) = (44, 122);
     tcsetwinsize(&callers.master, larger).unwrap();
-    // The kernel tells the terminal's own foreground group; an engine tells the runtime (engines.md 4).
+    // The kernel tells the terminal's own foreground group; an engine tells the runtime.
     signal(&child, Signal::SIGWINCH);
     read_until(&callers.master, &mut seen, "44 122\r\n");
 
@@ -345,6 +345,6 @@ fn master_goes_to_a_console_socket() {
     assert_eq!(masters.len(), 1);
     let size = tcgetwinsize(&masters[0]).unwrap();
     assert_eq!((size.ws_row, size.ws_col), (10, 110));
-    // An engine sees the terminal as it is made; ONLCR is its own decision (conmon sets it, engines.md 6.5).
+    // An engine sees the terminal as it is made; ONLCR is its own decision (conmon sets it).
     assert!(tcgetattr(&masters[0]).unwrap().output_modes.contains(OutputModes::ONLCR));
 }

@@ -2,7 +2,7 @@
 //!
 //! Order rules: the tag first, so that whatever happens next can be traced to its container; then
 //! limits; then the device program; only then is anything cloned into it. Everything is done before
-//! the first process, because moving a pid costs an RCU grace period (design.md D3).
+//! the first process, because moving a pid costs an RCU grace period.
 //! Promise: levels that were made here are removed again when anything fails.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -55,6 +55,7 @@ const UNSAFE_ANNOTATIONS: &[&str] = &[
     "run.oci.seccomp.receiver",
     "run.oci.seccomp_bpf_data",
     "run.oci.seccomp_fail_unknown_syscall",
+    "run.oci.systemd.subgroup",
 ];
 
 /// Prints the features as JSON, and nothing else: engines parse stdout (and CRI-O stderr too).

@@ -1,7 +1,7 @@
 //! System calls that neither nix nor rustix wraps: the only unsafe code of tare.
 //!
-//! World: all. Promises: one block, one call; nothing here knows OCI; no function allocates, so that
-//! the child may call every one of them. Errors are `rustix::io::Errno`.
+//! World: all. Promises: one block, one call; nothing here knows OCI; no function that the child
+//! calls allocates. Errors are `rustix::io::Errno`.
 #![allow(unsafe_code, reason = "this folder is the place for it")]
 
 pub mod allocation;

@@ -100,7 +100,8 @@ fn finish(plan: &Plan, master: OwnedFd) -> Result<Pty, Errno> {
     Ok(Pty { master, slave, number })
 }
 
-/// Sends the master on `socket`: one message, the name of the pty as payload, exactly one descriptor (engines.md 2.2).
+/// Sends the master on `socket`: one message, the name of the pty as payload, exactly one descriptor, as
+/// conmon and containerd's shim take it.
 ///
 /// # Errors
 /// A fault of [`Step::Terminal`]: EPIPE when the listener is gone.

@@ -58,6 +58,29 @@ fn a_writable_cgroup_mount_makes_the_containers_root_the_owner() {
     bundle.assert_nothing_left();
 }
 
+/// config-linux.md, "Cgroup ownership": what changes hands on a kernel without the list.
+#[test]
+fn without_the_kernels_list_three_files_change_hands() {
+    const LIST: &str = "/sys/kernel/cgroup";
+    let Some(mut bundle) = delegated("sleep 1000", &["nosuid"]) else { return };
+    // A sysfs of a user namespace's own would show what is covered here.
+    bundle.config["mounts"].as_array_mut().unwrap().retain(|mount| mount["type"] != "sysfs");
+    // In a mount namespace of the command's own.
+    bundle.write();
+    let tare = bundle.command(&["create", "--bundle", bundle.path().to_str().unwrap(), &bundle.id]);
+    let mut command = std::process::Command::new("unshare");
+    let line = format!("mount -t tmpfs none {LIST} && exec \"$@\"");
+    command.args(["--mount", "sh", "-ec", &line, "sh"]).arg(tare.get_program()).args(tare.get_args());
+    command.current_dir(bundle.path());
+    crate::bundle::finish(command).silent();
+    for name in [".", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"] {
+        assert_eq!(owner(&bundle, name), FIRST, "{name}");
+    }
+    for name in ["cgroup.freeze", "cgroup.max.depth"] {
+        assert_eq!(owner(&bundle, name), 0, "{name}");
+    }
+}
+
 #[test]
 fn a_readonly_cgroup_mount_or_none_gives_nothing_away() {
     let Some(mut bundle) = delegated("sleep 1000", &["ro"]) else { return };

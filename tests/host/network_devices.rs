@@ -55,6 +55,35 @@ fn moved_renamed_addressed_and_up() {
     assert!(!text.contains("v0@"), "{text}");
 }
 
+/// What the container makes of its device stays, whatever commands are used; and it ends with the container.
+#[test]
+fn the_container_manages_its_device() {
+    let script = "ip link set net0 mtu 1300; ip link set net0 down; echo up > /tmp/up; sleep 1000";
+    let Some(mut bundle) = container(&json!({"v0": {"name": "net0"}}), script) else { return };
+    let sets = ["bounding", "effective", "permitted"].map(|set| (set.to_string(), json!(["CAP_NET_ADMIN"])));
+    bundle.set("/process/capabilities", json!(sets.into_iter().collect::<serde_json::Map<_, _>>()));
+    let line = format!(
+        "{PAIR}
+        eval \"$TARE create $ID\" >create.log 2>&1 </dev/null; eval \"$TARE start $ID\"
+        until [ -e rootfs/tmp/up ]; do sleep 0.02; done
+        eval \"$TARE pause $ID\"; eval \"$TARE resume $ID\"; eval \"$TARE state $ID\" >state.log
+        eval \"$TARE exec $ID ip -o link show net0\" </dev/null
+        eval \"$TARE kill $ID KILL\"
+        until eval \"$TARE state $ID\" | grep -q stopped; do sleep 0.02; done
+        ip -o link | sed 's/^/stopped: /'; eval \"$TARE delete $ID\"; ip -o link | sed 's/^/deleted: /'"
+    );
+    let text = in_namespace(&bundle, &line).good();
+    let inside = text.lines().find(|line| line.contains("net0@")).unwrap_or_default();
+    assert!(inside.contains("mtu 1300") && !inside.contains("UP"), "{text}");
+    for state in ["stopped: ", "deleted: "] {
+        assert!(text.contains(state) && !text.contains(&format!("{state}v0")), "{text}");
+        assert!(
+            !text.lines().any(|line| line.starts_with(state) && (line.contains("net0") || line.contains(" v0@"))),
+            "{text}"
+        );
+    }
+}
+
 #[test]
 fn template_and_sysctls_of_the_device() {
     let devices = json!({"v0": {"name": "net%d"}, "peer": {"name": "net%d"}});

@@ -127,6 +127,18 @@ fn features_has_the_keys_of_the_specification() {
     assert!(features["annotations"].as_object().unwrap().values().all(Value::is_string));
 }
 
+/// features.md, "Mount options": options of a filesystem should not be listed.
+#[test]
+fn no_option_of_a_filesystem_is_in_features() {
+    let listed = words(&features()["mountOptions"]);
+    for option in
+        ["size", "mode", "uid", "gid", "nr_inodes", "newinstance", "ptmxmode", "hidepid", "lowerdir", "upperdir"]
+    {
+        assert!(!listed.iter().any(|word| word == option || word.starts_with(&format!("{option}="))), "{option}");
+    }
+    assert!(listed.iter().all(|word| !word.contains('=')), "{listed:?}");
+}
+
 /// features-linux.md: what is listed may be in config.json. Whether the kernel can do it is another matter.
 #[test]
 fn what_features_lists_is_recognised() {

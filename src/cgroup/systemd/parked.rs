@@ -1,8 +1,9 @@
 //! A process that a scope begins with until init is there. World: parent.
 //!
-//! systemd starts a scope around a process, and moving one costs an RCU period (design: nothing of the container is
-//! ever moved). So a process that only sleeps is moved, init is cloned into the cgroup that exists then, and the
-//! sleeper goes. It dies with tare, and an empty scope is collected by systemd: nothing stays whatever happens.
+//! systemd starts a scope around a process, which it moves there, and moving costs an RCU grace period. So that process
+//! only sleeps, init is cloned into the cgroup that exists then, and the sleeper ends. Where init has a cgroup below the
+//! scope's, a second sleeper is cloned into that one first. Sleepers die with tare, and systemd removes an empty scope:
+//! nothing is left whatever happens.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
