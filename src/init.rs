@@ -473,6 +473,9 @@ fn shut_descriptors(task: &Task<'_>, gate: Option<&Gate>) -> Result<(), Errno> {
 
 /// Waits for the byte of `start`, then for its connection, if it takes a listener: it is there already.
 fn wait_for_start(gate: &Gate) -> Done<Option<OwnedFd>> {
+    if rustix::process::getpid().as_raw_pid() == 1 {
+        sys::signals::end_at_once().at(Step::StartGate)?;
+    }
     let mut byte = [0; 1];
     match rustix::io::retry_on_intr(|| rustix::io::read(&gate.go, &mut byte)) {
         Ok(1) => {}

@@ -116,7 +116,7 @@ fn links_at_dev_proc_and_sys_are_refused() {
         error,
         format!(
             "mounts[0].destination: resolve the mount destination /proc: {words}; \
-             the path must not contain a symbolic link"
+             it must be mounted on ordinary directory: no part of the path may be a symbolic link"
         )
     );
     let error = bundle.fails(&Bundle::config(r#"[{"destination": "/sys", "type": "sysfs"}]"#, "{}"));

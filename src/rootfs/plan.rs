@@ -263,12 +263,14 @@ pub fn plan(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
     let list = |list: &Option<Vec<LinuxIdMapping>>| list.clone().filter(|list| !list.is_empty());
     let mappings = linux.and_then(|linux| list(linux.uid_mappings()).zip(list(linux.gid_mappings())));
     let label_key = label_key(spec)?;
-    let context = mounts::Context { facts, label, label_key, building, mappings };
+    let root_path = root_path(root.path(), facts.bundle)?;
+    let host_root = Path::new(OsStr::from_bytes(root_path.to_bytes()));
+    let context = mounts::Context { facts, label, label_key, building, root: host_root, mappings };
     let mounts = mounts::plan(spec.mounts().as_ref().unwrap_or(&empty), &context)?;
     let warnings = mounts::ignored_by_binds(spec.mounts().as_deref().unwrap_or_default());
     let mut plan = Plan {
         warnings,
-        root: root_path(root.path(), facts.bundle)?,
+        root: root_path.clone(),
         readonly: root.readonly().unwrap_or(false),
         user_namespace: facts.user_namespace,
         mount_namespace: facts.mount_namespace,

@@ -566,6 +566,6 @@ pub fn stat(pid: i32) -> Option<Vec<String>> {
     Some(text.rsplit_once(") ")?.1.split_whitespace().map(str::to_string).collect())
 }
 
-fn is_zombie(pid: i32) -> bool {
+pub fn is_zombie(pid: i32) -> bool {
     stat(pid).is_none_or(|fields| fields[0] == "Z" || fields[0] == "X")
 }

@@ -387,7 +387,11 @@ fn a_source_in_the_rootfs_is_what_an_earlier_mount_made() {
         let mut mounts = bundle.config["mounts"].as_array().unwrap().clone();
         mounts.push(bind("/before", root.join("mnt")));
         mounts.push(bind("/mnt", bundle.file("source")));
-        mounts.push(bind("/final", root.join("mnt")));
+        // With the rootfs in front it means the same place.
+        mounts.push(bind(
+            if is_tare() { root.join("final") } else { "/final".into() }.to_str().unwrap(),
+            root.join("mnt"),
+        ));
         // As a host path the link would lead to the host's /mnt.
         mounts.push(bind("/alias", root.join("./mnt")));
         mounts.push(bind("/mnt", bundle.file("below")));

@@ -27,6 +27,27 @@ fn a_signal_that_ends_a_process_ends_a_created_container() {
     }
 }
 
+/// By pid or pidfd, without the runtime: the kernel alone would drop them, init being the first of its pid namespace.
+#[test]
+fn signals_past_the_runtime_end_a_created_container() {
+    use rustix::process::{Pid, Signal, kill_process};
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let Some(bundle) = Bundle::script("sleep 1000") else { return };
+        bundle.create().silent();
+        let pid = bundle.pid();
+        // init is ready a moment before it waits.
+        let ended = || {
+            kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+            crate::bundle::is_zombie(pid)
+        };
+        eventually("the end of init", ended);
+        reap(pid);
+        assert_eq!(bundle.status(), "stopped", "{signal:?}");
+        bundle.on("delete").silent();
+        bundle.assert_nothing_left();
+    }
+}
+
 #[test]
 fn all_of_a_created_container_are_signalled_with_init() {
     let Some(bundle) = Bundle::script("sleep 1000") else { return };

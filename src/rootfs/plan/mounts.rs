@@ -3,6 +3,7 @@
 //! World: plan (pure). Here the config's words become the kernel's; the special cases of cgroup, sysfs, /proc and
 //! tmpfs are decided here and nowhere else.
 
+use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -57,8 +58,19 @@ pub(super) struct Context<'a> {
     pub label_key: &'static CStr,
     /// Propagation of the tree while it is built.
     pub building: u64,
+    /// The rootfs, as a path of the host.
+    pub root: &'a Path,
     /// The container's own id mappings, if it makes a user namespace.
     pub mappings: Option<(Vec<oci::LinuxIdMapping>, Vec<oci::LinuxIdMapping>)>,
+}
+
+/// A destination that is written as a path of the host, with the rootfs in front, is what it is below the rootfs, as
+/// with runc.
+fn below_root<'p>(destination: &'p Path, root: &Path) -> Cow<'p, Path> {
+    match destination.strip_prefix(root) {
+        Ok(rest) if root != Path::new("/") => Cow::Owned(Path::new("/").join(rest)),
+        _ => Cow::Borrowed(destination),
+    }
 }
 
 /// One mount of the config on its way to a decision.
@@ -81,7 +93,7 @@ impl<'a> Request<'a> {
         let words = mount.options().as_deref().unwrap_or_default();
         Ok(Self {
             mount,
-            target: inside(mount.destination(), &destination)?,
+            target: inside(&below_root(mount.destination(), context.root), &destination)?,
             kind: mount.typ().as_deref().unwrap_or(""),
             options: options::parse(words, &format!("{at}.options"))?,
             at,

@@ -71,7 +71,9 @@ impl Plan {
         let Some(mount) = self.mounts.get(number) else { return Place::new(at, Step::MountTarget.name()) };
         let mut place = Place::new(at, format!("resolve the mount destination {}", text(&mount.target)));
         place.hint = match (errno, mount.rule) {
-            (libc::ELOOP, Rule::NoSymlinks) => Some("the path must not contain a symbolic link".to_string()),
+            (libc::ELOOP, Rule::NoSymlinks) => {
+                Some("it must be mounted on ordinary directory: no part of the path may be a symbolic link".to_string())
+            }
             (libc::EXDEV, _) => Some("a symbolic link leads into procfs".to_string()),
             _ => None,
         };
