@@ -44,7 +44,7 @@ pub struct Child {
     pub pid: i32,
     /// Its pidfd.
     pub pidfd: OwnedFd,
-    /// The process that prepared it, until it is reaped.
+    /// The process that prepared it.
     preparing: Option<OwnedFd>,
     socket: OwnedFd,
 }
@@ -150,7 +150,16 @@ impl Child {
     ///
     /// # Errors
     /// Of the handler, or of the socket.
-    pub fn converse(&mut self, until_exec: bool, mut handle: impl FnMut(&Self, Request) -> Result<()>) -> Result<End> {
+    pub fn converse(&mut self, until_exec: bool, handle: impl FnMut(&Self, Request) -> Result<()>) -> Result<End> {
+        let end = self.serve(until_exec, handle);
+        // It ended when it had told of the other process. Left to others, it would be a zombie of the engine.
+        if let Some(preparing) = &self.preparing {
+            reap(preparing);
+        }
+        end
+    }
+
+    fn serve(&mut self, until_exec: bool, mut handle: impl FnMut(&Self, Request) -> Result<()>) -> Result<End> {
         let mut ready = false;
         loop {
             if self.preparing.is_none() && self.ended_silently()? {

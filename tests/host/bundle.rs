@@ -326,7 +326,7 @@ impl Bundle {
     }
 
     /// The runtime's processes and the container's, zombies too.
-    fn processes(&self) -> Vec<i32> {
+    pub fn processes(&self) -> Vec<i32> {
         let mark = format!("{MARK}={}\0", self.name);
         let ours = |pid: &i32| {
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();

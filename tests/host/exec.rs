@@ -24,6 +24,25 @@ fn the_exit_code_is_the_programs() {
     assert_eq!((done.code, done.stdout.as_str(), done.stderr.as_str()), (0, "out\n", "err\n"));
 }
 
+/// An engine waits for the program alone: whatever else exec makes, exec itself reaps.
+#[test]
+fn it_leaves_no_zombie_of_its_own() {
+    let Some(bundle) = running() else { return };
+    for round in 0..100 {
+        let done =
+            if round % 2 == 0 { bundle.exec("true") } else { bundle.tare(&["exec", "--detach", &bundle.id, "true"]) };
+        assert_eq!(done.code, 0, "{done:?}");
+        let own = std::process::id().to_string();
+        let is_left = |pid: &i32| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            name != "true\n" && stat(*pid).is_some_and(|fields| fields[0] == "Z" && fields[1] == own)
+        };
+        let left: Vec<i32> = bundle.processes().into_iter().filter(is_left).collect();
+        assert!(left.is_empty(), "round {round}: {left:?}");
+        bundle.reap_orphans();
+    }
+}
+
 #[test]
 fn it_is_in_the_container() {
     let Some(bundle) = running() else { return };
