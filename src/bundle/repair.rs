@@ -26,7 +26,7 @@ pub(super) fn repair(value: &mut Value, warnings: &mut Vec<String>) -> bool {
 /// What a process object has and a config has not.
 const PROCESS: [&str; 2] = ["args", "cwd"];
 
-/// Who is not named is 0:0, the zero value of Go, and so of every engine and of runc.
+/// A missing user is 0:0, the zero value of Go, and so of every engine and of runc.
 fn add_user(process: &mut Value) -> bool {
     let Some(process) = process.as_object_mut().filter(|object| PROCESS.iter().any(|key| object.contains_key(*key)))
     else {

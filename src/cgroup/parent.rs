@@ -215,10 +215,7 @@ impl Cgroup {
     pub(super) fn make_below(&self, name: &str) -> Result<Self> {
         let path = format!("{}/{name}", self.path);
         let made = make(self.directory(), name, &path)?;
-        let directory = files::open_directory(self.directory(), name).context(|| format!("open cgroup {path}"))?;
-        allow_reading(directory.as_fd(), made, &path)?;
-        refuse_in_use(directory.as_fd(), &path)?;
-        Ok(Self::at(directory, path))
+        Ok(Self::at(open_unused(self.directory(), name, &path, made)?, path))
     }
 
     /// Hands on all controllers to the cgroup below. A process that has just been reaped may count for a moment longer.
@@ -344,13 +341,19 @@ fn enter_leaf(way: &mut Way<'_>, plan: &Plan, tag: &Tag) -> Result<OwnedFd> {
     if made {
         way.made_from = way.made_from.min(depth);
     }
-    let directory = files::open_directory(parent.as_fd(), name).context(|| format!("open cgroup {path}"))?;
-    allow_reading(directory.as_fd(), made, &path)?;
-    refuse_in_use(directory.as_fd(), &path)?;
+    let directory = open_unused(parent.as_fd(), name, &path, made)?;
     // The short way leads through cgroups that hand on memory, which none with threads does.
     if way.parents.len() > 1 {
         be_threaded_where_it_must(directory.as_fd(), &path)?;
     }
+    Ok(directory)
+}
+
+/// Opens a cgroup that nobody uses, which was made here or not.
+fn open_unused(parent: BorrowedFd<'_>, name: &str, path: &str, made: bool) -> Result<OwnedFd> {
+    let directory = files::open_directory(parent, name).context(|| format!("open cgroup {path}"))?;
+    allow_reading(directory.as_fd(), made, path)?;
+    refuse_in_use(directory.as_fd(), path)?;
     Ok(directory)
 }
 

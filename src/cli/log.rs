@@ -93,7 +93,7 @@ impl Log {
     pub fn check(&self) -> Result<()> {
         // Sockets take messages one by one, and those that they do not take are on stderr: as with crun.
         let Some(Target::File(path)) = self.target() else { return Ok(()) };
-        // Who reads a FIFO takes our closing it for the end.
+        // To the reader of a FIFO, closing it is the end of the log.
         if std::fs::metadata(path).is_ok_and(|facts| facts.file_type().is_fifo()) {
             return Ok(());
         }

@@ -10,7 +10,7 @@ use super::store::Directory;
 use super::{Container, find};
 use crate::error::{Context, Error, ErrorKind, Result, nearest};
 
-/// Signals init; with `all` every process of the cgroup, and then a dead init is no error.
+/// Signals init; with `all` every process of the cgroup, and then a dead init is not an error.
 ///
 /// As runc, SIGKILL is for all where init is not the first process of a pid namespace, whose end would be that of the
 /// others. And a signal that ends a process ends a container that is not started: init waits there with the default

@@ -160,7 +160,7 @@ fn is_by_pidfd(pidfd: BorrowedFd<'_>, record: &Record) -> Result<bool> {
 pub fn cgroup(record: &Record) -> Result<Option<Cgroup>> {
     let Some(path) = &record.cgroup else { return Ok(None) };
     let mount = crate::cgroup::mount()?;
-    let nested = record.unit.as_ref().is_some_and(|unit| unit.nested);
+    let nested = record.unit_cgroup().is_some();
     let found = if nested { Cgroup::open_in_unit(&mount, path)? } else { Cgroup::open(&mount, path)? };
     let Some(cgroup) = found else { return Ok(None) };
     match record.cgroup_inode {

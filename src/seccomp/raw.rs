@@ -11,13 +11,13 @@ use crate::error::{Error, Result};
 /// Its JSON path.
 const AT: &str = "annotations[\"run.oci.seccomp_bpf_data\"]";
 
-/// Instructions of a filter at the most. Source: BPF_MAXINSNS of linux/bpf_common.h.
+/// The most instructions that a filter can have. Source: BPF_MAXINSNS of linux/bpf_common.h.
 const MOST: usize = 4096;
 
 /// The filter in `data`, base64 of the kernel's `struct sock_filter`s, with the flags of the profile.
 ///
 /// # Errors
-/// It is no base64, not a number of whole instructions, or too long.
+/// It is not base64, not a number of whole instructions, or too long.
 pub fn plan_raw(data: &str, profile: Option<&LinuxSeccomp>) -> Result<Plan> {
     let bytes = decode(data.trim_end()).ok_or_else(|| Error::invalid(AT, "is not base64"))?;
     let (instructions, rest) = bytes.as_chunks::<8>();

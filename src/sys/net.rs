@@ -17,14 +17,24 @@ use rustix::net::{
 /// # Errors
 /// sendmsg(2); EPIPE when the other end is closed, and no signal.
 pub fn send_fd(socket: BorrowedFd<'_>, payload: &[u8], descriptor: BorrowedFd<'_>) -> Result<usize, Errno> {
+    send_with(payload, descriptor, |data, control| {
+        rustix::io::retry_on_intr(|| sendmsg(socket, data, control, SendFlags::NOSIGNAL))
+    })
+}
+
+/// The message that both calls send: the payload, and the descriptor beside it.
+fn send_with<T>(
+    payload: &[u8],
+    descriptor: BorrowedFd<'_>,
+    send: impl FnOnce(&[IoSlice<'_>], &mut SendAncillaryBuffer<'_, '_, '_>) -> Result<T, Errno>,
+) -> Result<T, Errno> {
     let descriptors = [descriptor];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
         return Err(Errno::NOBUFS);
     }
-    let data = [IoSlice::new(payload)];
-    rustix::io::retry_on_intr(|| sendmsg(socket, &data, &mut control, SendFlags::NOSIGNAL))
+    send(&[IoSlice::new(payload)], &mut control)
 }
 
 /// The same by sendmmsg(2), for a process whose seccomp filter does not let it call sendmsg(2).
@@ -32,14 +42,9 @@ pub fn send_fd(socket: BorrowedFd<'_>, payload: &[u8], descriptor: BorrowedFd<'_
 /// # Errors
 /// sendmmsg(2).
 pub fn send_fd_by_sendmmsg(socket: BorrowedFd<'_>, payload: &[u8], descriptor: BorrowedFd<'_>) -> Result<(), Errno> {
-    let descriptors = [descriptor];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(Errno::NOBUFS);
-    }
-    let data = [IoSlice::new(payload)];
-    sendmmsg(socket, &mut [MMsgHdr::new(&data, &mut control)], SendFlags::NOSIGNAL).map(drop)
+    send_with(payload, descriptor, |data, control| {
+        sendmmsg(socket, &mut [MMsgHdr::new(data, control)], SendFlags::NOSIGNAL).map(drop)
+    })
 }
 
 /// Receives a message, and the descriptor that came with it: close-on-exec, `None` when there is none or no room for it

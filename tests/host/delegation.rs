@@ -58,7 +58,7 @@ fn a_writable_cgroup_mount_makes_the_containers_root_the_owner() {
     bundle.assert_nothing_left();
 }
 
-/// config-linux.md, "Cgroup ownership": what changes hands on a kernel without the list.
+/// config-linux.md, "Cgroup ownership": files that are given away on a kernel without the list.
 #[test]
 fn without_the_kernels_list_three_files_change_hands() {
     const LIST: &str = "/sys/kernel/cgroup";

@@ -138,6 +138,21 @@ fn bit(word: &str) -> Option<(&'static str, bool)> {
 
 const OF_SUPERBLOCK: &[&str] = &["sync", "dirsync", "mand", "lazytime", "iversion", "silent", "acl"];
 
+impl Mounted {
+    /// With the flags that `has` knows.
+    fn of(has: impl Fn(&str) -> bool, atime: &'static str) -> Self {
+        Self {
+            ro: has("ro"),
+            nosuid: has("nosuid"),
+            nodev: has("nodev"),
+            noexec: has("noexec"),
+            nosymfollow: has("nosymfollow"),
+            nodiratime: has("nodiratime"),
+            atime,
+        }
+    }
+}
+
 /// What mount(2) makes of the words, `before` there: `None` is a new filesystem.
 fn model(words: &[&str], before: Option<Mounted>) -> Mounted {
     let mut bits = BTreeMap::new();
@@ -150,19 +165,14 @@ fn model(words: &[&str], before: Option<Mounted>) -> Mounted {
     let mut mounted = match before {
         Some(before) if !changed => before,
         _ => {
-            let mut mounted = Mounted {
-                ro: has("ro"),
-                nosuid: has("nosuid"),
-                nodev: has("nodev"),
-                noexec: has("noexec"),
-                nosymfollow: has("nosymfollow"),
-                nodiratime: has("nodiratime"),
-                atime: match (has("strictatime"), has("noatime")) {
+            let mut mounted = Mounted::of(
+                has,
+                match (has("strictatime"), has("noatime")) {
                     (true, _) => "strictatime",
                     (false, true) => "noatime",
                     _ => "relatime",
                 },
-            };
+            );
             let times = ["noatime", "nodiratime", "relatime", "strictatime"];
             if let Some(before) = before.filter(|_| !times.iter().any(|name| has(name))) {
                 (mounted.nodiratime, mounted.atime) = (before.nodiratime, before.atime);
@@ -243,19 +253,12 @@ fn look(table: &str) -> Found {
 
 fn describe(flags: &str) -> Mounted {
     let has = |name: &str| flags.split(',').any(|flag| flag == name);
-    Mounted {
-        ro: has("ro"),
-        nosuid: has("nosuid"),
-        nodev: has("nodev"),
-        noexec: has("noexec"),
-        nosymfollow: has("nosymfollow"),
-        nodiratime: has("nodiratime"),
-        atime: match (has("noatime"), has("relatime")) {
-            (true, _) => "noatime",
-            (_, true) => "relatime",
-            _ => "strictatime",
-        },
-    }
+    let atime = match (has("noatime"), has("relatime")) {
+        (true, _) => "noatime",
+        (_, true) => "relatime",
+        _ => "strictatime",
+    };
+    Mounted::of(has, atime)
 }
 
 fn run(bundle: &mut Bundle, mount: impl Fn(&[&str; 2]) -> Value) -> Found {

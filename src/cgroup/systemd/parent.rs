@@ -133,8 +133,8 @@ pub(in crate::cgroup) fn make(plan: &Plan, scope: &Scope, hierarchy: &Hierarchy,
     })
 }
 
-/// Sets the limits of the unit's cgroup, and makes the one for init below it. The second sleeper holds the scope then: a
-/// cgroup hands on controllers only when no process is in it itself.
+/// Sets the limits of the unit's cgroup, and makes the one for init below it. The second sleeper keeps the scope: a
+/// cgroup can enable controllers for its children only while it contains no processes.
 fn settle_in(unit: Cgroup, plan: &Plan, scope: &Scope, tag: &Tag, parked: Option<Parked>) -> Result<Cgroup> {
     let Some(name) = &scope.init_cgroup else {
         unit.set_up(plan, tag)?;
