@@ -246,10 +246,11 @@ impl Cgroup {
     pub fn death_facts(&self) -> Result<DeathFacts> {
         let source = self.source();
         let events = |file: &str| source.text(file).map(Option::unwrap_or_default);
+        // The unit's limit is reached first: it is charged for the cgroup below it too. It is also removed after that one,
+        // so that a kill that is still found below comes with its limit.
+        let unit = self.unit.as_ref().map_or(Ok(None), |unit| unit.source().text("memory.events"))?.unwrap_or_default();
         // First what may be gone soonest, together.
         let memory = events("memory.events")?;
-        // The unit's limit is reached first: it is charged for the cgroup below it too.
-        let unit = self.unit.as_ref().map_or(Ok(None), |unit| unit.source().text("memory.events"))?.unwrap_or_default();
         Ok(DeathFacts {
             oom_kills: keyed(&memory, "oom_kill"),
             own_limit_hits: keyed(&memory, "oom").max(keyed(&unit, "oom")),
