@@ -198,10 +198,18 @@ impl Child {
     /// Waits for a packet or the end of the process; whether it ended with nothing to be read. A process that it made and
     /// did not tell of may hold the other end of the socket, and waits for us.
     fn ended_silently(&self) -> Result<bool> {
-        use rustix::event::{PollFd, PollFlags, poll};
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let mut fds = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.pidfd, PollFlags::IN)];
         rustix::io::retry_on_intr(|| poll(&mut fds, None)).context(|| "wait for init")?;
-        Ok(fds[0].revents().is_empty())
+        if !fds[0].revents().is_empty() {
+            return Ok(false);
+        }
+        // The kernel looks at one after the other: the socket may have been empty when a process that has ended since
+        // had yet to write.
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut last = [PollFd::new(&self.socket, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut last, Some(&at_once))).context(|| "look for the last words of init")?;
+        Ok(last[0].revents().is_empty())
     }
 
     /// The process id as a type.
