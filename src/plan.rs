@@ -330,6 +330,9 @@ impl Plan {
         let index = usize::try_from(fault.index).unwrap_or(usize::MAX);
         match fault.step {
             Step::JoinNamespace => self.describe_join(index, fault.errno),
+            Step::Clone if fault.errno == libc::ENOMEM && self.joins_pid_namespace() => {
+                error.hint("if the first process of the pid namespace to join has ended, no other can be made in there")
+            }
             Step::Clone => describe_clone(error, fault.errno),
             Step::TimeNamespace => error.at("linux.timeOffsets"),
             Step::Hostname => error.at("hostname"),
@@ -341,6 +344,10 @@ impl Plan {
             Step::Sysctl => self.describe_sysctl(index, fault.errno),
             _ => error,
         }
+    }
+
+    fn joins_pid_namespace(&self) -> bool {
+        self.namespaces.join.iter().any(|join| join.kind == namespaces::Kind::Pid)
     }
 
     fn describe_join(&self, index: usize, errno: i32) -> Error {

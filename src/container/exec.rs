@@ -66,7 +66,8 @@ pub fn exec(root: &Path, id: &str, options: &Options, warn: Warn<'_>) -> Result<
         container.record = Record::read(&container.directory)?.ok_or_else(|| store::absent(id))?;
         container.directory.lock(FlockOperation::Unlock)?;
     }
-    let (child, master) = begin(&container, options, warn).map_err(|error| explain_waiting(&container, error))?;
+    let (child, master) = begin(&container, options, warn)
+        .map_err(|error| explain_end(&container.record, explain_waiting(&container, error)))?;
     if options.detach {
         drop(master);
         return Ok(0);
@@ -86,6 +87,20 @@ fn explain_waiting(container: &Container, error: Error) -> Error {
         return error.hint("the container is not started yet, and until then only root can enter it; start it first");
     }
     error
+}
+
+/// A container that ends meanwhile fails each step in its own way: its pid namespace, for one, has no memory for
+/// another process (pid_namespaces(7), ENOMEM).
+fn explain_end(record: &Record, error: Error) -> Error {
+    let ended = || super::status::process_facts(record.pid).is_ok_and(|facts| facts.is_none_or(|facts| facts.ended));
+    if error.kind() != ErrorKind::System || !ended() {
+        return error;
+    }
+    Error::new(ErrorKind::WrongStatus, not_running(&record.id)).detail(error.to_string())
+}
+
+fn not_running(id: &str) -> String {
+    format!("cannot exec in a stopped container: container not running: \"{id}\"")
 }
 
 /// Up to the point where the program runs; the pty's master when tare relays it.
@@ -129,7 +144,7 @@ fn running_init(container: &Container, ignore_paused: bool) -> Result<OwnedFd> {
         (Status::Paused, Some(pidfd)) if ignore_paused => Ok(pidfd),
         (Status::Paused, _) => refuse(format!("cannot exec in a paused container: \"{id}\"; resume it first")),
         (Status::Creating, _) => refuse(format!("cannot exec in container \"{id}\": it is being created")),
-        _ => refuse(format!("cannot exec in a stopped container: container not running: \"{id}\"")),
+        _ => refuse(not_running(id)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A user namespace that is joined by path, and mappings in the config beside it.
 
 use std::fs;
+use std::io::Read as _;
 
 use nix::mount::{MntFlags, MsFlags};
 use serde_json::{Value, json};
@@ -59,4 +60,26 @@ fn mappings_beside_a_path_have_to_be_those_of_the_namespace() {
         }
     }
     nix::mount::umount2(&pinned, MntFlags::MNT_DETACH).unwrap();
+}
+
+#[test]
+fn a_pid_namespace_whose_first_process_has_ended() {
+    let Some(mut bundle) = Bundle::script("true") else { return };
+    // The namespace stays as long as this process means to make its children there.
+    let words = ["--pid", "sh", "-c", "true & wait; echo over; exec sleep 1000"];
+    let mut holder =
+        std::process::Command::new("unshare").args(words).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut over = [0; 5];
+    holder.stdout.take().unwrap().read_exact(&mut over).unwrap();
+    bundle.set(
+        "/linux/namespaces/0",
+        json!({ "type": "pid", "path": format!("/proc/{}/ns/pid_for_children", holder.id()) }),
+    );
+    let line = bundle.run().refused();
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    if is_tare() {
+        let hint = "if the first process of the pid namespace to join has ended, no other can be made in there";
+        assert!(line.contains(hint), "{line}");
+    }
 }
