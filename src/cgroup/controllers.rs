@@ -108,6 +108,20 @@ impl Level<'_> {
         Ok(())
     }
 
+    /// Hands on what this level offers; `None` while processes are in the way.
+    ///
+    /// # Errors
+    /// A file that cannot be read. What the kernel refuses for another reason is for [`Self::hand_on`] to tell.
+    pub fn hand_on_at_once(&self) -> Result<Option<()>> {
+        if self.has_processes().context(|| format!("look for processes of cgroup {}", self.path))? {
+            return Ok(None);
+        }
+        let offered = files::read(self.directory, OFFERED).context(|| format!("read {OFFERED} of {}", self.path))?;
+        let switches: Vec<String> = names(&offered).iter().map(|controller| format!("+{controller}")).collect();
+        let written = files::write(self.directory, HANDED_ON, &switches.join(" "));
+        Ok((written != Err(Errno::BUSY)).then_some(()))
+    }
+
     /// Whether processes of its own keep it from handing on controllers. Those for threads would be handed on all the
     /// same, and make the cgroup one of threads, below which no other controller and no process can be.
     fn has_processes(&self) -> std::result::Result<bool, Errno> {

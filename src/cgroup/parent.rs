@@ -218,15 +218,15 @@ impl Cgroup {
         Ok(Self::at(open_unused(self.directory(), name, &path, made)?, path))
     }
 
-    /// Hands on all controllers to the cgroup below. A process that has just been reaped may count for a moment longer.
+    /// Hands on all controllers to the cgroup below. A process that has just been reaped may count for a moment longer,
+    /// and not be listed any more: the kernel takes it out of its cgroup once it has been switched away for good.
     pub(super) fn hand_on_to_init(&self, writes: &[Write]) -> Result<()> {
         let deadline = Instant::now() + REAPED;
-        let own =
-            || files::read(self.directory(), "cgroup.procs").context(|| format!("read cgroup.procs of {}", self.path));
-        while !own()?.is_empty() && Instant::now() < deadline {
+        let level = controllers::Level { directory: self.directory(), path: &self.path, hybrid: false };
+        while level.hand_on_at_once()?.is_none() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
-        controllers::Level { directory: self.directory(), path: &self.path, hybrid: false }.hand_on(writes)
+        level.hand_on(writes)
     }
 
     /// The directory, for CLONE_INTO_CGROUP.
