@@ -123,7 +123,7 @@ fn read_stream(file: &OwnedFd, path: &Path) -> Result<Vec<u8>> {
         match rustix::io::read(file, rustix::buffer::spare_capacity(&mut bytes)) {
             // A FIFO has no end before its first writer.
             Ok(0) if !ready => {
-                let what = format!("read {}: nobody writes to this FIFO", path.display());
+                let what = format!("read {}: no process writes to this FIFO", path.display());
                 return Err(Error::new(ErrorKind::InvalidConfig, what));
             }
             Ok(0) => return Ok(bytes),
@@ -135,7 +135,7 @@ fn read_stream(file: &OwnedFd, path: &Path) -> Result<Vec<u8>> {
 }
 
 fn too_large(path: &Path) -> Error {
-    let what = format!("{} has more than {MAX_JSON} bytes, which are the most", path.display());
+    let what = format!("{} has more than {MAX_JSON} bytes", path.display());
     Error::new(ErrorKind::InvalidConfig, what)
 }
 
@@ -147,7 +147,7 @@ fn read_bounded(file: OwnedFd, path: &Path) -> Result<Vec<u8>> {
     }
     let size = u64::try_from(facts.st_size).unwrap_or(0);
     if size > MAX_JSON {
-        let what = format!("{} has {size} bytes, {MAX_JSON} are the most", path.display());
+        let what = format!("{} has {size} bytes; the limit is {MAX_JSON}", path.display());
         return Err(Error::new(ErrorKind::InvalidConfig, what));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);

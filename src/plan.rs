@@ -238,7 +238,7 @@ fn program(
     let linux = spec.linux().as_ref();
     let seccomp = annotations::filter(spec)?;
     if let Some(action) = seccomp.as_ref().and_then(|plan| plan.refuses_execve) {
-        return Err(Error::invalid("linux.seccomp", format!("the profile answers execve with {action}"))
+        return Err(Error::invalid("linux.seccomp", format!("the profile's action for execve is {action}"))
             .hint("allow execve: the program is executed under the filter"));
     }
     let user_namespace = facts.user_namespace;
@@ -262,7 +262,7 @@ fn check_version(spec: &Spec) -> Result<()> {
         [Ok(_), Ok(_), Ok(_)] => {
             Err(Error::unsupported("ociVersion", format!("version {version:?} of the spec is not 1.x")))
         }
-        _ => Err(Error::invalid("ociVersion", format!("{version:?} is no version")).hint("it looks like \"1.2.0\"")),
+        _ => Err(Error::invalid("ociVersion", format!("{version:?} is not a version")).hint("it looks like \"1.2.0\"")),
     }
 }
 
@@ -272,7 +272,7 @@ fn refuse_what_is_not_done(spec: &Spec) -> Result<()> {
         return Err(Error::unsupported("linux.intelRdt", "not supported yet"));
     }
     if spec.vm().is_some() {
-        return Err(Error::unsupported("vm", "tare runs no virtual machines"));
+        return Err(Error::unsupported("vm", "tare does not run virtual machines"));
     }
     Ok(())
 }
@@ -356,7 +356,7 @@ impl Plan {
         let word = namespaces::plan::word(join.kind);
         let what = format!("join the {word} namespace {}", join.path.display());
         let error = Error::new(ErrorKind::System, what).at(format!("linux.namespaces[{index}].path"));
-        if errno == libc::EINVAL { error.hint(format!("the file is no {word} namespace")) } else { error }
+        if errno == libc::EINVAL { error.hint(format!("the file is not a {word} namespace")) } else { error }
     }
 
     fn describe_sysctl(&self, index: usize, errno: i32) -> Error {
@@ -408,8 +408,8 @@ fn describe_clone(error: Error, errno: i32) -> Error {
         ),
         libc::ENOSPC => error.hint("there are too many namespaces: see /proc/sys/user/max_*_namespaces"),
         libc::ENOSYS => error.hint(
-            "a seccomp profile around tare denies clone3, as Docker's own does to containers without CAP_SYS_ADMIN: give \
-             that container --privileged or another profile",
+            "a seccomp profile around tare denies clone3, as Docker's default profile does without CAP_SYS_ADMIN; \
+             run the outer container with --privileged or another profile",
         ),
         _ => error,
     }

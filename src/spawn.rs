@@ -80,9 +80,9 @@ pub enum End {
 /// # Errors
 /// The inner error is the fault of a step before the process existed.
 pub fn spawn(task: &Task<'_>, own_memory: bool) -> Result<std::result::Result<Made, Fault>> {
-    let dumpable = is_dumpable().context(|| "look whether this process can be dumped")?;
+    let dumpable = is_dumpable().context(|| "get the dumpable attribute")?;
     if task.hidden && dumpable {
-        set_dumpable(false).context(|| "keep the process to be made from being dumped")?;
+        set_dumpable(false).context(|| "clear the dumpable attribute")?;
     }
     let made = match &task.kind {
         Kind::Init(init) => in_intermediate(own_memory, || init::intermediate(task, init))
@@ -95,7 +95,7 @@ pub fn spawn(task: &Task<'_>, own_memory: bool) -> Result<std::result::Result<Ma
         if let Ok(Ok(made)) = made {
             kill_and_reap(&own_pidfd(made.pidfd));
         }
-        return Err(Error::system("be dumpable again", errno));
+        return Err(Error::system("restore the dumpable attribute", errno));
     }
     made
 }

@@ -185,7 +185,7 @@ fn a_leftover_is_made_anew_but_a_neighbours_cgroup_is_not() {
     Cgroup::create(&plan, &bed.hierarchy, &owner).unwrap();
     std::fs::write(bed.path("box/cgroup.max.depth"), "3").unwrap();
     let text = Cgroup::create(&plan, &bed.hierarchy, &tag("/other")).unwrap_err().to_string();
-    assert!(text.contains("is that of container \"box\" in "), "{text}");
+    assert!(text.contains("belongs to container \"box\" in "), "{text}");
     Cgroup::create(&plan, &bed.hierarchy, &owner).unwrap();
     assert_eq!(std::fs::read_to_string(bed.path("box/cgroup.max.depth")).unwrap(), "max\n");
     drop(state);
@@ -257,7 +257,7 @@ fn no_internal_processes_is_explained() {
     let text = bed.create("box", json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]})).unwrap_err().to_string();
     let expected = format!(
         "linux.resources.hugepageLimits[0].limit: enable the hugetlb controller below cgroup /{}: device or resource busy; \
-         that cgroup has processes of its own, and a cgroup hands on controllers or has processes, not both",
+         that cgroup contains processes; a cgroup can enable controllers for its children or contain processes, not both",
         bed.name
     );
     assert_eq!(text, expected);

@@ -357,13 +357,16 @@ fn a_program_that_cannot_be_executed() {
         ("/bin/directory", "exec: \"/bin/directory\": is a directory"),
         (
             "plain",
-            "exec: \"plain\": executable file not found in $PATH; \"/bin/plain\" is there, but not executable for uid 0",
+            "exec: \"plain\": executable file not found in $PATH; \"/bin/plain\" exists but is not executable for uid 0",
         ),
         (
             "lost",
             "exec /bin/lost: no such file or directory; the interpreter that its first line or its ELF header names is missing",
         ),
-        ("./bin/garbage", "exec ./bin/garbage: exec format error; it is no binary for this machine and has no #! line"),
+        (
+            "./bin/garbage",
+            "exec ./bin/garbage: exec format error; it is not an executable for this machine and has no #! line",
+        ),
     ];
     for (program, expected) in cases {
         let output = run(root.path(), &json!({"process": docker(json!({"args": [program]}))}));

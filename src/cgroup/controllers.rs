@@ -133,7 +133,7 @@ impl Level<'_> {
     fn not_offered(&self, controller: &str, write: &Write) -> Error {
         let at = write.at.clone();
         if self.path != "/" {
-            return Error::unsupported(at, format!("cgroup {} has no {controller} controller to hand on", self.path));
+            return Error::unsupported(at, format!("cgroup {} has no {controller} controller", self.path));
         }
         if self.hybrid && KNOWN_TO_V1.contains(&controller) {
             return Error::unsupported(
@@ -151,9 +151,9 @@ impl Level<'_> {
         let error = Error::system(format!("enable the {controller} controller below cgroup {}", self.path), errno);
         let error = match errno {
             Errno::BUSY => error.hint(
-                "that cgroup has processes of its own, and a cgroup hands on controllers or has processes, not both",
+                "that cgroup contains processes; a cgroup can enable controllers for its children or contain processes, not both",
             ),
-            Errno::OPNOTSUPP => error.hint("that cgroup is threaded, and this controller is not for threads"),
+            Errno::OPNOTSUPP => error.hint("that cgroup is threaded, and this controller does not support threads"),
             Errno::ACCESS | Errno::PERM => error.hint("the cgroup is not delegated to this user"),
             _ => error,
         };

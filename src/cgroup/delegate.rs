@@ -33,7 +33,7 @@ pub fn refusal(hierarchy: &Hierarchy, path: &str) -> Result<Option<String>> {
     let root = &hierarchy.root;
     // Beyond the root of the caller's cgroup namespace.
     if own.first().is_some_and(|part| part == "..") {
-        return Ok(Some(format!("tare's own cgroup lies outside of {}", root.display())));
+        return Ok(Some(format!("tare's own cgroup is outside {}", root.display())));
     }
     let above = |count: usize| wanted.iter().take(count).fold(root.clone(), |path, part| path.join(part));
     let existing = (0..=wanted.len()).rev().map(above).find(|path| path.exists()).unwrap_or_else(|| root.clone());
@@ -100,14 +100,14 @@ impl Cgroup {
     #[must_use]
     pub fn explain_entry(&self, errno: i32) -> Option<Error> {
         let hint = match errno {
-            libc::EBUSY => "it hands controllers on to the cgroups below it, and has no processes then",
+            libc::EBUSY => "it enables controllers for its children, so it cannot contain processes",
             libc::EOPNOTSUPP => "its cgroup.type is \"domain invalid\", since a cgroup above it has threaded ones",
             libc::ENODEV | libc::ENOENT => "it was removed meanwhile",
             libc::EACCES => {
                 "the cgroups of the caller and of the container are not both in one subtree that is delegated to this \
-                 user; begin from there, as with `systemd-run --user --scope`"
+                 user; start tare there, for example with `systemd-run --user --scope`"
             }
-            libc::EAGAIN if self.is_full() => "its limit of processes, pids.max, is reached",
+            libc::EAGAIN if self.is_full() => "its limit on processes, pids.max, is reached",
             _ => return None,
         };
         Some(Error::system(format!("create the process in cgroup {}", self.path()), errno).hint(hint))

@@ -81,7 +81,7 @@ impl Cgroup {
 /// What can be said of a kill when the cgroup with its memory limit was removed before it could be asked.
 #[must_use]
 pub fn explain_gone(limit: u64) -> String {
-    format!("its cgroup is gone, and whether the OOM killer ended it; linux.resources.memory.limit is {limit} bytes")
+    format!("its cgroup is gone; probably the OOM killer ended it; linux.resources.memory.limit is {limit} bytes")
 }
 
 fn explain_oom_kill(facts: &DeathFacts, planned: Option<u64>) -> Option<String> {
@@ -91,7 +91,7 @@ fn explain_oom_kill(facts: &DeathFacts, planned: Option<u64>) -> Option<String> 
     let limit = facts.memory_limit.or(planned);
     let why = match limit.filter(|_| facts.own_limit_hits > 0) {
         Some(limit) => format!("linux.resources.memory.limit is {limit} bytes"),
-        None => "the memory of a cgroup above it, or of the machine, was used up".to_string(),
+        None => "a cgroup above it, or the system, ran out of memory".to_string(),
     };
     Some(format!("the OOM killer ended it; {why}"))
 }
@@ -137,7 +137,7 @@ mod tests {
             explain_oom_kill(&DeathFacts { oom_kills, own_limit_hits, memory_limit, ..DeathFacts::default() }, None)
         };
         let own = "the OOM killer ended it; linux.resources.memory.limit is 4096 bytes";
-        let above = "the OOM killer ended it; the memory of a cgroup above it, or of the machine, was used up";
+        let above = "the OOM killer ended it; a cgroup above it, or the system, ran out of memory";
         assert_eq!(explained(1, 1, Some(4096)).as_deref(), Some(own));
         assert_eq!(explained(1, 0, Some(4096)).as_deref(), Some(above));
         assert_eq!(explained(1, 0, None).as_deref(), Some(above));

@@ -161,7 +161,7 @@ impl Cgroup {
         if errno != Errno::NOENT {
             let error = Error::system(format!("write {value:?} to {file}"), errno).at(at.clone());
             return match (file.as_str(), std::fs::read_to_string("/sys/devices/system/cpu/online")) {
-                ("cpuset.cpus", Ok(online)) => error.hint(format!("this machine has the processors {}", online.trim())),
+                ("cpuset.cpus", Ok(online)) => error.hint(format!("this system has the CPUs {}", online.trim())),
                 _ => error,
             };
         }
@@ -363,7 +363,7 @@ fn be_threaded_where_it_must(directory: BorrowedFd<'_>, path: &str) -> Result<()
     if kind.is_none_or(|kind| kind.trim() != "domain invalid") {
         return Ok(());
     }
-    files::write(directory, "cgroup.type", "threaded").context(|| format!("make cgroup {path} one of threads"))
+    files::write(directory, "cgroup.type", "threaded").context(|| format!("make cgroup {path} threaded"))
 }
 
 /// Whether it was made now, or was there before.
@@ -391,7 +391,7 @@ fn clear_leftover(parent: BorrowedFd<'_>, name: &str, path: &str, tag: &Tag) -> 
     let Some(found) = present.tag()? else { return Ok(false) };
     refuse_in_use(present.directory(), path)?;
     if !found.names(tag) && !is_abandoned(&found) {
-        let text = format!("cgroup {path} is that of container {:?} in {}", found.id, found.state_directory.display());
+        let text = format!("cgroup {path} belongs to container {:?} in {}", found.id, found.state_directory.display());
         return Err(Error::new(ErrorKind::Exists, text).at("linux.cgroupsPath"));
     }
     tree::remove_below(present.directory()).context(|| format!("remove what is below cgroup {path}"))?;

@@ -136,7 +136,7 @@ impl Cgroup {
         if failed.is_empty() {
             return error;
         }
-        error.hint(format!("the value before could not be put back into {}", failed.join(", ")))
+        error.hint(format!("the previous value could not be restored in {}", failed.join(", ")))
     }
 
     /// Puts the new rules in force without a moment in between.
@@ -179,18 +179,18 @@ impl Cgroup {
         if matches!(file.as_str(), "cpuset.cpus" | "cpuset.mems") {
             let kept = files::read(self.directory(), &format!("{file}.effective")).ok()?;
             let (asked, kept) = (files::numbers(value)?, files::numbers(kept.trim())?);
-            let what = if file == "cpuset.cpus" { "processors" } else { "memory nodes" };
+            let what = if file == "cpuset.cpus" { "CPUs" } else { "memory nodes" };
             return if asked == kept {
                 None
             } else {
-                warning(format!("{value:?} gives {what} {}", files::ranges(&kept)))
+                warning(format!("{value:?} results in {what} {}", files::ranges(&kept)))
             };
         }
         let asked: u64 = value.parse().ok()?;
         let kept: u64 = files::read(self.directory(), file).ok()?.trim().parse().ok()?;
         let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
         let rounded = kept > 0 && asked.abs_diff(kept) < page;
-        if asked == kept || rounded { None } else { warning(format!("the kernel makes {kept} of {asked}")) }
+        if asked == kept || rounded { None } else { warning(format!("the kernel changed {asked} to {kept}")) }
     }
 }
 

@@ -298,7 +298,7 @@ const COMMANDS: &[(&str, Build)] = &[
     }),
     ("delete", |c| {
         sub(c, "Delete a stopped container", |c| {
-            c.arg(flag("force", "Kill it first; an unknown id is no error").short('f')).arg(regex()).arg(id())
+            c.arg(flag("force", "Kill it first; an unknown id is not an error").short('f')).arg(regex()).arg(id())
         })
     }),
     ("exec", |c| sub(c, "Run another process in a container", exec)),
@@ -344,7 +344,7 @@ const COMMANDS: &[(&str, Build)] = &[
     }),
     ("doctor", |c| {
         sub(c, "Look for what killed commands left behind", |c| {
-            c.arg(flag("repair", "Remove what is tare's and dead")).arg(flag("json", "Print JSON"))
+            c.arg(flag("repair", "Remove what dead commands of tare left behind")).arg(flag("json", "Print JSON"))
         })
     }),
     ("features", |c| sub(c, "Print what tare supports as JSON", |c| c)),

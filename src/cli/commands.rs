@@ -216,7 +216,7 @@ fn events(root: &Path, id: &str, command: &ArgMatches) -> Result<()> {
     let text = command.get_one::<String>("interval").map_or("5s", String::as_str);
     let wrong = |what: &str| Error::new(ErrorKind::InvalidConfig, format!("--interval: {what}"));
     let interval = super::duration::parse(text)
-        .ok_or_else(|| wrong(&format!("{text:?} is no duration")).hint("write it like 5s, 500ms or 1m30s"))?;
+        .ok_or_else(|| wrong(&format!("{text:?} is not a duration")).hint("write it like 5s, 500ms or 1m30s"))?;
     if interval.is_zero() {
         return Err(wrong("must be greater than 0"));
     }

@@ -69,7 +69,7 @@ const ENTERING: [&str; 3] = ["create", "run", "exec"];
 /// Closed stdio could not be replaced: says so, if anybody can hear it; the exit code.
 #[must_use]
 pub fn without_stdio(errno: rustix::io::Errno) -> i32 {
-    print_error(&format!("tare: {}\n", Error::system("look for closed stdio, and open /dev/null there", errno)));
+    print_error(&format!("tare: {}\n", Error::system("open /dev/null in place of closed stdio", errno)));
     1
 }
 

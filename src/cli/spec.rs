@@ -24,7 +24,7 @@ pub fn write(bundle: Option<&PathBuf>, name: Option<&PathBuf>, rootless: bool) -
         Ok(()) => Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
             let what = format!("{} exists", path.display());
-            Err(Error::new(ErrorKind::Exists, what).hint("remove it first: tare overwrites no config"))
+            Err(Error::new(ErrorKind::Exists, what).hint("remove it first: tare does not overwrite it"))
         }
         Err(e) => Err(Error::system(format!("write {}", path.display()), e)),
     }

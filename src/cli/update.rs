@@ -42,7 +42,7 @@ const fn setting(name: &'static str, members: [&'static str; 2], kind: Kind, hel
 const SETTINGS: [Setting; 18] = [
     setting("blkio-weight", ["blockIO", "weight"], Kind::Count, "Share of disk time, 10 to 1000"),
     setting("cpu-burst", ["cpu", "burst"], Kind::Count, "Processor time saved up for bursts, in us"),
-    setting("cpu-idle", ["cpu", "idle"], Kind::Number, "1: only run when nobody else wants to; 0: as usual"),
+    setting("cpu-idle", ["cpu", "idle"], Kind::Number, "1: run only when the CPU is idle otherwise; 0: normal"),
     setting("cpu-period", ["cpu", "period"], Kind::Count, "Period of the quota, in us; the quota stays"),
     setting("cpu-quota", ["cpu", "quota"], Kind::Number, "Processor time in a period, in us; -1: no limit"),
     setting("cpu-rt-period", ["cpu", "realtimePeriod"], Kind::Count, "Realtime period, in us (cgroup v2 has none)"),

@@ -17,7 +17,7 @@ pub fn line(error: &clap::Error) -> String {
         ErrorKind::InvalidValue => {
             format!("{option}: {value:?} is not one of {}", text(error, ContextKind::ValidValue))
         }
-        ErrorKind::ValueValidation => format!("{option}: {value:?} is no number"),
+        ErrorKind::ValueValidation => format!("{option}: {value:?} is not a number"),
         ErrorKind::UnknownArgument if option.starts_with('-') => {
             let of = command.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
             let known = text(error, ContextKind::SuggestedArg);

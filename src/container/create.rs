@@ -331,7 +331,7 @@ pub(super) fn open_procfs(program: Option<&plan::Program>) -> Result<Option<Owne
     let proc = rustix::fs::open("/proc", flags, Mode::empty()).context(|| "open /proc")?;
     // What is no procfs would take the label and enforce nothing.
     if rustix::fs::fstatfs(&proc).context(|| "examine /proc")?.f_type != rustix::fs::PROC_SUPER_MAGIC {
-        return Err(Error::new(ErrorKind::System, "/proc is no procfs"));
+        return Err(Error::new(ErrorKind::System, "/proc is not a procfs"));
     }
     Ok(Some(proc))
 }

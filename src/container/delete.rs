@@ -56,7 +56,7 @@ pub(super) fn delete_locked(store: &Store, directory: Directory, force: bool, wa
         Ok(Some(record)) => record,
         Ok(None) if force => return delete_unrecorded(store, &directory),
         Ok(None) => {
-            let what = format!("container \"{id}\" was never finished");
+            let what = format!("container \"{id}\" was not created completely");
             return Err(Error::new(ErrorKind::WrongStatus, what).hint("use --force"));
         }
         Err(error) if force && !is_scarcity(&error) => return delete_damaged(store, &directory, error, warn),

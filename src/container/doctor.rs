@@ -106,7 +106,7 @@ fn entry(store: &Store, id: &str, repair: bool, warn: Warn<'_>) -> Result<Option
         Ok(Some(directory)) => directory,
         Ok(None) => return Ok(None),
         Err(error) => {
-            let remedy = "it is not a directory that tare made: remove it, if nobody needs it".to_owned();
+            let remedy = "tare did not create this directory; remove it if it is not needed".to_owned();
             return Ok(Some((false, Some(finding(Kind::DamagedRecord, id, error.to_string(), remedy, false)))));
         }
     };
@@ -141,7 +141,7 @@ fn held(directory: &Directory) -> Option<Finding> {
         [one] => format!("its directory is locked by process {one}, which a dead command left behind"),
         more => format!("its directory is locked by processes that a dead command left behind: {}", more.join(", ")),
     };
-    let remedy = format!("`kill -KILL {}` ends what holds the lock; then look again", pids.join(" "));
+    let remedy = format!("`kill -KILL {}` releases the lock; then run doctor again", pids.join(" "));
     Some(finding(Kind::HeldLock, &directory.id, what, remedy, false))
 }
 
@@ -169,7 +169,7 @@ fn container(directory: &Directory) -> Result<Option<Finding>> {
         return found(Kind::UnfinishedCreation, what, delete(), life.is_over() && init.is_none());
     }
     if record.boot_id != status::boot_id()? {
-        let what = "it stopped when the machine was started anew".to_string();
+        let what = "it stopped when the system rebooted".to_string();
         let remedy = format!("its engine, or `tare delete {id}`, removes it");
         return found(Kind::BeforeReboot, what, remedy, false);
     }
@@ -202,8 +202,8 @@ impl Life {
     fn words(&self) -> String {
         match self {
             Self::Processes(pids) if pids.is_empty() => String::new(),
-            Self::Processes(pids) => format!(", and processes of it live: {pids:?}"),
-            Self::Unknown(error) => format!(", and whether processes of it live is not known: {error}"),
+            Self::Processes(pids) => format!("; it still has processes: {pids:?}"),
+            Self::Unknown(error) => format!("; whether it still has processes is unknown: {error}"),
         }
     }
 }
@@ -262,14 +262,18 @@ fn orphan(
     life: &Life,
     repair: bool,
 ) -> Result<Option<Finding>> {
-    let what =
-        format!("it is of container {:?}, of which {} knows nothing{}", tag.id, store.path.display(), life.words());
+    let what = format!(
+        "it belongs to container {:?}, which does not exist in {}{}",
+        tag.id,
+        store.path.display(),
+        life.words()
+    );
     // A tag of an older version may be that of another mount namespace.
     let certain = tag.root.is_some();
     let remedy = match (life.is_over(), certain) {
         (true, true) => "`tare doctor --repair` removes it".to_string(),
         (true, false) => by_hand(cgroup),
-        (false, _) => "end the processes, if nobody needs them; then `tare doctor --repair` removes it".to_string(),
+        (false, _) => "end the processes if they are not needed; then `tare doctor --repair` removes it".to_string(),
     };
     let mut finding = finding(Kind::OrphanCgroup, cgroup.path(), what, remedy, life.is_over() && certain);
     if repair && finding.repairable {
@@ -298,7 +302,7 @@ fn remove_orphan(store: &Store, hierarchy: &Hierarchy, cgroup: &Cgroup, tag: &Ta
 /// An empty cgroup whose state root is not here.
 fn foreign(cgroup: &Cgroup, tag: &Tag) -> Finding {
     let what = format!(
-        "it is empty and of container {:?} in {}, a state directory that is not here",
+        "it is empty and belongs to container {:?} in {}, a state directory that does not exist here",
         tag.id,
         tag.state_directory.display()
     );
@@ -306,5 +310,5 @@ fn foreign(cgroup: &Cgroup, tag: &Tag) -> Finding {
 }
 
 fn by_hand(cgroup: &Cgroup) -> String {
-    format!("if no other mount namespace has the container: rmdir the cgroup {}", cgroup.path())
+    format!("if the container exists in no other mount namespace, use rmdir to remove the cgroup {}", cgroup.path())
 }

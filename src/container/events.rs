@@ -89,14 +89,15 @@ pub fn stream(root: &std::path::Path, id: &str, interval: Duration, output: &mut
 
 fn open(root: &std::path::Path, id: &str) -> Result<Source> {
     let Container { directory, record } = find(root, id)?;
-    let refuse = |why: &str| Err(Error::new(ErrorKind::WrongStatus, format!("no events of container \"{id}\": {why}")));
+    let refuse =
+        |why: &str| Err(Error::new(ErrorKind::WrongStatus, format!("no events for container \"{id}\": {why}")));
     let init = match status(&directory, &record)? {
         (Status::Creating, _) => return refuse("it is being created"),
         (_, Some(init)) => init,
         _ => return refuse("container not running"),
     };
     let cgroup = cgroup(&record)?.ok_or_else(|| {
-        Error::new(ErrorKind::Unsupported, format!("container \"{id}\" has no cgroup that could be measured"))
+        Error::new(ErrorKind::Unsupported, format!("container \"{id}\" has no cgroup to read statistics from"))
     })?;
     Ok(Source { record, cgroup, init })
 }

@@ -84,7 +84,7 @@ fn explain_waiting(container: &Container, error: Error) -> Error {
     let denied = matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM));
     let waits = || super::status::gate(&container.directory).is_ok_and(|gate| gate.is_some());
     if denied && !rustix::process::geteuid().is_root() && waits() {
-        return error.hint("the container is not started yet, and until then only root can enter it; start it first");
+        return error.hint("only root can enter a container that is not started yet; start it first");
     }
     error
 }

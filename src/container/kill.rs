@@ -47,7 +47,7 @@ pub fn kill(root: &std::path::Path, id: &str, signal: i32, all: bool) -> Result<
     // Without a cgroup: SIGKILL of a pid namespace's init is the end of all in it; nothing else finds them.
     if all && record.cgroup.is_none() && (signal != libc::SIGKILL || pid_inside(record.pid)? != 1) {
         let what = format!("--all: container \"{id}\" has no cgroup, by which its processes could be found");
-        let hint = "with a pid namespace of its own, --all KILL ends all of it; without --all init alone is signalled";
+        let hint = "in a container with its own pid namespace, --all KILL ends every process; without --all only init is signalled";
         return Err(Error::new(ErrorKind::Unsupported, what).hint(hint));
     }
     let signal = if must_be_killed(signal, &directory, &record)? { libc::SIGKILL } else { signal };

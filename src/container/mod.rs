@@ -64,7 +64,7 @@ pub fn find(root: &std::path::Path, id: &str) -> Result<Container> {
 /// It is none; the state root cannot be read.
 pub fn matching(root: &std::path::Path, expression: &str) -> Result<Vec<String>> {
     let expression = regex_lite::Regex::new(expression).map_err(|e| {
-        let what = format!("{expression:?} is no regular expression");
+        let what = format!("{expression:?} is not a regular expression");
         Error::new(ErrorKind::InvalidConfig, what).detail(e.to_string().lines().last().unwrap_or_default())
     })?;
     let ids = Store::open(root)?.map_or(Ok(Vec::new()), |store| store.ids())?;
@@ -80,7 +80,8 @@ fn check_preserved(count: u32) -> Result<()> {
         None => Ok(()),
         Some(number) => {
             let what = format!("--preserve-fds {count}: descriptor {number} is not open");
-            Err(Error::new(ErrorKind::InvalidConfig, what).hint("the container inherits 3, 4, ... of its caller"))
+            Err(Error::new(ErrorKind::InvalidConfig, what)
+                .hint("the container inherits the caller's descriptors 3, 4, ..."))
         }
     }
 }

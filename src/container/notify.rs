@@ -54,7 +54,7 @@ impl Caller {
         address.map(|address| Some(Self(address))).map_err(|errno| {
             Error::new(ErrorKind::InvalidConfig, format!("{VARIABLE}={} in the environment", value.display()))
                 .errno(errno.raw_os_error())
-                .hint("it is the absolute path of a unix socket, or an abstract name after an @")
+                .hint("it must be the absolute path of a unix socket, or an abstract name after an @")
         })
     }
 

@@ -132,14 +132,14 @@ impl Record {
 
     /// The record of container `id` from its file, or what is wrong with it.
     pub(crate) fn decode(bytes: &[u8], id: &str) -> std::result::Result<Self, String> {
-        let text = bytes.strip_suffix(b"\n").ok_or("it ends too early")?;
-        let (sum, json) = text.split_at_checked(17).ok_or("it ends too early")?;
+        let text = bytes.strip_suffix(b"\n").ok_or("it is truncated")?;
+        let (sum, json) = text.split_at_checked(17).ok_or("it is truncated")?;
         if sum != format!("{:016x}\n", checksum(json)).as_bytes() {
             return Err("the checksum does not match".to_owned());
         }
         let record: Self = serde_json::from_slice(json).map_err(|e| e.to_string())?;
         if record.version != VERSION || record.id != id {
-            return Err("it is of another version or container".to_owned());
+            return Err("it belongs to another version or container".to_owned());
         }
         Ok(record)
     }

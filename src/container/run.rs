@@ -36,7 +36,7 @@ pub struct Stay {
 pub fn run(root: &Path, id: &str, options: &Options, stay: Stay, warn: Warn<'_>) -> Result<i32> {
     if !stay.detach && !stay.no_subreaper {
         crate::sys::process_attributes::set_child_subreaper(true)
-            .map_err(|e| Error::system("become the reaper of orphans", e))?;
+            .map_err(|e| Error::system("set the child subreaper attribute", e))?;
     }
     let begin = if stay.detach { Begin::Detached } else { Begin::Foreground };
     let making = make(root, id, options, begin, warn)?;

@@ -59,7 +59,8 @@ fn start(
 
 fn program(directory: &Directory, record: &Record, init: BorrowedFd<'_>, hook: &Hook) -> Result<Program> {
     let (spec, _) = saved_config(directory)?;
-    let absent = || Error::invalid("process", "startContainer hooks need a process, whose privileges they get");
+    let absent =
+        || Error::invalid("process", "startContainer hooks need a process, since they run with its privileges");
     let mut process = spec.process().clone().ok_or_else(absent)?;
     process.set_terminal(Some(false));
     process.set_exec_cpu_affinity(None);

@@ -115,7 +115,7 @@ fn explain_pidfd(call: &str, pid: i32, errno: Errno) -> Error {
     let error = Error::system(format!("{call} of process {pid}"), errno);
     match errno {
         Errno::PERM | Errno::NOSYS => error.hint(format!(
-            "if a seccomp profile around tare denies {call}, let it permit that: no process can be ended without it"
+            "if a seccomp profile around tare denies {call}, allow it: tare cannot end a process without it"
         )),
         _ => error,
     }

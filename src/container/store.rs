@@ -27,14 +27,14 @@ const ID_MAX: usize = 200;
 pub fn check_id(id: &str) -> Result<()> {
     let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '-');
     let refuse = |what: String| {
-        let hint = "an id has letters, digits, '_', '+', '-' and, not at the beginning, '.'";
+        let hint = "an id consists of letters, digits, '_', '+', '-' and, except at the start, '.'";
         Err(Error::new(ErrorKind::InvalidConfig, format!("invalid container id {id:?}: {what}")).hint(hint))
     };
     if id.is_empty() {
         return refuse("empty".into());
     }
     if id.len() > ID_MAX {
-        return refuse(format!("{} bytes, {ID_MAX} are the most", id.len()));
+        return refuse(format!("{} bytes; the limit is {ID_MAX}", id.len()));
     }
     match id.chars().enumerate().find(|(at, c)| !word(*c) && (*c != '.' || *at == 0)) {
         Some((_, c)) => refuse(format!("{c:?} is not allowed there")),
@@ -93,12 +93,12 @@ impl Store {
         let own = rustix::process::geteuid().as_raw();
         if facts.st_uid != own || facts.st_mode & 0o022 != 0 {
             let what = format!(
-                "the state root {} belongs to uid {} with mode {:o}: others could change what tare trusts",
+                "the state root {} belongs to uid {} with mode {:o}: other users could change files that tare trusts",
                 path.display(),
                 facts.st_uid,
                 facts.st_mode & 0o7777
             );
-            let hint = format!("it must belong to uid {own} and be writable by nobody else");
+            let hint = format!("it must belong to uid {own} and must not be writable by others");
             return Err(Error::new(ErrorKind::Denied, what).hint(hint));
         }
         Ok(Some(Self { path: path.to_path_buf(), identity: Identity::of(&facts), directory }))

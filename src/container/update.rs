@@ -36,7 +36,10 @@ pub fn update(root: &std::path::Path, id: &str, resources: &Value, warn: Warn<'_
         warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
     }
     let cgroup = cgroup(&container.record)?.ok_or_else(|| {
-        Error::new(ErrorKind::Unsupported, format!("container \"{id}\" has no cgroup whose limits could change"))
+        Error::new(
+            ErrorKind::Unsupported,
+            format!("container \"{id}\" has no cgroup, so there are no limits to change"),
+        )
     })?;
     let remembered = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     let change = plan_change(&asked, remembered, &cgroup.present()?, Host::default().rootless()?)?;

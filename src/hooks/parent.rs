@@ -242,7 +242,7 @@ fn timed_out(timeout: Duration) -> Error {
 
 /// What the end of the hook means.
 fn judge(status: Option<WaitIdStatus>, report: Option<&OwnedFd>) -> Result<()> {
-    let Some(status) = status else { return Err(Error::new(ErrorKind::Hook, "its end was lost")) };
+    let Some(status) = status else { return Err(Error::new(ErrorKind::Hook, "its exit status could not be read")) };
     if let Some(signal) = status.terminating_signal() {
         return Err(Error::new(ErrorKind::Hook, format!("killed by signal {signal}")));
     }

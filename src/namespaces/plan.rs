@@ -233,14 +233,14 @@ const MAP_LINES: usize = 340;
 fn map_text(list: &[LinuxIdMapping], at: &str) -> Result<String> {
     use std::fmt::Write;
     if list.len() > MAP_LINES {
-        return Err(Error::invalid(at, format!("{} mappings, the kernel takes {MAP_LINES}", list.len())));
+        return Err(Error::invalid(at, format!("{} mappings; the kernel accepts at most {MAP_LINES}", list.len())));
     }
     let mut text = String::new();
     for (index, map) in list.iter().enumerate() {
         let fits = |first: u32| first.checked_add(map.size()).is_some();
         if map.size() == 0 || !fits(map.container_id()) || !fits(map.host_id()) {
             let what = format!(
-                "mapping of {} ids from {} to {} is empty or leaves the range of ids",
+                "mapping of {} ids from {} to {} is empty or exceeds the range of ids",
                 map.size(),
                 map.container_id(),
                 map.host_id()
@@ -288,7 +288,7 @@ fn name(name: Option<&str>, at: &str, plan: &Plan) -> Result<Option<CString>> {
         return Err(Error::invalid(at, what).hint("add {\"type\": \"uts\"} to linux.namespaces"));
     }
     if name.len() > NAME_MAX {
-        return Err(Error::invalid(at, format!("{} bytes, the kernel takes {NAME_MAX}", name.len())));
+        return Err(Error::invalid(at, format!("{} bytes; the kernel accepts at most {NAME_MAX}", name.len())));
     }
     CString::new(name).map(Some).map_err(|_| Error::invalid(at, "contains a NUL byte"))
 }

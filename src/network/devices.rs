@@ -53,7 +53,7 @@ pub fn bring(devices: &[Device], pid: i32) -> Result<Moved> {
         rustix::fs::open(path, flags, Mode::empty()).context(|| format!("open {path}"))
     };
     let (ours, container) = (open("/proc/self/ns/net")?, open(&format!("/proc/{pid}/ns/net"))?);
-    let route = Route::open().context(|| "ask for network devices")?;
+    let route = Route::open().context(|| "list network devices")?;
     let there = route_in(&container, &ours)?;
     let mut moved = Moved {
         ours: Namespace { fd: ours, route },
@@ -78,7 +78,7 @@ fn route_in(namespace: &OwnedFd, ours: &OwnedFd) -> Result<Route> {
     enter(namespace).context(|| "enter the container's network namespace")?;
     let route = Route::open();
     enter(ours).context(|| "return from the container's network namespace")?;
-    route.context(|| "ask for network devices of the container")
+    route.context(|| "list the network devices of the container")
 }
 
 fn named(name: &str) -> LinkMessage {
@@ -100,10 +100,11 @@ impl Moved {
         let header = match self.ours.route.link(named(name)) {
             Ok(header) => header,
             Err(Errno::NODEV) => {
-                return Err(Error::invalid(at, "there is no such network device where tare runs")
-                    .hint("`ip link` lists those that there are"));
+                return Err(
+                    Error::invalid(at, "there is no such network device where tare runs").hint("`ip link` lists them")
+                );
             }
-            Err(errno) => return Err(Error::system("ask for the network device", errno).at(at)),
+            Err(errno) => return Err(Error::system("query the network device", errno).at(at)),
         };
         if !device.is_template() && self.container.route.link(named(new_name)).is_ok() {
             return Err(Error::invalid(
@@ -116,7 +117,7 @@ impl Moved {
             )));
         }
         let addresses = self.ours.route.addresses(header.index);
-        let addresses = addresses.context(|| "ask for the addresses of the network device").map_err(|e| e.at(at))?;
+        let addresses = addresses.context(|| "list the addresses of the network device").map_err(|e| e.at(at))?;
         let up = header.flags.contains(LinkFlags::Up);
         Ok(Link { index: header.index, up, addresses: addresses.into_iter().filter_map(kept).collect() })
     }
@@ -130,7 +131,7 @@ impl Moved {
             }
             let error = Error::system("move the network device into the container", errno).at(at);
             match errno {
-                Errno::INVAL => error.hint("devices of this kind stay in their network namespace"),
+                Errno::INVAL => error.hint("devices of this type cannot be moved between network namespaces"),
                 Errno::PERM => error.hint("tare needs CAP_NET_ADMIN in its own network namespace and the container's"),
                 _ => error,
             }
@@ -153,8 +154,10 @@ impl Moved {
                 relocate(&self.container, &self.ours, link.index, &name).map_err(|(errno, _)| ("move it", errno));
             let back = back.and_then(|index| settle(&self.ours, &Link { index, ..link }, false, link.up));
             if let Err((what, errno)) = back {
-                result = result
-                    .and(Err(Error::system(format!("the network device {name:?} is not as before: {what}"), errno)));
+                result = result.and(Err(Error::system(
+                    format!("the network device {name:?} could not be restored: {what}"),
+                    errno,
+                )));
             }
         }
         result

@@ -65,13 +65,13 @@ fn check_name(name: &str, template: bool) -> std::result::Result<(), String> {
     let shown: String = name.chars().take(40).collect();
     if name.is_empty() || name.len() > LONGEST {
         return Err(format!(
-            "{shown:?} is no name of a network device: it has {} bytes, not 1 to {LONGEST}",
+            "{shown:?} is not the name of a network device: it has {} bytes, not 1 to {LONGEST}",
             name.len()
         ));
     }
     if matches!(name, "." | "..") || name.chars().any(|c| matches!(c, '/' | ':') || c.is_whitespace() || c.is_control())
     {
-        return Err(format!("{shown:?} is no name of a network device: no '/', ':' or blank may be in it"));
+        return Err(format!("{shown:?} is not the name of a network device: no '/', ':' or blank may be in it"));
     }
     if name.replacen("%d", "", usize::from(template)).contains('%') {
         return Err(format!("{shown:?}: only a new name may have a '%', and only as one %d"));

@@ -27,12 +27,15 @@ const HONOURED: [&str; 11] = [
 
 /// What is not done, by name or by what the name begins with.
 const NOT_DONE: [(&str, &str); 6] = [
-    ("run.oci.seccomp.plugins", "tare loads no plugins; an agent at linux.seccomp.listenerPath can decide instead"),
-    ("run.oci.systemd.force_cgroup_v1", "tare mounts no cgroup v1"),
-    ("run.oci.", "no runtime is known to read this"),
-    ("module.wasm.image/variant", "tare runs no WebAssembly"),
-    ("krun.", "tare runs no virtual machines"),
-    ("org.criu.config", "tare makes no checkpoints"),
+    (
+        "run.oci.seccomp.plugins",
+        "tare does not load plugins; an agent at linux.seccomp.listenerPath can decide instead",
+    ),
+    ("run.oci.systemd.force_cgroup_v1", "tare does not mount cgroup v1"),
+    ("run.oci.", "no known runtime reads it"),
+    ("module.wasm.image/variant", "tare does not run WebAssembly"),
+    ("krun.", "tare does not run virtual machines"),
+    ("org.criu.config", "tare does not support checkpoints"),
 ];
 
 /// The agent's socket for a profile that names none.
@@ -76,16 +79,16 @@ pub(super) fn warnings(spec: &Spec, systemd: bool, notifies: bool) -> Result<Vec
     for (key, value) in sorted {
         let at = format!("annotations[{key:?}]");
         if key == "run.oci.handler" {
-            let what = format!("there is no handler {value:?}: tare runs programs of this kernel");
+            let what = format!("handler {value:?} is not supported: tare runs native programs only");
             return Err(Error::unsupported(at, what));
         }
         let why = match key.as_str() {
-            RECEIVER if !notifies => "no rule of linux.seccomp asks an agent",
-            "run.oci.systemd.subgroup" if !systemd => "is for --systemd-cgroup",
-            "run.oci.keep_original_groups" if value != "1" && value != "0" => "1 is the value that asks for it",
+            RECEIVER if !notifies => "no rule in linux.seccomp has the action SCMP_ACT_NOTIFY",
+            "run.oci.systemd.subgroup" if !systemd => "it applies only with --systemd-cgroup",
+            "run.oci.keep_original_groups" if value != "1" && value != "0" => "it is enabled by the value 1",
             key if HONOURED.contains(&key) => continue,
             key if key.starts_with("org.systemd.property.") && systemd => continue,
-            key if key.starts_with("org.systemd.property.") => "is for --systemd-cgroup",
+            key if key.starts_with("org.systemd.property.") => "it applies only with --systemd-cgroup",
             key => match NOT_DONE.iter().find(|(name, _)| key.starts_with(name)) {
                 Some((_, why)) => why,
                 None => continue,
@@ -113,19 +116,19 @@ mod tests {
     #[test]
     fn what_is_not_done_is_named() {
         for (key, why) in [
-            ("run.oci.seccomp.receiver", "no rule of linux.seccomp asks an agent"),
+            ("run.oci.seccomp.receiver", "no rule in linux.seccomp has the action SCMP_ACT_NOTIFY"),
             (
                 "run.oci.seccomp.plugins",
-                "tare loads no plugins; an agent at linux.seccomp.listenerPath can decide instead",
+                "tare does not load plugins; an agent at linux.seccomp.listenerPath can decide instead",
             ),
-            ("run.oci.systemd.force_cgroup_v1", "tare mounts no cgroup v1"),
-            ("run.oci.systemd.subgroup", "is for --systemd-cgroup"),
-            ("run.oci.hooks.stdot", "no runtime is known to read this; did you mean \"run.oci.hooks.stdout\"?"),
-            ("run.oci.keep_original_groups", "1 is the value that asks for it"),
-            ("module.wasm.image/variant", "tare runs no WebAssembly"),
-            ("krun.cpus", "tare runs no virtual machines"),
-            ("org.criu.config", "tare makes no checkpoints"),
-            ("org.systemd.property.KillSignal", "is for --systemd-cgroup"),
+            ("run.oci.systemd.force_cgroup_v1", "tare does not mount cgroup v1"),
+            ("run.oci.systemd.subgroup", "it applies only with --systemd-cgroup"),
+            ("run.oci.hooks.stdot", "no known runtime reads it; did you mean \"run.oci.hooks.stdout\"?"),
+            ("run.oci.keep_original_groups", "it is enabled by the value 1"),
+            ("module.wasm.image/variant", "tare does not run WebAssembly"),
+            ("krun.cpus", "tare does not run virtual machines"),
+            ("org.criu.config", "tare does not support checkpoints"),
+            ("org.systemd.property.KillSignal", "it applies only with --systemd-cgroup"),
         ] {
             assert_eq!(told(key, "x", false).unwrap(), [format!("annotations[{key:?}] has no effect: {why}")]);
             assert_eq!(told(key, "", false).unwrap(), [""; 0], "{key}");

@@ -120,7 +120,7 @@ pub(super) fn without_delegation(
     let Some(at) = asked else { return Ok(None) };
     let what = format!("needs cgroup {}, which is not delegated to this user", plan.path());
     Err(Error::new(ErrorKind::Denied, what).at(at).detail(why).hint(
-        "use --systemd-cgroup, or begin in a delegated cgroup, as with `systemd-run --user --scope -p Delegate=yes`",
+        "use --systemd-cgroup, or start tare in a delegated cgroup, for example with `systemd-run --user --scope -p Delegate=yes`",
     ))
 }
 

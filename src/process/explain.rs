@@ -51,7 +51,7 @@ impl Plan {
             Step::VerifyCredentials => {
                 let what = ["the user ids", "the group ids", "the capabilities"];
                 let what = what.get(usize_of(fault.index)).copied().unwrap_or("the credentials");
-                Error::new(ErrorKind::System, format!("{what} read back are not the ones that were set"))
+                Error::new(ErrorKind::System, format!("{what} differ from those that were set"))
             }
             _ => return None,
         })
@@ -69,8 +69,8 @@ impl Plan {
         }
         let error = error("executable file not found in $PATH".to_string());
         match self.candidates.get(usize_of(fault.index)) {
-            Some(near) if fault.errno == libc::EISDIR => error.hint(format!("{near:?} is there, but no file")),
-            Some(near) => error.hint(format!("{near:?} is there, but not executable for uid {}", self.uid)),
+            Some(near) if fault.errno == libc::EISDIR => error.hint(format!("{near:?} exists but is not a file")),
+            Some(near) => error.hint(format!("{near:?} exists but is not executable for uid {}", self.uid)),
             None if self.candidates.is_empty() && !name.is_empty() => {
                 error.hint(format!("{} sets no PATH", path(&self.at, "env")))
             }
@@ -83,7 +83,7 @@ impl Plan {
         let error = Error::system(format!("exec {program}"), fault.errno).at(path(&self.at, "args[0]"));
         match fault.errno {
             libc::ENOENT => error.hint("the interpreter that its first line or its ELF header names is missing"),
-            libc::ENOEXEC => error.hint("it is no binary for this machine and has no #! line"),
+            libc::ENOEXEC => error.hint("it is not an executable for this machine and has no #! line"),
             libc::EACCES => error.hint("its filesystem may be mounted noexec, or its interpreter not executable"),
             libc::E2BIG => error.hint("arguments and environment are too long for the kernel"),
             _ => error,
@@ -99,7 +99,7 @@ impl Plan {
             _ => {
                 let error = Error::system(format!("chdir to cwd ({cwd:?}) set in config.json failed"), fault.errno);
                 let error = error.at(at);
-                hinted(error, fault, &[libc::ELOOP], "a directory behind a link in /proc is not accepted")
+                hinted(error, fault, &[libc::ELOOP], "directories reached through links in /proc are not accepted")
             }
         }
     }
@@ -163,10 +163,10 @@ fn describe_keyring(fault: &Fault) -> Error {
     let tolerated = super::child::TOLERATED_OF_KEYRINGS.iter().any(|errno| errno.raw_os_error() == fault.errno);
     match fault.errno {
         libc::EDQUOT => error.hint(
-            "the container is left with its caller's; /proc/key-users shows who has how many keys, and \
+            "the container keeps the caller's keyring; /proc/key-users shows who has how many keys, and \
              /proc/sys/kernel/keys has the quotas",
         ),
-        _ if tolerated => error.hint("the container is left with its caller's, if there is one"),
+        _ if tolerated => error.hint("the container keeps the caller's keyring, if there is one"),
         _ => error.hint("--no-new-keyring leaves the keyring of the caller in place"),
     }
 }
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(
             shown(json!({}), &find(0, Errno::ACCESS)),
             "process.args[0]: exec: \"sh\": executable file not found in $PATH; \
-             \"/bin/sh\" is there, but not executable for uid 0"
+             \"/bin/sh\" exists but is not executable for uid 0"
         );
         assert_eq!(
             shown(json!({"env": []}), &find(usize::MAX, Errno::NOENT)),
@@ -250,7 +250,7 @@ mod tests {
         );
         assert_eq!(
             shown(json!({}), &Fault::new(Step::Keyring, 0, Errno::PERM)),
-            "join a session keyring: operation not permitted; the container is left with its caller's, if there is one"
+            "join a session keyring: operation not permitted; the container keeps the caller's keyring, if there is one"
         );
         assert!(planned(json!({})).describe(&Fault::new(Step::Mount, 0, Errno::PERM)).is_none());
     }

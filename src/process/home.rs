@@ -24,7 +24,7 @@ const LONGEST_LINE: u64 = 64 << 10;
 /// How often a look-up is tried while names change: openat2(2) gives up with EAGAIN then.
 const TRIES: usize = 128;
 
-const HINT: &str = "with HOME in process.env, or `exec --env HOME=...`, the file is not looked at";
+const HINT: &str = "the file is not read if HOME is set in process.env or with `exec --env HOME=...`";
 
 /// The home directory of `uid` in the passwd file below `root`; `/` when there is no entry or no such file.
 ///
@@ -94,7 +94,7 @@ fn search(mut passwd: impl BufRead, uid: u32) -> Result<Vec<u8>> {
             return Ok(DEFAULT_HOME.into());
         }
         if total > MOST_BYTES {
-            return Err(too_long(format!("has no entry of uid {uid} in its first {} MiB", MOST_BYTES >> 20)));
+            return Err(too_long(format!("has no entry for uid {uid} in its first {} MiB", MOST_BYTES >> 20)));
         }
         if bounded.limit() == 0 && line.last() != Some(&b'\n') {
             return Err(too_long(format!("has a line of {} KiB or more", LONGEST_LINE >> 10)));
@@ -158,13 +158,14 @@ mod tests {
 
         let longer = b"u:x:2000:1::/home/u:/bin/sh\n".repeat(2_400_000);
         let refused = search(&longer[..], 5).unwrap_err().to_string();
-        assert_eq!(refused, "/etc/passwd of the container has no entry of uid 5 in its first 64 MiB");
+        assert_eq!(refused, "/etc/passwd of the container has no entry for uid 5 in its first 64 MiB");
 
         let root = image(b"");
         std::fs::File::create(root.path().join("etc/passwd")).unwrap().set_len(10 << 30).unwrap();
         let refused = of(root.path(), 5).unwrap_err().to_string();
         assert!(
-            refused.starts_with("/etc/passwd of the container has a line of 64 KiB or more; with HOME"),
+            refused
+                .starts_with("/etc/passwd of the container has a line of 64 KiB or more; the file is not read if HOME"),
             "{refused}"
         );
     }

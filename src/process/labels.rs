@@ -66,10 +66,10 @@ fn check(label: Option<&str>, at: impl Fn() -> String) -> Result<()> {
     let Some(label) = label else { return Ok(()) };
     c_string(label, &at)?;
     if label.len() > LONGEST {
-        return Err(Error::invalid(at(), format!("{} bytes are too long for a label", label.len())));
+        return Err(Error::invalid(at(), format!("a label of {} bytes is too long", label.len())));
     }
     if label.contains(['\n', '\r']) {
-        return Err(Error::invalid(at(), "a label has no line break"));
+        return Err(Error::invalid(at(), "a label cannot contain a line break"));
     }
     Ok(())
 }

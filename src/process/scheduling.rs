@@ -181,10 +181,10 @@ fn mask(list: &str, most: usize) -> std::result::Result<Vec<u64>, String> {
     for range in list.split(',') {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (Some(first), Some(last)) = (number(first), number(last)) else {
-            return Err(format!("{list:?} is no list like 0-3,7: {range:?} is no number and no range"));
+            return Err(format!("{list:?} is not a list like 0-3,7: {range:?} is not a number or a range"));
         };
         if first > last {
-            return Err(format!("{list:?} is no list like 0-3,7: {range:?} runs backwards"));
+            return Err(format!("{list:?} is not a list like 0-3,7: {range:?} runs backwards"));
         }
         if last >= most {
             return Err(format!("{list:?}: {last} is above {}", most - 1));
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!((init.initial_affinity, init.final_affinity), (None, None));
         assert_eq!(
             refusal(json!({"execCPUAffinity": {"final": "3-1"}})),
-            "process.execCPUAffinity.final: \"3-1\" is no list like 0-3,7: \"3-1\" runs backwards"
+            "process.execCPUAffinity.final: \"3-1\" is not a list like 0-3,7: \"3-1\" runs backwards"
         );
     }
 

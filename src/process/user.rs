@@ -36,7 +36,7 @@ pub(super) fn plan(user: &User, facts: &Facts<'_>) -> Result<Planned> {
         check_id(*group, || here(&format!("additionalGids[{i}]")))?;
     }
     if groups.len() > MOST_GROUPS {
-        let what = format!("{} groups are more than the kernel's {MOST_GROUPS}", groups.len());
+        let what = format!("{} groups exceed the kernel's limit, {MOST_GROUPS}", groups.len());
         return Err(Error::invalid(here("additionalGids"), what));
     }
     if !groups.is_empty() && !facts.set_groups {
@@ -55,7 +55,7 @@ pub(super) fn plan(user: &User, facts: &Facts<'_>) -> Result<Planned> {
 
 fn check_id(id: u32, at: impl FnOnce() -> String) -> Result<()> {
     if id == u32::MAX {
-        return Err(Error::invalid(at(), "4294967295 is no id: ids go from 0 to 4294967294"));
+        return Err(Error::invalid(at(), "4294967295 is not an id: ids go from 0 to 4294967294"));
     }
     Ok(())
 }
@@ -97,7 +97,7 @@ fn parse_id(word: &str) -> Option<u32> {
 }
 
 fn refuse(text: &str, word: &str, name: &str) -> Error {
-    let what = format!("invalid user {text:?}: {word:?} is no {name}");
+    let what = format!("invalid user {text:?}: {word:?} is not a {name}");
     Error::new(ErrorKind::InvalidConfig, what).hint("give UID or UID:GID, numbers from 0 to 4294967294")
 }
 
@@ -113,11 +113,11 @@ mod tests {
     fn refuses_ids_that_are_none() {
         let max = u32::MAX;
         let cases = [
-            (json!({"user": {"uid": max, "gid": 0}}), "process.user.uid: 4294967295 is no id"),
-            (json!({"user": {"uid": 0, "gid": max}}), "process.user.gid: 4294967295 is no id"),
+            (json!({"user": {"uid": max, "gid": 0}}), "process.user.uid: 4294967295 is not an id"),
+            (json!({"user": {"uid": 0, "gid": max}}), "process.user.gid: 4294967295 is not an id"),
             (
                 json!({"user": {"uid": 0, "gid": 0, "additionalGids": [1, max]}}),
-                "process.user.additionalGids[1]: 4294967295 is no id",
+                "process.user.additionalGids[1]: 4294967295 is not an id",
             ),
             (
                 json!({"user": {"uid": 0, "gid": 0, "umask": 512}}),
@@ -182,7 +182,7 @@ mod tests {
         }
         assert_eq!(
             parse("12abc").unwrap_err().to_string(),
-            "invalid user \"12abc\": \"12abc\" is no uid; give UID or UID:GID, numbers from 0 to 4294967294"
+            "invalid user \"12abc\": \"12abc\" is not a uid; give UID or UID:GID, numbers from 0 to 4294967294"
         );
         assert!(parse_group("5").is_ok() && parse_group("+5").is_err());
     }

@@ -325,10 +325,10 @@ const LONGEST_LABEL: usize = 2048;
 fn check_label(label: &str) -> Result<()> {
     let at = "linux.mountLabel";
     if label.len() > LONGEST_LABEL {
-        return Err(Error::invalid(at, format!("{} bytes are too long for a label", label.len())));
+        return Err(Error::invalid(at, format!("a label of {} bytes is too long", label.len())));
     }
     match label.chars().find(|c| c.is_control() || *c == '"') {
-        Some(c) => Err(Error::invalid(at, format!("a label has no {c:?}"))),
+        Some(c) => Err(Error::invalid(at, format!("a label cannot contain {c:?}"))),
         None => Ok(()),
     }
 }

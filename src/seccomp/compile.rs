@@ -42,7 +42,7 @@ pub(super) fn compile(decisions: &Decisions<'_>) -> Result<BpfProgram> {
     writer.load(ARCHITECTURE, entry);
     let program = writer.finish();
     if program.len() > LIMIT {
-        let what = format!("the filter needs {} instructions, and the kernel takes {LIMIT}", program.len());
+        let what = format!("the filter needs {} instructions; the kernel accepts at most {LIMIT}", program.len());
         return Err(Error::unsupported("linux.seccomp.syscalls", what).hint("use fewer rules with args"));
     }
     Ok(program)

@@ -100,7 +100,7 @@ pub fn check_names(seccomp: &LinuxSeccomp) -> Result<()> {
         if let Some((j, name)) = call.names().iter().enumerate().find(|(_, name)| super::tables::find(name).is_none()) {
             let at = format!("linux.seccomp.syscalls[{i}].names[{j}]");
             return Err(Error::invalid(at, format!("unknown system call {name:?}"))
-                .hint("the annotation run.oci.seccomp_fail_unknown_syscall forbids to skip it"));
+                .hint("the annotation run.oci.seccomp_fail_unknown_syscall forbids skipping it"));
         }
     }
     Ok(())

@@ -22,7 +22,7 @@ pub fn plan_raw(data: &str, profile: Option<&LinuxSeccomp>) -> Result<Plan> {
     let bytes = decode(data.trim_end()).ok_or_else(|| Error::invalid(AT, "is not base64"))?;
     let (instructions, rest) = bytes.as_chunks::<8>();
     if instructions.is_empty() || !rest.is_empty() || instructions.len() > MOST {
-        let what = format!("{} bytes are no filter: it has 1 to {MOST} instructions of 8 bytes", bytes.len());
+        let what = format!("{} bytes are not a filter: it has 1 to {MOST} instructions of 8 bytes", bytes.len());
         return Err(Error::invalid(AT, what));
     }
     let instruction = |[a, b, jt, jf, k @ ..]: &[u8; 8]| sock_filter {
@@ -85,8 +85,8 @@ mod tests {
         assert!(!plan.empty);
         for (data, why) in [
             ("not base64", "is not base64"),
-            ("", "0 bytes are no filter: it has 1 to 4096 instructions of 8 bytes"),
-            ("Zm9v", "3 bytes are no filter: it has 1 to 4096 instructions of 8 bytes"),
+            ("", "0 bytes are not a filter: it has 1 to 4096 instructions of 8 bytes"),
+            ("Zm9v", "3 bytes are not a filter: it has 1 to 4096 instructions of 8 bytes"),
         ] {
             assert_eq!(plan_raw(data, None).unwrap_err().to_string(), format!("{AT}: {why}"));
         }

@@ -65,7 +65,9 @@ pub fn connect(path: &Path) -> Result<OwnedFd> {
     connect_unix(path).map_err(|errno| {
         let error = Error::system(format!("connect to {}", path.display()), errno);
         match errno {
-            Errno::CONNREFUSED | Errno::NOENT => error.hint("whoever names a socket listens on it beforehand"),
+            Errno::CONNREFUSED | Errno::NOENT => {
+                error.hint("a process must listen on the socket before tare is started")
+            }
             _ => error,
         }
     })
@@ -115,7 +117,7 @@ mod tests {
         let destination = Destination::ConsoleSocket(root.path().join("none"));
         let error = open(&mut Plan { destination, size: None }).unwrap_err().to_string();
         assert!(error.starts_with("console socket: connect to /"), "{error}");
-        assert!(error.contains("/none: no such file or directory; whoever"), "{error}");
+        assert!(error.contains("/none: no such file or directory; a process must listen"), "{error}");
         std::fs::write(root.path().join("file"), "").unwrap();
         let error = connect(&root.path().join("file")).unwrap_err().to_string();
         assert!(error.contains("connection refused"), "{error}");

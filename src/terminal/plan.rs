@@ -61,7 +61,10 @@ fn size(process: &Process) -> Result<Option<Winsize>> {
     let Some(size) = process.console_size() else { return Ok(None) };
     let number = |name: &str, value: u64| {
         u16::try_from(value).map_err(|_| {
-            Error::invalid(format!("process.consoleSize.{name}"), format!("{value} is more than a terminal has: 65535"))
+            Error::invalid(
+                format!("process.consoleSize.{name}"),
+                format!("{value} exceeds 65535, the maximum for a terminal"),
+            )
         })
     };
     let (ws_row, ws_col) = (number("height", size.height())?, number("width", size.width())?);
@@ -114,7 +117,7 @@ mod tests {
         assert_eq!(size(r#"{"height":0,"width":0}"#).unwrap(), None);
         assert_eq!(size(r#"{"height":0,"width":80}"#).unwrap(), Some((0, 80)));
         let error = size(r#"{"height":10,"width":65536}"#).unwrap_err().to_string();
-        assert_eq!(error, "process.consoleSize.width: 65536 is more than a terminal has: 65535");
+        assert_eq!(error, "process.consoleSize.width: 65536 exceeds 65535, the maximum for a terminal");
     }
 
     #[test]

@@ -307,7 +307,7 @@ fn class_25_no_keyring_to_be_had() {
     let bundle = owned_by(user, bundle);
     let warned = |done: Done| {
         let start =
-            "tare: warning: join a session keyring: disk quota exceeded; the container is left with its caller's";
+            "tare: warning: join a session keyring: disk quota exceeded; the container keeps the caller's keyring";
         assert!(done.code == 0 && done.stderr.starts_with(start) && done.stderr.lines().count() == 1, "{done:?}");
     };
     warned(bundle.create());

@@ -69,7 +69,7 @@ fn class_16_the_state_root_is_anothers() {
             [&["create", &*bundle.id][..], &["state", &bundle.id], &["delete", "--force", &bundle.id], &["list"]]
         {
             let line = bundle.tare(args).refused();
-            assert!(line.contains("others could change what tare trusts"), "{mode:o} {owner}: {line}");
+            assert!(line.contains("other users could change files that tare trusts"), "{mode:o} {owner}: {line}");
         }
     }
     chown(&root, Some(0), None).unwrap();

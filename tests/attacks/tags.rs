@@ -157,7 +157,7 @@ fn class_37_the_same_path_elsewhere() {
     crate::bundle::reap(pid);
     eventually("the end", || bundle.status() == "stopped");
     let done = elsewhere("\"$2\" --root \"$1\" doctor --repair || true");
-    assert!(bundle.cgroup().exists() && done.stdout.contains("a state directory that is not here"), "{done:?}");
+    assert!(bundle.cgroup().exists() && done.stdout.contains("a state directory that does not exist here"), "{done:?}");
     bundle.on("delete").silent();
     bundle.assert_nothing_left();
 }
@@ -192,7 +192,7 @@ fn class_37_tags_of_older_versions() {
     fs::remove_file(state.join("record")).unwrap();
     let found = bundle.tare(&["doctor"]);
     assert!(
-        found.stdout.contains("was interrupted before its record was written, and processes of it live"),
+        found.stdout.contains("was interrupted before its record was written; it still has processes"),
         "{found:?}"
     );
     let members = bundle.members();

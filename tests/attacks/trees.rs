@@ -242,7 +242,7 @@ fn class_32_directories_are_moved_while_copied() {
             assert_eq!(done.good(), "0\n");
         } else {
             let line = done.refused();
-            assert!(line.ends_with("; something was moved in the image meanwhile"), "{line}");
+            assert!(line.ends_with("; a file of the image was moved at the same time"), "{line}");
             refused += 1;
         }
     }

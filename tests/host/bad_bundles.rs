@@ -46,7 +46,7 @@ fn config_files() {
         (
             "a gigabyte",
             |path| fs::File::create(path).unwrap().set_len(1 << 30).unwrap(),
-            "{bundle}/config.json has 1073741824 bytes, 16777216 are the most",
+            "{bundle}/config.json has 1073741824 bytes; the limit is 16777216",
         ),
         ("empty", |path| fs::write(path, "").unwrap(), "config.json: EOF while parsing a value at line 1 column 0"),
         (
@@ -160,7 +160,7 @@ fn ids() {
     let Some(bundle) = Bundle::new() else { return };
     bundle.write();
     let long = "x".repeat(300);
-    let hint = "an id has letters, digits, '_', '+', '-' and, not at the beginning, '.'";
+    let hint = "an id consists of letters, digits, '_', '+', '-' and, except at the start, '.'";
     for (id, why) in [
         ("", "empty"),
         (".", "'.' is not allowed there"),
@@ -173,7 +173,7 @@ fn ids() {
         ("a b", "' ' is not allowed there"),
         ("ä", "'ä' is not allowed there"),
         ("a\u{7f}", "'\\u{7f}' is not allowed there"),
-        (&long, "300 bytes, 200 are the most"),
+        (&long, "300 bytes; the limit is 200"),
     ] {
         for command in
             [&["create"][..], &["run"], &["start"], &["state"], &["kill"], &["delete", "--force"], &["pause"]]
@@ -207,7 +207,7 @@ fn state_roots() {
     let shared = bundle.file("shared");
     fs::create_dir(&shared).unwrap();
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o777)).unwrap();
-    let text = "the state root shared belongs to uid 0 with mode 777: others could change what tare trusts; it must belong to uid 0 and be writable by nobody else";
+    let text = "the state root shared belongs to uid 0 with mode 777: other users could change files that tare trusts; it must belong to uid 0 and must not be writable by others";
     assert_refused(&bundle, "shared", text, || with_root("shared"));
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o700)).unwrap();
     std::os::unix::fs::chown(&shared, Some(1000), None).unwrap();
@@ -269,7 +269,7 @@ fn consoles() {
     bundle.set("/process/terminal", json!(true));
     bundle.write();
     let create = |socket: &str| bundle.tare(&["create", "--console-socket", socket, &bundle.id]);
-    let hint = "whoever names a socket listens on it beforehand";
+    let hint = "a process must listen on the socket before tare is started";
     let text = format!("console socket: connect to nothing: no such file or directory; {hint}");
     assert_refused(&bundle, "missing", &text, || create("nothing"));
     assert_refused(&bundle, "file", "console socket: connect to config.json: ...", || create("config.json"));
@@ -309,7 +309,7 @@ fn process_files() {
     fs::write(bundle.file("text"), "true").unwrap();
     for (file, text) in [
         ("nothing", "open nothing: no such file or directory"),
-        ("fifo", "read fifo: nobody writes to this FIFO"),
+        ("fifo", "read fifo: no process writes to this FIFO"),
         ("rootfs", "rootfs is not a regular file"),
         ("text", "process file: true where an object is expected"),
         ("uid", "user.uid: -1 where a number from 0 to 4294967295 is expected"),

@@ -146,7 +146,7 @@ fn exec_lands_beside_init_where_the_own_cgroup_takes_no_processes() {
             refused,
             format!(
                 "create the process in cgroup {path}: device or resource busy; \
-                 it hands controllers on to the cgroups below it, and has no processes then"
+                 it enables controllers for its children, so it cannot contain processes"
             )
         );
     }

@@ -48,7 +48,7 @@ fn a_cgroup_without_a_record_is_removed_when_it_is_empty() {
     let found = findings(&bundle, &done);
     assert_eq!((done.code, found.len()), (1, 1), "{done:?}");
     assert_eq!((&found[0]["kind"], &found[0]["repaired"]), (&"orphan-cgroup".into(), &false.into()));
-    assert!(found[0]["what"].as_str().unwrap().contains("processes of it live: ["), "{found:?}");
+    assert!(found[0]["what"].as_str().unwrap().contains("it still has processes: ["), "{found:?}");
     assert!(bundle.cgroup().exists(), "doctor removes what lives");
 
     fs::write(bundle.cgroup().join("cgroup.kill"), "1").unwrap();
@@ -58,7 +58,7 @@ fn a_cgroup_without_a_record_is_removed_when_it_is_empty() {
         fs::read_to_string(&events).unwrap().contains("populated 0")
     });
     let done = bundle.tare(&["doctor", "--repair"]);
-    let line = format!("/{}: it is of container {:?}, of which", bundle.name, bundle.id);
+    let line = format!("/{}: it belongs to container {:?}, which does not exist in", bundle.name, bundle.id);
     assert!(done.stdout.lines().any(|found| found.starts_with(&line) && found.ends_with("; removed")), "{done:?}");
     bundle.assert_nothing_left();
 }

@@ -235,8 +235,8 @@ fn refusals() {
     if is_tare() {
         for (interval, line) in [
             ("0", "--interval: must be greater than 0"),
-            ("-5s", "--interval: \"-5s\" is no duration; write it like 5s, 500ms or 1m30s"),
-            ("soon", "--interval: \"soon\" is no duration; write it like 5s, 500ms or 1m30s"),
+            ("-5s", "--interval: \"-5s\" is not a duration; write it like 5s, 500ms or 1m30s"),
+            ("soon", "--interval: \"soon\" is not a duration; write it like 5s, 500ms or 1m30s"),
         ] {
             assert_eq!(bundle.tare(&["events", "--interval", interval, &bundle.id]).refused(), line);
         }
@@ -247,7 +247,7 @@ fn refusals() {
         let line = bundle.tare(&[&["events"], options, &[&*bundle.id]].concat()).refused();
         assert!(line.contains("not running"), "{line}");
         if is_tare() {
-            assert_eq!(line, format!("no events of container \"{}\": container not running", bundle.id));
+            assert_eq!(line, format!("no events for container \"{}\": container not running", bundle.id));
         }
     }
 }

@@ -514,7 +514,7 @@ fn commands_on_all_that_an_expression_matches() {
     bundle.tare(&["kill", "--regex", "^a-.$", "KILL"]).silent();
     pids[..2].iter().for_each(|pid| assert_eq!(reap(*pid), 137));
     assert_eq!(bundle.tare(&["list", "-q"]).good(), "a-1\na-2\nb-1\n");
-    assert!(bundle.tare(&["delete", "-r", "a-["]).refused().contains("\"a-[\" is no regular expression"));
+    assert!(bundle.tare(&["delete", "-r", "a-["]).refused().contains("\"a-[\" is not a regular expression"));
     bundle.tare(&["delete", "-r", "a-"]).silent();
     assert_eq!(bundle.tare(&["list", "-q"]).good(), "b-1\n");
     bundle.tare(&["delete", "-r", "nothing"]).silent();

@@ -85,7 +85,8 @@ fn in_a_container_that_may_only_make_user_namespaces() {
             let done = bundle.run();
             if masked {
                 assert_eq!(done.stdout, "1\n", "{done:?}");
-                let remedy = "run that one with these unmasked, as by docker's --security-opt systempaths=unconfined";
+                let remedy =
+                    "run that one with unmasked paths, for example with docker's --security-opt systempaths=unconfined";
                 assert!(
                     done.stderr.contains("Mount too revealing") && done.stderr.trim().ends_with(remedy),
                     "{done:?}"

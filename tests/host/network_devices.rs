@@ -118,7 +118,7 @@ fn nothing_is_moved_when_one_is_missing() {
         format!("{PAIR}\n! eval \"$TARE run $ID\" 2>error; ip -o addr show v0; cat error; eval \"$TARE list -q\"");
     let text = in_namespace(&bundle, &line).good();
     assert!(text.contains("192.0.2.8/24") && text.contains("10.9.9.9"), "{text}");
-    let error = "linux.netDevices[\"v9\"]: there is no such network device where tare runs; `ip link` lists those that there are";
+    let error = "linux.netDevices[\"v9\"]: there is no such network device where tare runs; `ip link` lists them";
     assert!(text.trim_end().ends_with(error), "{text}");
 }
 
@@ -148,6 +148,6 @@ fn a_device_that_must_stay_is_explained() {
     let text =
         in_namespace(&bundle, &format!("{PAIR}\n! eval \"$TARE run $ID\" 2>error; ip -o link show v0; cat error"))
             .good();
-    let error = "linux.netDevices[\"lo\"]: move the network device into the container: invalid argument; devices of this kind stay in their network namespace";
+    let error = "linux.netDevices[\"lo\"]: move the network device into the container: invalid argument; devices of this type cannot be moved between network namespaces";
     assert!(text.trim_end().ends_with(error), "{text}");
 }

@@ -205,7 +205,10 @@ fn exec_passes_descriptors_only_when_asked_for() {
     assert_eq!(done.stdout.lines().filter(|line| *line != "10").collect::<Vec<_>>(), ["0", "1", "2"]);
     if is_tare() {
         let line = exec("--preserve-fds 3", "true").refused();
-        assert_eq!(line, "--preserve-fds 3: descriptor 5 is not open; the container inherits 3, 4, ... of its caller");
+        assert_eq!(
+            line,
+            "--preserve-fds 3: descriptor 5 is not open; the container inherits the caller's descriptors 3, 4, ..."
+        );
     }
 }
 
@@ -249,7 +252,7 @@ fn host_and_domain_name() {
     if is_tare() {
         assert_eq!(bundle.run().good(), "box\nexample.test\n");
         bundle.set("/domainname", json!("x".repeat(65)));
-        assert_eq!(bundle.create().refused(), "domainname: 65 bytes, the kernel takes 64");
+        assert_eq!(bundle.create().refused(), "domainname: 65 bytes; the kernel accepts at most 64");
         bundle.without_namespace("uts");
         bundle.unset("/hostname").set("/domainname", json!("example.test"));
         let line = bundle.create().refused();

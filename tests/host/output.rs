@@ -64,7 +64,7 @@ fn usage_errors_are_one_line_that_names_the_word() {
         (&["exec"], "the container's ID is missing; `tare exec --help` shows what is expected"),
         (&["--log-format", "xml", "list"], "--log-format: \"xml\" is not one of text, json"),
         (&["list", "--format", "yaml"], "--format: \"yaml\" is not one of table, json"),
-        (&["create", "--preserve-fds", "x", "id"], "--preserve-fds: \"x\" is no number"),
+        (&["create", "--preserve-fds", "x", "id"], "--preserve-fds: \"x\" is not a number"),
     ] {
         let done = tare(args);
         assert_eq!((done.code, done.stdout.as_str(), done.stderr), (1, "", format!("tare: {text}\n")), "{args:?}");
@@ -95,7 +95,7 @@ fn spec_writes_a_config_once() {
     assert_eq!(config["root"]["path"], "rootfs");
     let line = tare(&["spec", "-b", path]).refused();
     if is_tare() {
-        assert_eq!(line, format!("{path}/config.json exists; remove it first: tare overwrites no config"));
+        assert_eq!(line, format!("{path}/config.json exists; remove it first: tare does not overwrite it"));
     }
     assert_eq!(fs::read(directory.path().join("config.json")).unwrap(), first);
 }

@@ -102,7 +102,7 @@ fn limits_of_memory_or_pages_are_refused_below_threads() {
     let line = bundle.create().refused();
     let expected = format!(
         "linux.resources.hugepageLimits[0].limit: enable the hugetlb controller below cgroup {}: operation not \
-         supported; that cgroup is threaded, and this controller is not for threads",
+         supported; that cgroup is threaded, and this controller does not support threads",
         above.below("").trim_end_matches('/')
     );
     assert_eq!(line, expected);
@@ -123,7 +123,7 @@ fn a_cgroup_has_processes_or_hands_on_controllers() {
     let line = bundle.create().refused();
     let expected = format!(
         "linux.resources.hugepageLimits[0].limit: enable the hugetlb controller below cgroup {}: device or resource \
-         busy; that cgroup has processes of its own, and a cgroup hands on controllers or has processes, not both",
+         busy; that cgroup contains processes; a cgroup can enable controllers for its children or contain processes, not both",
         above.below("").trim_end_matches('/')
     );
     assert_eq!(line, expected);

@@ -110,10 +110,7 @@ fn subordinate_ids_are_mapped_by_the_helpers() {
     bundle.create().silent();
     let line = bundle.exec("id -u").refused();
     assert!(
-        line.ends_with(
-            "permission denied; the container is not started yet, and until then only root can enter it; \
-        start it first"
-        ),
+        line.ends_with("permission denied; only root can enter a container that is not started yet; start it first"),
         "{line}"
     );
     bundle.on("start").silent();
@@ -359,7 +356,7 @@ fn a_container_in_a_container() {
     let done = bundle.run();
     assert_eq!(done.code, 1);
     assert!(done.stderr.contains("mounts[0]: mount proc on /proc: operation not permitted"), "{done:?}");
-    assert!(done.stderr.contains("something covers parts of the caller's own /proc"), "{done:?}");
+    assert!(done.stderr.contains("parts of the caller's /proc are covered"), "{done:?}");
     bundle.assert_nothing_left();
 }
 

@@ -149,7 +149,10 @@ fn preserved_descriptors_that_are_not_open_are_an_error() {
         return eprintln!("skipped: runc passes descriptors of its own then");
     }
     let line = shell(&bundle, "exec \"$0\" --root \"$1\" run --preserve-fds 3 \"$2\" 3</").refused();
-    assert_eq!(line, "--preserve-fds 3: descriptor 4 is not open; the container inherits 3, 4, ... of its caller");
+    assert_eq!(
+        line,
+        "--preserve-fds 3: descriptor 4 is not open; the container inherits the caller's descriptors 3, 4, ..."
+    );
     bundle.assert_nothing_left();
 }
 

@@ -136,7 +136,7 @@ fn what_the_kernel_rounds_away_is_said() {
     }
     let done = update_json(&bundle, &json!({ "hugepageLimits": hugepages(3 << 20) }));
     assert_eq!(done.code, 0);
-    let line = "tare: warning: linux.resources.hugepageLimits[0].limit: the kernel makes 2097152 of 3145728\n";
+    let line = "tare: warning: linux.resources.hugepageLimits[0].limit: the kernel changed 3145728 to 2097152\n";
     assert_eq!(done.stderr, line.repeat(2));
 }
 
@@ -229,7 +229,7 @@ fn values_that_cannot_be_are_refused_in_one_line() {
         (&["--cpu-share", "-1"], r#"--cpu-share: "-1" is not a number that is not negative"#),
         (&["--cpu-idle", "2"], "linux.resources.cpu.idle: 2 is neither 0 nor 1"),
         (&["--cpu-period", "100"], "linux.resources.cpu.period: 100 is not between 1000 and 1000000 microseconds"),
-        (&["--cpu-quota", "5"], "linux.resources.cpu.quota: 5 is less than the kernel's least, 1000 microseconds"),
+        (&["--cpu-quota", "5"], "linux.resources.cpu.quota: 5 is less than the kernel's minimum, 1000 microseconds"),
         (
             &["--cpu-rt-runtime", "5"],
             "linux.resources.cpu.realtimeRuntime: cgroup v2 has no limit for realtime scheduling",
@@ -269,7 +269,7 @@ fn values_that_cannot_be_are_refused_in_one_line() {
         (r#"{"pids": {"limit": "9"}}"#, "linux.resources.pids.limit: \"9\" where a whole number is expected"),
         (
             r#"{"unified": {"cgroup.procs": "1"}}"#,
-            "linux.resources.unified[\"cgroup.procs\"]: this file is tare's own to write; of cgroup.*, cgroup.max.depth, cgroup.max.descendants, cgroup.pressure can be set",
+            "linux.resources.unified[\"cgroup.procs\"]: only tare writes this file; of cgroup.*, cgroup.max.depth, cgroup.max.descendants, cgroup.pressure can be set",
         ),
     ] {
         fs::write(&file, text).unwrap();

@@ -53,7 +53,7 @@ fn plan_bandwidth(cpu: &LinuxCpu, at: &str, writes: &mut Vec<Write>) -> Result<(
         ));
     }
     if let Some(quota) = quota.filter(|quota| (1..LEAST_QUOTA).contains(quota)) {
-        let least = format!("{quota} is less than the kernel's least, {LEAST_QUOTA} microseconds");
+        let least = format!("{quota} is less than the kernel's minimum, {LEAST_QUOTA} microseconds");
         return Err(Error::invalid(format!("{at}.quota"), least));
     }
     if quota.is_some() || period.is_some() {

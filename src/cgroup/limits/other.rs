@@ -109,14 +109,14 @@ fn unified(file: &str, value: &str, at: &str, writes: &mut Vec<Write>) -> Result
         return Err(Error::invalid(at, "is not a file of a cgroup").hint("write it as CONTROLLER.FILE"));
     }
     if file.starts_with("cgroup.") && !CORE_FILES.contains(&file) {
-        return Err(Error::invalid(at, "this file is tare's own to write")
+        return Err(Error::invalid(at, "only tare writes this file")
             .hint(format!("of cgroup.*, {} can be set", CORE_FILES.join(", "))));
     }
     if value.trim().is_empty() {
-        return Err(Error::invalid(at, "is empty: the kernel would not be asked at all"));
+        return Err(Error::invalid(at, "is empty; an empty write does not reach the kernel"));
     }
     if value.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-        return Err(Error::invalid(at, "has a control character, which no file of a cgroup takes"));
+        return Err(Error::invalid(at, "has a control character, which no cgroup file accepts"));
     }
     let lines = value.lines().filter(|line| !line.trim().is_empty());
     writes.extend(lines.map(|line| Write::new(at.clone(), file, line)));

@@ -170,15 +170,15 @@ fn unified() {
     }
     for key in ["cgroup.procs", "cgroup.kill", "cgroup.freeze", "cgroup.type", "cgroup.subtree_control"] {
         let error = refused(json!({"unified": {key: "1"}}));
-        assert!(error.contains("this file is tare's own to write"), "{error}");
+        assert!(error.contains("only tare writes this file"), "{error}");
     }
     assert_eq!(
         refused(json!({"unified": {"memory.high": ""}})),
-        "linux.resources.unified[\"memory.high\"]: is empty: the kernel would not be asked at all"
+        "linux.resources.unified[\"memory.high\"]: is empty; an empty write does not reach the kernel"
     );
     assert_eq!(
         refused(json!({"unified": {"memory.high": "1\u{0}"}})),
-        "linux.resources.unified[\"memory.high\"]: has a control character, which no file of a cgroup takes"
+        "linux.resources.unified[\"memory.high\"]: has a control character, which no cgroup file accepts"
     );
 }
 

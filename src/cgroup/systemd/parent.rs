@@ -92,7 +92,8 @@ impl UnitName {
             Property::new("CollectMode", Value::text("inactive-or-failed")),
         ];
         let context = || "move tare to where the container's cgroup is".to_owned();
-        let remedy = |error: Error| error.hint("begin there, as with `systemd-run --user --scope tare ...`");
+        let remedy =
+            |error: Error| error.hint("start tare there, for example with `systemd-run --user --scope tare ...`");
         self.systemd().start(&unit, &properties, Some(pid), &look).context(context).map_err(remedy)?;
         match refusal(hierarchy, path)? {
             None => Ok(()),

@@ -226,10 +226,10 @@ pub fn of_annotations(annotations: Option<&HashMap<String, String>>) -> Result<V
             return Err(Error::invalid(at, "is not the name of a property of a unit"));
         }
         if OWN.contains(&name) {
-            return Err(Error::invalid(at, "this property is tare's own to set"));
+            return Err(Error::invalid(at, "only tare sets this property"));
         }
         let wrong = |why: String| {
-            let error = Error::invalid(&at, format!("{text:?} is no value: {why}"));
+            let error = Error::invalid(&at, format!("{text:?} is not a value: {why}"));
             // Where the reason says itself what to write, another advice is in its way.
             if why.contains("write") || why.contains("in the range") {
                 return error;
@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn annotations_that_are_none_are_explained() {
         for (name, text, expected) in [
-            ("TimeoutStopSec", "x", "\"x\" is no value: seconds are a number"),
+            ("TimeoutStopSec", "x", "\"x\" is not a value: seconds are a number"),
             ("TimeoutStopSec", "99999999999999999", "that is too long a time"),
             ("TimeoutStopSec", "-1", "a time is not negative; for infinity write uint64 18446744073709551615 to"),
             (
@@ -390,9 +390,9 @@ mod tests {
                 "uint64 -1",
                 "a time is not negative; for infinity write uint64 18446744073709551615 to",
             ),
-            ("KillSignal", "SIGTERM", "\"SIGTERM\" is no value: \"SIGTERM\" is not a value; write it in GVariant's"),
-            ("PIDs", "[1]", "this property is tare's own to set"),
-            ("Slice", "'a.slice'", "this property is tare's own to set"),
+            ("KillSignal", "SIGTERM", "\"SIGTERM\" is not a value: \"SIGTERM\" is not a value; write it in GVariant's"),
+            ("PIDs", "[1]", "only tare sets this property"),
+            ("Slice", "'a.slice'", "only tare sets this property"),
             ("Kill-Signal", "1", "is not the name of a property"),
             ("", "1", "is not the name of a property"),
         ] {

@@ -205,7 +205,7 @@ impl<'a> Reader<'a> {
 
     fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
         let end = self.at.checked_add(count).ok_or("a length that no message has")?;
-        let taken = self.bytes.get(self.at..end).ok_or("it ends too early")?;
+        let taken = self.bytes.get(self.at..end).ok_or("it is truncated")?;
         self.at = end;
         Ok(taken)
     }
@@ -221,7 +221,7 @@ impl<'a> Reader<'a> {
 
     fn number<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         self.align(N)?;
-        let mut number: [u8; N] = self.take(N)?.try_into().map_err(|_| "it ends too early")?;
+        let mut number: [u8; N] = self.take(N)?.try_into().map_err(|_| "it is truncated")?;
         if !self.little_endian {
             number.reverse();
         }
@@ -325,7 +325,7 @@ impl<'a> Reader<'a> {
     fn array(&mut self, element: &[u8], depth: usize) -> Result<Value, Malformed> {
         let length = self.length()?;
         self.align(element.first().copied().map_or(1, alignment))?;
-        let end = self.at.checked_add(length).filter(|end| *end <= self.bytes.len()).ok_or("it ends too early")?;
+        let end = self.at.checked_add(length).filter(|end| *end <= self.bytes.len()).ok_or("it is truncated")?;
         let mut items = Vec::new();
         while self.at < end {
             items.push(self.value(element, depth)?);
@@ -454,15 +454,15 @@ mod tests {
     #[test]
     fn malformed_bytes_are_named() {
         let read = |signature: &str, bytes: &[u8]| Reader::new(bytes, true).values(signature).unwrap_err();
-        assert_eq!(read("u", b"\x01\0\0"), "it ends too early");
+        assert_eq!(read("u", b"\x01\0\0"), "it is truncated");
         assert_eq!(read("b", b"\x02\0\0\0"), "a boolean that is neither 0 nor 1");
-        assert_eq!(read("s", b"\xff\xff\xff\xffx"), "it ends too early");
+        assert_eq!(read("s", b"\xff\xff\xff\xffx"), "it is truncated");
         assert_eq!(read("s", b"\x01\0\0\0xy"), "a string that does not end where it says");
         assert_eq!(read("s", b"\x01\0\0\0\xff\0"), "a string that is not UTF-8");
         assert_eq!(read("s", b"\x03\0\0\0a\0b\0"), "a string that does not end where it says");
         assert_eq!(read("yu", b"\x01\x01\0\0\x01\0\0\0"), "padding that is not zero");
         assert_eq!(read("au", b"\x05\0\0\0\x01\0\0\0\x01\0\0\0"), "an array that does not end where it says");
-        assert_eq!(read("au", b"\xff\xff\xff\xff"), "it ends too early");
+        assert_eq!(read("au", b"\xff\xff\xff\xff"), "it is truncated");
         assert_eq!(read("v", b"\x02uu\0\0\0\0\0"), "a variant of more than one value");
         assert_eq!(read("v", b"\0\0"), "an empty signature");
         assert_eq!(read("()", b""), "brackets with the wrong number of types");

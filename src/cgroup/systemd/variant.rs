@@ -135,7 +135,7 @@ impl<'t> Parser<'t> {
     /// A value with its type in front, which must be the one that its place has.
     fn typed(&mut self, signature: &str, wanted: Option<&str>, depth: usize) -> Result<Value, String> {
         match wanted {
-            _ if signature.contains('h') => Err("a file descriptor is no value of a property".to_owned()),
+            _ if signature.contains('h') => Err("a file descriptor is not a value of a property".to_owned()),
             Some(wanted) if wanted != signature => Err(of_other_type(signature, wanted)),
             _ => self.value(Some(signature), depth),
         }
@@ -183,7 +183,7 @@ impl<'t> Parser<'t> {
         }
         let fields = self.list('(', ')', |parser, at| parser.value(types.get(at).copied(), depth))?;
         if fields.is_empty() {
-            return Err("an empty tuple is no value of D-Bus".to_owned());
+            return Err("an empty tuple is not a value of D-Bus".to_owned());
         }
         check(Value::Struct(fields), wanted)
     }
@@ -381,15 +381,15 @@ mod tests {
             ("[1, uint32 2]", "a value of type \"u\" is not of type \"i\""),
             ("@(ss) ('a', 5)", "5 is not of type \"s\""),
             ("@as [objectpath '/a']", "a value of type \"o\" is not of type \"s\""),
-            ("handle 1", "a file descriptor is no value of a property"),
-            ("@ah [1]", "a file descriptor is no value of a property"),
+            ("handle 1", "a file descriptor is not a value of a property"),
+            ("@ah [1]", "a file descriptor is not a value of a property"),
             ("[1 2]", "']' or ',' is missing"),
             ("true false", "\"false\" is left over"),
             ("@z 1", "\"z\" is not a type"),
             ("@b 1", "1 is not of type \"b\""),
             ("{'a': 1}", "dictionaries are not supported"),
             ("<1", "'>' is missing"),
-            ("()", "an empty tuple is no value of D-Bus"),
+            ("()", "an empty tuple is not a value of D-Bus"),
             (r"'\u12'", "\\u12' is no character"),
             ("'a\\\0'", "a string with a NUL"),
             ("@o 'x'", "\"x\" is not an object path"),

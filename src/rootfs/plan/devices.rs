@@ -159,6 +159,6 @@ fn node(device: &LinuxDevice, number: usize, own: bool, facts: &Facts<'_>) -> Re
 fn part(value: i64, bits: u32, at: &str, name: &str) -> Result<u32> {
     match u32::try_from(value) {
         Ok(number) if number < 1 << bits => Ok(number),
-        _ => Err(Error::invalid(format!("{at}.{name}"), format!("{value} is no {name} number of a device"))),
+        _ => Err(Error::invalid(format!("{at}.{name}"), format!("{value} is not a {name} number of a device"))),
     }
 }

@@ -192,7 +192,7 @@ impl<'a> Request<'a> {
             });
         }
         if self.options.copy_up {
-            return Err(Error::invalid(format!("{}.options", self.at), "\"tmpcopyup\" is for tmpfs alone"));
+            return Err(Error::invalid(format!("{}.options", self.at), "\"tmpcopyup\" applies only to tmpfs"));
         }
         let procfs = self.target.as_bytes() == b"/proc";
         let kind = Kind::Bind(Bind {
@@ -243,7 +243,7 @@ impl<'a> Request<'a> {
         let some = |list: Option<&[oci::LinuxIdMapping]>| list.filter(|list| !list.is_empty()).map(<[_]>::to_vec);
         if let Some(mappings) = &self.options.mappings {
             if uids.is_some() || gids.is_some() {
-                let what = "mappings in \"idmap=\" and in uidMappings or gidMappings";
+                let what = "id mappings are given both in \"idmap=\" and in uidMappings or gidMappings";
                 return Err(Error::invalid(format!("{}.options", self.at), what));
             }
             let own = self.context.mappings.as_ref();
@@ -298,7 +298,7 @@ impl<'a> Request<'a> {
     /// Without a cgroup namespace cgroup2 would show the host's whole tree: only the container's part is bound.
     fn cgroup_of_host(self) -> Result<Mount> {
         let Some(path) = self.facts.cgroup_path else {
-            let what = "a cgroup mount needs a cgroup namespace or a cgroup of the container's own";
+            let what = "a cgroup mount needs a cgroup namespace or a cgroup created for the container";
             return Err(Error::unsupported(&self.at, what));
         };
         let source = string(path.as_os_str().as_bytes(), &self.at)?;
@@ -308,7 +308,8 @@ impl<'a> Request<'a> {
     fn filesystem(mut self) -> Result<Mount> {
         let name = match self.kind {
             "" | "none" => {
-                let error = Error::invalid(format!("{}.type", self.at), "a mount that is no bind mount needs a type");
+                let error =
+                    Error::invalid(format!("{}.type", self.at), "a mount that is not a bind mount needs a type");
                 return Err(error.hint("or is the option \"bind\" or \"rbind\" missing?"));
             }
             // cgroup v1 does not exist for tare.
@@ -346,10 +347,10 @@ impl<'a> Request<'a> {
             return Err(Error::unsupported(&self.at, "only a bind mount can be id-mapped"));
         }
         if self.options.copy_up && name != "tmpfs" {
-            return Err(Error::invalid(at(), "\"tmpcopyup\" is for tmpfs alone"));
+            return Err(Error::invalid(at(), "\"tmpcopyup\" applies only to tmpfs"));
         }
         if self.options.source_nofollow || self.options.copy_symlink || self.options.destination_nofollow {
-            let what = "\"src-nofollow\", \"dest-nofollow\" and \"copy-symlink\" are for bind mounts alone";
+            let what = "\"src-nofollow\", \"dest-nofollow\" and \"copy-symlink\" apply only to bind mounts";
             return Err(Error::invalid(at(), what));
         }
         Ok(())

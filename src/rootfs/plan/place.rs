@@ -106,8 +106,7 @@ impl Plan {
         let mut place = Place::new(format!("mounts[{number}]"), format!("{}{separator}{verb}", mount.phrase()));
         if matches!(mount.kind, Kind::Bind(_)) && step == Step::Mount && errno == libc::EINVAL {
             // Docker looks for "not a directory".
-            place.hint =
-                Some("a file cannot be mounted on a directory, nor a directory on what is not a directory".into());
+            place.hint = Some("a file cannot be mounted on a directory, nor a directory on a file".into());
         }
         if step == Step::CopyUp {
             place.hint = not_copied(errno);
@@ -149,8 +148,8 @@ impl Plan {
 fn refused_in_user_namespace(filesystem: &str) -> Option<&'static str> {
     match filesystem {
         "proc" => Some(
-            "in a user namespace the kernel gives no new procfs where something covers parts of the caller's own /proc, \
-             as the masked paths of a container around tare do; run that one with these unmasked, as by docker's \
+            "in a user namespace the kernel does not mount a new procfs if parts of the caller's /proc are covered, for example by \
+             the masked paths of an outer container; run that one with unmasked paths, for example with docker's \
              --security-opt systempaths=unconfined",
         ),
         "sysfs" => Some("it needs a network namespace that this user namespace owns; bind /sys instead"),
@@ -165,7 +164,7 @@ fn not_copied(errno: i32) -> Option<String> {
             Some("they do not fit into the tmpfs; give it a larger \"size=\" or \"nr_inodes=\"".to_string())
         }
         libc::ENAMETOOLONG => Some(format!("directories are nested more than {DEEPEST} levels deep")),
-        libc::ESTALE => Some("something was moved in the image meanwhile".to_string()),
+        libc::ESTALE => Some("a file of the image was moved at the same time".to_string()),
         _ => None,
     }
 }

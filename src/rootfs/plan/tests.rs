@@ -195,7 +195,7 @@ fn errors_name_the_value() {
         (r#"[{"destination": "", "type": "tmpfs"}]"#, "mounts[0].destination: a mount needs a destination"),
         (
             r#"[{"destination": "/a", "options": ["ro"]}]"#,
-            "mounts[0].type: a mount that is no bind mount needs a type; \
+            "mounts[0].type: a mount that is not a bind mount needs a type; \
              or is the option \"bind\" or \"rbind\" missing?",
         ),
         (r#"[{"destination": "/a", "options": ["bind"]}]"#, "mounts[0].source: a bind mount needs a source"),
@@ -219,7 +219,7 @@ fn errors_name_the_value() {
         ),
         (
             r#"[{"destination": "/a", "type": "proc", "options": ["tmpcopyup"]}]"#,
-            "mounts[0].options: \"tmpcopyup\" is for tmpfs alone",
+            "mounts[0].options: \"tmpcopyup\" applies only to tmpfs",
         ),
     ];
     for (mounts, line) in table {
@@ -243,7 +243,7 @@ fn errors_in_linux_name_the_value() {
         ),
         (
             r#"{"devices": [{"path": "/x", "type": "c", "major": 1, "minor": -3}]}"#,
-            "linux.devices[0].minor: -3 is no minor number of a device",
+            "linux.devices[0].minor: -3 is not a minor number of a device",
         ),
         (r#"{"devices": [{"path": "/dev/..", "type": "c"}]}"#, "linux.devices[0].path: \"/\" cannot be a device"),
     ];

@@ -51,7 +51,7 @@ fn names_that_no_architecture_has_are_skipped_or_refused() {
     assert_eq!(
         check_names(&profile).unwrap_err().to_string(),
         "linux.seccomp.syscalls[1].names[1]: unknown system call \"wriite\"; \
-         the annotation run.oci.seccomp_fail_unknown_syscall forbids to skip it"
+         the annotation run.oci.seccomp_fail_unknown_syscall forbids skipping it"
     );
 }
 
@@ -83,5 +83,5 @@ fn a_program_that_the_kernel_would_refuse_is_refused_before() {
         (0..1100).map(|value| json!({"names": ["ioctl"], "action": "SCMP_ACT_ALLOW", "args": [arg(value)]})).collect();
     let error = refusal(json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": rules}));
     assert!(error.starts_with("linux.seccomp.syscalls: the filter needs "), "{error}");
-    assert!(error.ends_with(" instructions, and the kernel takes 4096; use fewer rules with args"), "{error}");
+    assert!(error.ends_with(" instructions; the kernel accepts at most 4096; use fewer rules with args"), "{error}");
 }
