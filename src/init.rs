@@ -471,14 +471,17 @@ fn shut_descriptors(task: &Task<'_>, gate: Option<&Gate>) -> Result<(), Errno> {
     sys::descriptors::close_all_but(3_i32.saturating_add_unsigned(preserved), &mut kept)
 }
 
-/// Waits for the byte of `start`, then for its connection, if it takes a listener: it is there already.
+/// Waits for the byte of `start`, and from then on the container is running. Then waits for its connection, if it takes a
+/// listener: it is there already.
 fn wait_for_start(gate: &Gate) -> Done<Option<OwnedFd>> {
     if rustix::process::getpid().as_raw_pid() == 1 {
         sys::signals::end_at_once().at(Step::StartGate)?;
     }
     let mut byte = [0; 1];
     match rustix::io::retry_on_intr(|| rustix::io::read(&gate.go, &mut byte)) {
-        Ok(1) => {}
+        // Not left to execve, which closes in no certain order: whoever learns from `result` that the program runs must
+        // find the gate gone.
+        Ok(1) => sys::descriptors::close(gate.go.as_fd()),
         Ok(_) => return Err(Fault::new(Step::StartGate, 0, Errno::PIPE)),
         Err(errno) => return Err(Fault::new(Step::StartGate, 0, errno)),
     }

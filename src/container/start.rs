@@ -78,6 +78,8 @@ fn refusal(id: &str, status: Status) -> Error {
 }
 
 fn open_gate(container: &Container) -> Result<()> {
+    // Before the gate: init closes that one first, so that `result` has a writer if the gate has a reader, and its end
+    // is not missed.
     let result = open_result(container)?;
     let listener = super::sockets::connect(&container.directory)?;
     let Some(go) = gate(&container.directory)? else {

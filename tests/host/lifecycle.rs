@@ -128,6 +128,18 @@ fn start_works_once() {
 }
 
 #[test]
+fn a_container_runs_when_start_returns() {
+    let Some(bundle) = Bundle::script("sleep 1000") else { return };
+    for _ in 0..60 {
+        bundle.create().silent();
+        bundle.on("start").silent();
+        assert_eq!(bundle.status(), "running");
+        bundle.tare(&["delete", "--force", &bundle.id]).silent();
+        bundle.reap_orphans();
+    }
+}
+
+#[test]
 fn start_of_a_dead_container_fails_at_once() {
     let Some(bundle) = Bundle::script("sleep 100") else { return };
     bundle.create().silent();
