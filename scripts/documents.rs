@@ -3,6 +3,10 @@
 //! usage: cargo run --example documents -- DIRECTORY
 #![allow(missing_docs, reason = "a program of the build")]
 
+#[path = "../src/cli/mod.rs"]
+#[allow(dead_code, reason = "the command line is described, not run")]
+mod cli;
+
 use std::fs;
 use std::io::Result;
 use std::path::Path;
@@ -12,7 +16,7 @@ use clap_complete::Shell;
 
 /// What is installed, and where a packager puts it: man1, completions/bash, ...
 fn write(directory: &Path) -> Result<()> {
-    let mut command = tare::cli::command();
+    let mut command = cli::arguments::command();
     // Commands are deferred until they are used.
     command.build();
     let man = directory.join("man1");
@@ -21,7 +25,7 @@ fn write(directory: &Path) -> Result<()> {
     for (shell, name) in [(Shell::Bash, "bash"), (Shell::Zsh, "zsh"), (Shell::Fish, "fish")] {
         let completions = directory.join("completions").join(name);
         fs::create_dir_all(&completions)?;
-        let mut command: Command = tare::cli::command();
+        let mut command: Command = cli::arguments::command();
         clap_complete::generate_to(shell, &mut command, "tare", &completions)?;
     }
     Ok(())
@@ -39,7 +43,7 @@ mod tests {
     use super::*;
 
     fn every_command() -> Vec<Command> {
-        let mut whole = tare::cli::command();
+        let mut whole = cli::arguments::command();
         whole.build();
         let mut commands: Vec<Command> = whole.get_subcommands().cloned().collect();
         commands.push(whole);

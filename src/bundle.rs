@@ -26,34 +26,85 @@ use crate::error::{Context, Error, ErrorKind, Result};
 /// Bytes of a config.json or process.json at the most.
 pub const MAX_JSON: u64 = 16 * 1024 * 1024;
 
-/// A bundle: a directory with config.json in it.
-#[derive(Debug)]
+/// A directory with a rootfs, and its config: a file in the directory, or a value in memory.
+///
+/// ```
+/// use oci_spec::runtime::Spec;
+/// let from_disk = tare::Bundle::new("/srv/web").config("debug.json");
+/// let from_memory = tare::Bundle::with_spec("/srv/web", &Spec::default())?;
+/// # let _ = (from_disk, from_memory);
+/// # Ok::<(), tare::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
 pub struct Bundle {
-    /// O_PATH descriptor of the directory.
-    pub directory: OwnedFd,
-    /// Its absolute path, links resolved.
-    pub path: PathBuf,
+    path: PathBuf,
+    config: Config,
+}
+
+#[derive(Debug, Clone)]
+enum Config {
+    /// A file, by its path relative to the bundle.
+    File(PathBuf),
+    /// The text of one.
+    Text(Vec<u8>),
 }
 
 impl Bundle {
+    /// The bundle at `path`, with its config.json. Nothing is opened or read before a container is created.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), config: Config::File(PathBuf::from("config.json")) }
+    }
+
+    /// A bundle at `path`, which `root.path` is relative to, with a config that is no file.
+    ///
+    /// # Errors
+    /// The config cannot be encoded.
+    pub fn with_spec(path: impl Into<PathBuf>, spec: &Spec) -> Result<Self> {
+        let text = serde_json::to_vec(spec)
+            .map_err(|e| Error::new(ErrorKind::InvalidConfig, "encode the config").detail(e.to_string()))?;
+        Ok(Self { path: path.into(), config: Config::Text(text) })
+    }
+
+    /// Another file than config.json, by its path relative to the bundle.
+    pub fn config(self, name: impl Into<PathBuf>) -> Self {
+        Self { config: Config::File(name.into()), ..self }
+    }
+
     /// Opens the directory.
     ///
     /// # Errors
-    /// It does not exist or is no directory.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// It does not exist or is not a directory.
+    pub(crate) fn open(&self) -> Result<OpenBundle<'_>> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = openat(CWD, path, flags, Mode::empty())
-            .context(|| format!("open bundle {}", path.display()))
+        let directory = openat(CWD, &self.path, flags, Mode::empty())
+            .context(|| format!("open bundle {}", self.path.display()))
             .map_err(|e| e.hint("a bundle is a directory with config.json; name it with --bundle"))?;
         let path = descriptor_path(&directory)?;
-        Ok(Self { directory, path })
+        Ok(OpenBundle { directory, path, config: &self.config })
     }
+}
 
-    /// Reads a configuration file of the bundle; `name` is config.json unless the user chose another.
+/// A bundle that is being used.
+#[derive(Debug)]
+pub struct OpenBundle<'a> {
+    /// `O_PATH` descriptor of the directory.
+    directory: OwnedFd,
+    /// Its absolute path, links resolved.
+    pub path: PathBuf,
+    config: &'a Config,
+}
+
+impl OpenBundle<'_> {
+    /// The text of the config.
     ///
     /// # Errors
     /// As [`read_json_file`].
-    pub fn read_config(&self, name: &Path) -> Result<Vec<u8>> {
+    pub fn read_config(&self) -> Result<Vec<u8>> {
+        let name = match self.config {
+            Config::File(name) => name,
+            Config::Text(text) => return Ok(text.clone()),
+        };
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = openat(&self.directory, name, flags, Mode::empty()).map_err(|e| {
             let what = format!("open {}", self.path.join(name).display());

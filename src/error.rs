@@ -11,6 +11,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// What sort of failure it is; decides nothing but is shown in JSON logs as `kind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ErrorKind {
     /// A value of the caller (config.json, process.json, command line) cannot be accepted.
     InvalidConfig,
@@ -28,6 +29,8 @@ pub enum ErrorKind {
     System,
     /// A hook failed.
     Hook,
+    /// The caller has not called [`crate::protect`].
+    Unprotected,
     /// A defect in tare.
     Internal,
 }
@@ -45,6 +48,7 @@ impl ErrorKind {
             Self::Denied => "denied",
             Self::System => "system",
             Self::Hook => "hook",
+            Self::Unprotected => "unprotected",
             Self::Internal => "internal",
         }
     }

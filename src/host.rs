@@ -28,6 +28,7 @@ pub struct Host {
 
 impl Host {
     /// A host with given facts, for tests.
+    #[cfg(any(test, feature = "internals"))]
     #[must_use]
     pub fn with(hierarchy: Hierarchy, in_user_namespace: bool, last_capability: u8) -> Self {
         Self {

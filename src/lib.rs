@@ -1,41 +1,72 @@
-//! tare, a low-level OCI container runtime: the library behind the binary.
+//! tare, a low-level OCI container runtime, as a library. The `tare` program is its first user.
+//!
+//! A [`Runtime`] is a state root; a [`Bundle`] goes in, a [`Container`] comes out:
+//!
+//! ```no_run
+//! use tare::{Bundle, CreateOptions, ExecOptions, Force, Runtime, Signal, Target};
+//!
+//! tare::protect(c"example")?;
+//! let runtime = Runtime::new("/run/example");
+//! let container = runtime.create("web", &Bundle::new("/srv/web"), &CreateOptions::default())?;
+//! container.start()?;
+//! let code = container.exec(&ExecOptions::new(["id", "-u"]))?;
+//! container.kill(Signal::TERM, Target::Init)?;
+//! container.delete(Force::Yes)?;
+//! # Ok::<(), tare::Error>(())
+//! ```
+//!
+//! # What it does to the calling process
+//!
+//! [`protect`] may execute the program again, and must be called before anything else. [`Runtime::create`] and
+//! [`Container::exec`] block all signals of the calling thread for a moment, and make the process non-dumpable for the
+//! time of the clone. [`Runtime::run`] and a foreground [`Container::exec`] take over the process's signals and, with a
+//! terminal, its stdin and stdout, until the program has ended. Nothing else is changed, and no thread is made.
+//!
+//! # How it works
 //!
 //! ```text
 //! Bundle -> Spec -> Plan (pure) -> prepared descriptors -> double fork -> init::run -> exec
 //! ```
 //!
-//! Every piece of code lives in one of three worlds, visible in file names: `plan.rs` decides and never touches the
-//! kernel; `parent.rs` opens, writes and waits; `child.rs` (and `init.rs`, `wire.rs`) only makes system calls on data
-//! it was handed: no allocation, no locks, no formatting, no panics. Each kernel subject is a room (a folder) with one
-//! door (`mod.rs`). Rooms do not import each other: `plan.rs` and `init.rs` bring them together, and so do the commands in
-//! `container/` and the facts in `host.rs`.
-//!
-//! Read `container/create.rs` for the parent's straight line and `init.rs` for the child's.
-//!
-//! Glossary: `Bundle`, an opened bundle directory; `Spec`, what the user asked; `Plan`, what will be done; `Record`,
-//! what is remembered on disk; `State`, the JSON that engines read, derived from kernel facts each time.
+//! docs/architecture.md tells it, with the layers of the modules and the glossary. Read `container/create.rs` for the
+//! parent's straight line and `init.rs` for the child's.
 
-pub mod bundle;
-pub mod cgroup;
-pub mod cli;
-pub mod container;
+mod bundle;
+mod cgroup;
+mod container;
 pub mod error;
-/// For the fuzzers alone.
-#[cfg(any(test, fuzzing))]
-#[path = "../tests/fuzz/targets/mod.rs"]
-pub mod fuzz;
-pub mod hooks;
-pub mod host;
-pub mod init;
+mod features;
+mod hooks;
+mod host;
+mod init;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 mod json_path;
-pub mod namespaces;
-pub mod network;
-pub mod own_executable;
-pub mod plan;
-pub mod process;
-pub mod rootfs;
-pub mod seccomp;
-pub mod spawn;
-pub mod sys;
-pub mod terminal;
-pub mod wire;
+mod namespaces;
+mod network;
+mod own_executable;
+mod plan;
+mod process;
+mod rootfs;
+mod runtime;
+mod seccomp;
+mod spawn;
+pub mod startup;
+mod sys;
+mod terminal;
+mod wire;
+
+pub use bundle::Bundle;
+pub use cgroup::CgroupManager;
+pub use container::doctor::{Finding, FindingKind, Report};
+pub use container::events::{Output as EventOutput, Statistics};
+pub use container::options::{CreateOptions, ExecOptions, RunOptions, Stdio};
+pub use container::state::State;
+pub use container::status::Status;
+pub use container::time::now as timestamp;
+pub use container::update::Resources;
+pub use error::{Error, ErrorKind, Result};
+pub use features::features;
+pub use own_executable::protect;
+pub use runtime::{Container, Force, Runtime, Signal, Target};

@@ -1,5 +1,8 @@
-//! The binary: `main` is in `sys/entry.rs`, everything else in the library.
-#![no_main]
+//! The binary: the command line on top of the library. `main` is in `sys/entry.rs`.
+#![cfg_attr(not(test), no_main)]
+#![cfg_attr(test, allow(dead_code, reason = "the tests have a main of their own"))]
 
+mod cli;
+#[cfg(not(test))]
 #[path = "sys/entry.rs"]
 mod entry;

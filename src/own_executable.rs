@@ -7,50 +7,67 @@
 //! make mounts the sealed copy is taken, unless the binary is one that neither the caller nor any id that it could map
 //! may write: the host's root owns it.
 
-use std::ffi::{CString, OsString};
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Access, AtFlags, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::exec::{Strings, execute_file};
 use crate::sys::mount::{Attributes, Change, set_attributes};
 
 const EXE: &str = "/proc/self/exe";
 
-/// Returns when this process runs from a protected image; else executes itself from one.
+static PROTECTED: AtomicBool = AtomicBool::new(false);
+
+/// Protects this process from the containers that it enters; to be called first in `main`, while there is one thread.
+///
+/// A process that enters a container can be looked at from within it. So the file that this process executes must be one
+/// that nobody in the container can write (CVE-2019-5736), and its environment must not be readable. If the file can be
+/// written, the program is executed again with the same arguments, from a read-only image of itself. `name` is the name
+/// of the process afterwards (`comm`), which such an execution would change. The environment is moved out of reach.
+///
+/// Without this call every function that enters a container returns an error of kind [`ErrorKind::Unprotected`].
 ///
 /// # Errors
-/// No protected image can be made: then no container is entered.
-pub fn protect(args: &[OsString]) -> Result<()> {
+/// No protected image can be made; /proc is not mounted.
+pub fn protect(name: &CStr) -> Result<()> {
+    execute_protected(name)?;
+    crate::sys::environment::withdraw().context(|| "move the environment out of reach")?;
+    PROTECTED.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Refuses to enter a container from a process that has not called [`protect`].
+///
+/// # Errors
+/// It has not.
+pub fn require_protected() -> Result<()> {
+    if PROTECTED.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let what = "a container could overwrite the executable of this process, and read its environment";
+    Err(Error::new(ErrorKind::Unprotected, what).hint("call tare::protect at the start of main"))
+}
+
+/// Returns when this process runs from a protected image; else executes itself from one.
+fn execute_protected(name: &CStr) -> Result<()> {
     let exe = rustix::fs::open(EXE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).context(|| format!("open {EXE}"))?;
     if is_protected(&exe).context(|| "examine tare's own executable")? {
-        crate::sys::process_attributes::set_name(c"tare").context(|| "set the process name")?;
-        return Ok(());
+        return crate::sys::process_attributes::set_name(name).context(|| "set the process name");
     }
     // Whatever keeps it from being bound (no right to mounts, an old kernel, a binary that was replaced meanwhile), the
     // copy does not need it.
     let image = readonly_bind(&exe).or_else(|_| sealed_copy())?;
-    let words = args.iter().map(|arg| CString::new(arg.as_bytes()));
-    let words = words
-        .collect::<std::result::Result<Vec<_>, _>>()
-        .map_err(|_| Error::new(crate::error::ErrorKind::InvalidConfig, "an argument contains a NUL byte"))?;
-    Err(Error::system("execute tare from its protected image", execute_file(image.as_fd(), &Strings::new(words))))
-}
-
-/// The same with the arguments of this process, for a command that finds out late that it enters a container. What it did
-/// until then it does again.
-///
-/// # Errors
-/// As [`protect`]; /proc is not mounted.
-pub fn protect_again() -> Result<()> {
     let path = "/proc/self/cmdline";
     let text = std::fs::read(path).context(|| format!("read {path}"))?;
     let words = text.strip_suffix(&[0]).unwrap_or(&text).split(|byte| *byte == 0);
-    protect(&words.map(|word| OsString::from_vec(word.to_vec())).collect::<Vec<_>>())
+    // The words end at the NUL bytes, so that none is inside.
+    let words = words.filter_map(|word| CString::new(word).ok()).collect();
+    Err(Error::system("execute tare from its protected image", execute_file(image.as_fd(), &Strings::new(words))))
 }
 
 /// A read-only mount, a file that is out of reach, or a sealed file in memory.

@@ -40,7 +40,7 @@ pub struct Request<'a> {
     /// --preserve-fds plus the descriptors of socket activation.
     pub preserve_fds: u32,
     /// Whether to track the container in a cgroup, and who makes it.
-    pub cgroup: cgroup::Asked,
+    pub cgroup: cgroup::CgroupManager,
     /// --rootless: whether a container that asks nothing of a cgroup does without one where none can be made; by
     /// default where the caller is not the host's root.
     pub rootless: Option<bool>,
@@ -140,7 +140,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     };
     let network_devices = network::plan(spec, namespaces.has(Kind::Network))?;
     let notifies = program.as_ref().is_some_and(Program::notifies);
-    let not_done = annotations::warnings(spec, request.cgroup == cgroup::Asked::Systemd, notifies)?;
+    let not_done = annotations::warnings(spec, request.cgroup == cgroup::CgroupManager::Systemd, notifies)?;
     Ok(Plan { namespaces, rootfs, cgroup, program, hooks, network_devices, rootfs_path, not_done })
 }
 
@@ -155,10 +155,12 @@ fn plan_cgroup(
     rootless: bool,
 ) -> Result<Option<cgroup::Plan>> {
     let systemd = match request.cgroup {
-        cgroup::Asked::Disabled => return Ok(None),
-        cgroup::Asked::File => None,
+        cgroup::CgroupManager::Disabled => return Ok(None),
+        cgroup::CgroupManager::File => None,
         // Root of a user namespace is in somebody's session, and the machine's systemd would not listen.
-        cgroup::Asked::Systemd => Some(cgroup::Systemd { user: rootless, control_group: &cgroup::control_group }),
+        cgroup::CgroupManager::Systemd => {
+            Some(cgroup::Systemd { user: rootless, control_group: &cgroup::control_group })
+        }
     };
     let facts = cgroup::Facts {
         user_namespace: rootless,

@@ -251,7 +251,9 @@ fn files_are_short_and_say_what_they_are() {
     assert_none("a file has 600 lines at the most", &too_long);
     let headless: Vec<_> = sources.iter().filter(|s| s.head.is_empty()).map(|s| s.path.clone()).collect();
     assert_none("a file begins with //! and what it does", &headless);
-    let wordy: Vec<_> = sources.iter().filter(|s| s.head.lines().count() > 20).map(|s| s.path.clone()).collect();
+    // That of lib.rs is the documentation of the crate.
+    let is_wordy = |s: &&Source| s.head.lines().count() > 20 && s.path != "src/lib.rs";
+    let wordy: Vec<_> = sources.iter().filter(is_wordy).map(|s| s.path.clone()).collect();
     assert_none("a head is short", &wordy);
 }
 

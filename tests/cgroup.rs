@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use oci_spec::runtime::Spec;
 use serde_json::json;
-use tare::cgroup::{self, Cgroup, Facts, Hierarchy, Identity, Plan, Tag};
 use tare::error::Result;
+use tare::internals::cgroup::{self, Cgroup, Facts, Hierarchy, Identity, Plan, Tag};
 
 const LIMIT: Duration = Duration::from_secs(10);
 

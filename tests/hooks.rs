@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
 use tare::error::{Error, ErrorKind};
-use tare::hooks::{self, Place, Plan};
+use tare::internals::hooks::{self, Place, Plan};
 
 /// The clone of a hook process uses one stack: tare has one thread, this program has many.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

@@ -14,9 +14,9 @@ use nix::mount::{MsFlags, mount};
 use oci_spec::runtime::{Linux, Process};
 use seccompiler::{SeccompAction, SeccompFilter};
 use serde_json::{Value, json};
-use tare::process::child;
-use tare::process::{Facts, Plan};
-use tare::wire::{Done, Fault, Step};
+use tare::internals::process::child;
+use tare::internals::process::{Facts, Plan};
+use tare::internals::wire::{Done, Fault, Step};
 
 const CASE: &str = "TARE_PROCESS_CASE";
 const ROOT: &str = "TARE_PROCESS_ROOT";
@@ -136,7 +136,7 @@ fn applied_here() {
         apparmor: false,
         selinux: false,
     };
-    let plan = tare::process::plan(&process, Some(&linux), &facts).unwrap();
+    let plan = tare::internals::process::plan(&process, Some(&linux), &facts).unwrap();
     enter(&std::env::var(ROOT).unwrap());
     let Err(fault) = apply(&plan, &case);
     println!("\nfault: {}", plan.describe(&fault).unwrap());
@@ -170,7 +170,7 @@ fn apply(plan: &Plan, case: &Value) -> Done<std::convert::Infallible> {
     let found = child::drop_privileges(plan, entered, !program.is_empty())?;
     println!();
     if !program.is_empty() {
-        tare::sys::seccomp::set_filter(0, &program).map_err(|errno| Fault::new(Step::Seccomp, 0, errno))?;
+        tare::internals::sys::seccomp::set_filter(0, &program).map_err(|errno| Fault::new(Step::Seccomp, 0, errno))?;
     }
     Err(Fault::new(Step::Exec, found, child::exec(plan, found)))
 }

@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use oci_spec::runtime::LinuxSeccomp;
 use rustix::fs::{CWD, Mode, mkdirat};
 use rustix::io::Errno;
-use tare::seccomp::{Handover, Plan, child, parent, plan};
+use tare::internals::seccomp::plan::Handover;
+use tare::internals::seccomp::{Plan, child, parent, plan};
 
 fn docker() -> Plan {
     let profile: LinuxSeccomp = serde_json::from_str(include_str!("data/docker-seccomp.json")).unwrap();

@@ -15,7 +15,8 @@ use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::termios::{LocalModes, OutputModes, tcgetattr, tcgetwinsize, tcsetwinsize};
-use tare::terminal::{Destination, Plan, child, foreground, parent};
+use tare::internals::terminal::plan::Destination;
+use tare::internals::terminal::{Plan, child, foreground, parent};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

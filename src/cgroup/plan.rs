@@ -31,14 +31,15 @@ pub struct Systemd<'a> {
     pub control_group: &'a dyn Fn(bool) -> Result<String>,
 }
 
-/// What the caller asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
-    /// No cgroup.
+/// Who makes the cgroup of a container, as the caller chooses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CgroupManager {
+    /// Nobody: the container stays in the caller's cgroup.
     Disabled,
-    /// Directories that tare makes.
+    /// tare, in the hierarchy itself.
+    #[default]
     File,
-    /// A unit of systemd.
+    /// systemd, as a transient unit.
     Systemd,
 }
 

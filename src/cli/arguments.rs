@@ -8,10 +8,10 @@ use std::path::PathBuf;
 
 use super::log::{LEVELS, Log, Messages};
 use super::usage;
-use crate::error::Error;
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use tare::error::Error;
 
 /// How a parse that yields no command ends.
 pub enum End {
@@ -32,7 +32,7 @@ impl End {
         match self {
             Self::Text(text) => i32::from(super::print(text.as_bytes()).is_err()),
             Self::Usage { line, log } => {
-                log.error(&Error::new(crate::error::ErrorKind::InvalidConfig, line));
+                log.error(&Error::new(tare::error::ErrorKind::InvalidConfig, line));
                 1
             }
         }

@@ -1,16 +1,17 @@
 //! Each command: options in, one library call, output.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::rc::Rc;
 
 use clap::ArgMatches;
 
+use tare::{
+    Bundle, CgroupManager, Container, CreateOptions, Error, ErrorKind, EventOutput, ExecOptions, Force, Result,
+    RunOptions, Runtime, Signal, Target,
+};
+
 use super::log::{Log, Messages};
-use crate::cgroup::Asked;
-use crate::container::create::{Options, Warn};
-use crate::container::run::Stay;
-use crate::container::{self, exec, exec_process, kill};
-use crate::error::{Error, ErrorKind, Result};
 
 /// The options before the command.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ impl Global {
     /// Reads them.
     pub fn new(matches: &ArgMatches) -> Self {
         Self {
-            root: matches.get_one::<PathBuf>("root").cloned().unwrap_or_else(default_root),
+            root: matches.get_one::<PathBuf>("root").cloned().unwrap_or_else(Runtime::default_root),
             messages: Messages {
                 file: matches.get_one::<PathBuf>("log").filter(|path| !path.as_os_str().is_empty()).cloned(),
                 json: matches.get_one::<String>("log-format").is_some_and(|format| format == "json"),
@@ -41,31 +42,13 @@ impl Global {
         }
     }
 
-    /// Who makes the cgroup.
-    fn cgroup(&self) -> Asked {
+    fn cgroup_manager(&self) -> CgroupManager {
         match self.manager.as_deref() {
-            Some("disabled") => Asked::Disabled,
-            Some("systemd") => Asked::Systemd,
-            _ if self.systemd => Asked::Systemd,
-            _ => Asked::File,
+            Some("disabled") => CgroupManager::Disabled,
+            Some("systemd") => CgroupManager::Systemd,
+            _ if self.systemd => CgroupManager::Systemd,
+            _ => CgroupManager::File,
         }
-    }
-}
-
-/// As runc: XDG_RUNTIME_DIR is for users, and the host's root may have it set by a login. Root of a user namespace is a
-/// user, as USER tells where it is set at all; engines set nothing.
-fn default_root() -> PathBuf {
-    let uid = rustix::process::geteuid();
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let is_user = || {
-        let named_otherwise = variable("USER").is_none_or(|user| user != "root");
-        !uid.is_root() || (named_otherwise && crate::host::Host::default().in_user_namespace().unwrap_or(false))
-    };
-    match variable("XDG_RUNTIME_DIR").filter(|_| is_user()) {
-        Some(runtime) => PathBuf::from(runtime).join("tare"),
-        // Where a login would have pointed it to.
-        None if !uid.is_root() => PathBuf::from(format!("/run/user/{}/tare", uid.as_raw())),
-        None => PathBuf::from("/run/tare"),
     }
 }
 
@@ -76,143 +59,162 @@ pub fn version() -> &'static str {
 }
 
 /// Runs the command; its exit code.
-pub fn dispatch(matches: &ArgMatches, global: &Global, log: &Log) -> Result<i32> {
+pub fn dispatch(matches: &ArgMatches, global: &Global, log: &Rc<Log>) -> Result<i32> {
     let Some((name, command)) = matches.subcommand() else { return Ok(1) };
+    let runtime = runtime(global, log);
     let id = || command.get_one::<String>("id").map_or("", String::as_str);
-    let root = &global.root;
-    let warn = &mut |error: Error| log.warning(&error);
-    log.debug(&format!("tare {name}, state root {}", root.display()));
+    let container = || runtime.container(id());
+    let json = || command.get_one::<String>("format").is_some_and(|format| format == "json");
+    log.debug(&format!("tare {name}, state root {}", runtime.root().display()));
     match name {
-        "create" => {
-            container::create::create(root, id(), &creation(command, global)?, warn)?;
-        }
+        "create" => drop(runtime.create(id(), &bundle(command), &creation(command))?),
         "run" => {
-            let stay = Stay {
-                detach: command.get_flag("detach"),
-                keep: command.get_flag("keep"),
-                no_subreaper: command.get_flag("no-subreaper"),
-            };
-            return container::run::run(root, id(), &creation(command, global)?, stay, warn);
+            let run = RunOptions::default()
+                .detach(command.get_flag("detach"))
+                .keep(command.get_flag("keep"))
+                .no_subreaper(command.get_flag("no-subreaper"));
+            return runtime.run(id(), &bundle(command), &creation(command), run);
         }
-        "start" => container::start::start(root, id(), crate::own_executable::protect_again, warn)?,
-        "state" => {
-            let state = container::state::state(root, id())?;
-            let mut text = serde_json::to_string_pretty(&state)
-                .map_err(|e| Error::new(ErrorKind::Internal, "encode the state").detail(e.to_string()))?;
-            text.push('\n');
-            super::print(text.as_bytes())?;
-        }
+        "start" => start(&container())?,
+        "state" => super::print(&super::table::pretty(&container().state()?)?)?,
         "kill" => {
-            let signal = kill::parse_signal(command.get_one::<String>("signal").map_or("TERM", String::as_str))?;
-            let all = command.get_flag("all");
-            each(root, id(), command, warn, |id, _| kill::kill(root, id, signal, all))?;
+            let signal: Signal = command.get_one::<String>("signal").map_or("TERM", String::as_str).parse()?;
+            let target = if command.get_flag("all") { Target::All } else { Target::Init };
+            each(&runtime, command, log, |container| container.kill(signal, target))?;
         }
         "delete" => {
-            let force = command.get_flag("force");
-            each(root, id(), command, warn, |id, warn| container::delete::delete(root, id, force, warn))?;
+            let force = if command.get_flag("force") { Force::Yes } else { Force::No };
+            each(&runtime, command, log, |container| container.delete(force))?;
         }
         "exec" => {
             let (id, options) = execution(command)?;
-            return exec::exec(root, &id, &options, warn);
+            return runtime.container(&id).exec(&options);
         }
-        "list" => {
-            let json = command.get_one::<String>("format").is_some_and(|format| format == "json");
-            super::table::list(root, json, command.get_flag("quiet"), warn)?;
-        }
+        "list" => super::table::list(&runtime, json(), command.get_flag("quiet"))?,
         "ps" => {
-            let json = command.get_one::<String>("format").is_some_and(|format| format == "json");
             let arguments = command.get_many::<String>("arguments").into_iter().flatten().map(String::as_str).collect();
-            super::table::ps(root, id(), json, arguments)?;
+            super::table::ps(&container(), json(), arguments)?;
         }
-        "pause" => container::freeze::pause(root, id())?,
-        "resume" => container::freeze::resume(root, id())?,
-        "events" => events(root, id(), command)?,
-        "update" => super::update::run(root, id(), command, warn)?,
+        "pause" => container().pause()?,
+        "resume" => container().resume()?,
+        "events" => events(&container(), command)?,
+        "update" => container().update(&super::update::resources(command, |warning| log.warning(&warning))?)?,
         "spec" => {
             let path = |name| command.get_one::<PathBuf>(name);
             super::spec::write(path("bundle"), path("config"), command.get_flag("rootless"))?;
         }
         "doctor" => {
-            let report = container::doctor::examine(root, command.get_flag("repair"), warn)?;
+            let report = runtime.doctor(command.get_flag("repair"))?;
             super::table::doctor(&report, command.get_flag("json"))?;
             return Ok(i32::from(!report.is_well()));
         }
-        "features" => super::features::print()?,
+        "features" => super::print(&super::table::pretty(&tare::features())?)?,
         other => return Err(Error::new(ErrorKind::Internal, format!("command {other:?} has no code"))),
     }
     Ok(0)
 }
 
+fn runtime(global: &Global, log: &Rc<Log>) -> Runtime {
+    let log = Rc::clone(log);
+    let runtime = Runtime::new(&global.root)
+        .cgroup_manager(global.cgroup_manager())
+        .on_warning(move |warning| log.warning(warning));
+    match global.rootless {
+        Some(rootless) => runtime.rootless(rootless),
+        None => runtime,
+    }
+}
+
+/// Whether hooks enter the container is found out late.
+fn start(container: &Container<'_>) -> Result<()> {
+    match container.start() {
+        Err(error) if error.kind() == ErrorKind::Unprotected => super::protect().and_then(|()| container.start()),
+        started => started,
+    }
+}
+
 /// The container that is named, or all whose ids a regular expression matches: one that fails does not spare the others.
 fn each(
-    root: &Path,
-    id: &str,
+    runtime: &Runtime,
     command: &ArgMatches,
-    warn: Warn<'_>,
-    mut act: impl FnMut(&str, Warn<'_>) -> Result<()>,
+    log: &Log,
+    mut act: impl FnMut(&Container<'_>) -> Result<()>,
 ) -> Result<()> {
+    let id = command.get_one::<String>("id").map_or("", String::as_str);
     if !command.get_flag("regex") {
-        return act(id, warn);
+        return act(&runtime.container(id));
     }
     let mut result = Ok(());
-    for id in container::matching(root, id)? {
-        if let Err(error) = std::mem::replace(&mut result, act(&id, warn)) {
-            warn(error);
+    for container in runtime.matching(id)? {
+        if let Err(error) = std::mem::replace(&mut result, act(&container)) {
+            log.warning(&error);
         }
     }
     result
 }
 
-fn creation(command: &ArgMatches, global: &Global) -> Result<Options> {
+fn bundle(command: &ArgMatches) -> Bundle {
     let path = |name: &str| command.get_one::<PathBuf>(name).cloned();
-    Ok(Options {
-        bundle: path("bundle").unwrap_or_else(|| PathBuf::from(".")),
-        config: path("config").unwrap_or_else(|| PathBuf::from("config.json")),
-        console_socket: path("console-socket").filter(|path| !path.as_os_str().is_empty()),
-        pidfd_socket: path("pidfd-socket"),
-        pid_file: path("pid-file").filter(|path| !path.as_os_str().is_empty()),
-        no_pivot: command.get_flag("no-pivot"),
-        new_keyring: !command.get_flag("no-new-keyring"),
-        preserve_fds: command.get_one::<u32>("preserve-fds").copied().unwrap_or(0),
-        cgroup: global.cgroup(),
-        rootless: global.rootless,
-    })
+    let bundle = Bundle::new(path("bundle").unwrap_or_else(|| PathBuf::from(".")));
+    match path("config") {
+        Some(name) => bundle.config(name),
+        None => bundle,
+    }
 }
 
-fn execution(command: &ArgMatches) -> Result<(String, exec::Options)> {
+/// Sets an option to a value, if there is one.
+fn set<O, V>(options: O, value: Option<V>, setter: impl FnOnce(O, V) -> O) -> O {
+    match value {
+        Some(value) => setter(options, value),
+        None => options,
+    }
+}
+
+fn creation(command: &ArgMatches) -> CreateOptions<'static> {
+    let path = |name: &str| command.get_one::<PathBuf>(name).cloned();
+    let not_empty = |name: &str| path(name).filter(|path| !path.as_os_str().is_empty());
+    let options = CreateOptions::default()
+        .no_pivot(command.get_flag("no-pivot"))
+        .keep_keyring(command.get_flag("no-new-keyring"))
+        .preserve_fds(command.get_one::<u32>("preserve-fds").copied().unwrap_or(0));
+    let options = set(options, not_empty("console-socket"), CreateOptions::console_socket);
+    let options = set(options, path("pidfd-socket"), CreateOptions::pidfd_socket);
+    set(options, not_empty("pid-file"), CreateOptions::pid_file)
+}
+
+fn execution(command: &ArgMatches) -> Result<(String, ExecOptions<'static>)> {
     let path = |name: &str| command.get_one::<PathBuf>(name).filter(|path| !path.as_os_str().is_empty()).cloned();
     let text = |name: &str| command.get_one::<String>(name).cloned();
-    let texts = |name: &str| command.get_many::<String>(name).into_iter().flatten().cloned().collect();
+    let texts = |name: &str| command.get_many::<String>(name).into_iter().flatten().cloned();
     let mut words = command.get_many::<OsString>("words").into_iter().flatten().map(word);
     let id = words.next().unwrap_or_else(|| Ok(String::new()))?;
-    let changes = exec_process::Changes {
-        args: words.collect::<Result<_>>()?,
-        cwd: text("cwd"),
-        env: texts("env"),
-        tty: command.get_flag("tty"),
-        user: text("user"),
-        additional_gids: command.get_many::<u32>("additional-gids").into_iter().flatten().copied().collect(),
-        process_label: text("process-label"),
-        apparmor: text("apparmor"),
-        no_new_privs: command.get_flag("no-new-privs"),
-        capabilities: texts("cap"),
+    let words = words.collect::<Result<Vec<_>>>()?;
+    let options = match path("process") {
+        Some(file) => ExecOptions::process_file(file),
+        None => ExecOptions::new(words),
     };
-    let options = exec::Options {
-        process: path("process"),
-        changes,
-        detach: command.get_flag("detach"),
-        pid_file: path("pid-file"),
-        console_socket: path("console-socket"),
-        pidfd_socket: path("pidfd-socket"),
-        preserve_fds: command.get_one::<u32>("preserve-fds").copied().unwrap_or(0),
-        cgroup: text("cgroup"),
-        ignore_paused: command.get_flag("ignore-paused"),
-        new_keyring: !command.get_flag("no-new-keyring"),
-    };
-    Ok((id, options))
+    let options = options
+        .terminal(command.get_flag("tty"))
+        .no_new_privs(command.get_flag("no-new-privs"))
+        .detach(command.get_flag("detach"))
+        .ignore_paused(command.get_flag("ignore-paused"))
+        .keep_keyring(command.get_flag("no-new-keyring"))
+        .preserve_fds(command.get_one::<u32>("preserve-fds").copied().unwrap_or(0));
+    let gids = command.get_many::<u32>("additional-gids").into_iter().flatten().copied();
+    let options = gids.fold(options, ExecOptions::additional_gid);
+    let options = texts("env").fold(options, ExecOptions::env);
+    let options = texts("cap").fold(options, ExecOptions::capability);
+    let options = set(options, text("cwd"), ExecOptions::cwd);
+    let options = set(options, text("user"), ExecOptions::user);
+    let options = set(options, text("process-label"), ExecOptions::process_label);
+    let options = set(options, text("apparmor"), ExecOptions::apparmor);
+    let options = set(options, text("cgroup"), ExecOptions::cgroup);
+    let options = set(options, path("pid-file"), ExecOptions::pid_file);
+    let options = set(options, path("console-socket"), ExecOptions::console_socket);
+    Ok((id, set(options, path("pidfd-socket"), ExecOptions::pidfd_socket)))
 }
 
-fn events(root: &Path, id: &str, command: &ArgMatches) -> Result<()> {
+fn events(container: &Container<'_>, command: &ArgMatches) -> Result<()> {
     let text = command.get_one::<String>("interval").map_or("5s", String::as_str);
     let wrong = |what: &str| Error::new(ErrorKind::InvalidConfig, format!("--interval: {what}"));
     let interval = super::duration::parse(text)
@@ -220,11 +222,10 @@ fn events(root: &Path, id: &str, command: &ArgMatches) -> Result<()> {
     if interval.is_zero() {
         return Err(wrong("must be greater than 0"));
     }
-    let mut output = container::events::Output { print: &mut super::print, reader: rustix::stdio::stdout() };
     if command.get_flag("stats") {
-        return container::events::stats(root, id, &mut output);
+        return super::print(&container.stats()?.line(container.id())?);
     }
-    container::events::stream(root, id, interval, &mut output)
+    container.events(interval, &mut EventOutput { print: &mut super::print, reader: rustix::stdio::stdout() })
 }
 
 /// The model of a process holds text.

@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use tare::error::{Error, Result};
 
 /// Where messages go.
 pub struct Log {
@@ -201,7 +201,7 @@ fn json(level: &str, message: &str, error: Option<&Error>) -> String {
     let mut object = serde_json::json!({
         "level": level,
         "msg": message,
-        "time": crate::container::time::now(),
+        "time": tare::timestamp(),
     });
     if let Some(error) = error {
         object["kind"] = error.kind().name().into();
@@ -217,5 +217,5 @@ fn json(level: &str, message: &str, error: Option<&Error>) -> String {
 
 /// A line as logrus writes text, which scripts of runc know.
 fn text(level: &str, message: &str) -> String {
-    format!("time={:?} level={level} msg={message:?}\n", crate::container::time::now())
+    format!("time={:?} level={level} msg={message:?}\n", tare::timestamp())
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::error::{Error, ErrorKind, Result};
+use tare::error::{Error, ErrorKind, Result};
 
 /// Writes config.json into the bundle.
 ///
@@ -108,13 +108,15 @@ fn rootless_config() -> Value {
 
 #[cfg(test)]
 mod tests {
+    use tare::internals::{bundle, host::Host, namespaces};
+
     #[test]
     fn both_configs_are_what_tare_reads() {
         for config in [super::config(), super::rootless_config()] {
             let bytes = serde_json::to_vec(&config).unwrap();
-            let (spec, warnings) = crate::bundle::parse_spec(&bytes).unwrap();
+            let (spec, warnings) = bundle::parse_spec(&bytes).unwrap();
             assert!(warnings.is_empty());
-            crate::namespaces::plan(&spec, &crate::host::Host::default().caller()).unwrap();
+            namespaces::plan(&spec, &Host::default().caller()).unwrap();
         }
     }
 }

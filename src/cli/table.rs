@@ -1,20 +1,28 @@
 //! list, ps and doctor: tables for people, JSON for programs; list and ps in runc's layout.
 
-use std::path::Path;
 use std::process::Command;
 
-use crate::container::create::Warn;
-use crate::container::doctor::Report;
-use crate::container::processes::processes;
-use crate::container::state;
-use crate::error::{Error, ErrorKind, Result, escaped};
+use serde::Serialize;
+use tare::error::{Error, ErrorKind, Result, escaped};
+use tare::{Container, Report, Runtime};
+
+/// JSON on several lines.
+///
+/// # Errors
+/// None in practice.
+pub fn pretty(value: &impl Serialize) -> Result<Vec<u8>> {
+    let mut text = serde_json::to_vec_pretty(value)
+        .map_err(|e| Error::new(ErrorKind::Internal, "encode the output").detail(e.to_string()))?;
+    text.push(b'\n');
+    Ok(text)
+}
 
 /// Prints all containers.
 ///
 /// # Errors
 /// The state root cannot be read.
-pub fn list(root: &Path, json: bool, quiet: bool, warn: Warn<'_>) -> Result<()> {
-    let states = state::list(root, warn)?;
+pub fn list(runtime: &Runtime, json: bool, quiet: bool) -> Result<()> {
+    let states = runtime.states()?;
     if quiet {
         let ids: String = states.iter().map(|state| format!("{}\n", state.id)).collect();
         return super::print(ids.as_bytes());
@@ -46,10 +54,7 @@ pub fn list(root: &Path, json: bool, quiet: bool, warn: Warn<'_>) -> Result<()> 
 /// stdout cannot be written to.
 pub fn doctor(report: &Report, json: bool) -> Result<()> {
     if json {
-        let mut text = serde_json::to_string_pretty(report)
-            .map_err(|e| Error::new(ErrorKind::Internal, "encode the report").detail(e.to_string()))?;
-        text.push('\n');
-        return super::print(text.as_bytes());
+        return super::print(&pretty(report)?);
     }
     let count = |number: usize, of: &str| format!("{number} {of}{}", if number == 1 { "" } else { "s" });
     let mut text = format!(
@@ -82,8 +87,8 @@ fn columns<const N: usize>(rows: Vec<[String; N]>) -> String {
 ///
 /// # Errors
 /// The container does not exist; there is no ps(1) for the table.
-pub fn ps(root: &Path, id: &str, json: bool, arguments: Vec<&str>) -> Result<()> {
-    let pids = processes(root, id)?;
+pub fn ps(container: &Container<'_>, json: bool, arguments: Vec<&str>) -> Result<()> {
+    let pids = container.processes()?;
     if json {
         let text: Vec<String> = pids.iter().map(ToString::to_string).collect();
         return super::print(format!("[{}]\n", text.join(",")).as_bytes());

@@ -5,9 +5,7 @@ use std::path::Path;
 use clap::{Arg, ArgMatches, Command};
 use serde_json::{Value, json};
 
-use crate::bundle;
-use crate::container::create::Warn;
-use crate::error::{Error, ErrorKind, Result};
+use tare::{Error, ErrorKind, Resources, Result};
 
 /// What the value of an option is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,24 +77,24 @@ pub fn command(command: Command) -> Command {
         .after_help("What is not named stays as it is. Either everything is changed or, after an error, nothing.")
 }
 
-/// Runs it.
-pub fn run(root: &Path, id: &str, matches: &ArgMatches, warn: Warn<'_>) -> Result<()> {
+/// What the file and the options name; options win.
+pub fn resources(matches: &ArgMatches, mut warn: impl FnMut(Error)) -> Result<Resources> {
     let given = |name: &str| matches.get_one::<String>(name).map(String::as_str).filter(|text| !text.is_empty());
-    let mut resources = match given(FILE) {
-        None => json!({}),
-        Some("-") => bundle::parse_value(&bundle::read_json_stdin()?, "stdin")?,
-        Some(path) => bundle::parse_value(&bundle::read_json_file(Path::new(path))?, path)?,
+    let file = match given(FILE) {
+        None => Resources::from(json!({})),
+        Some("-") => Resources::from_stdin()?,
+        Some(path) => Resources::from_file(Path::new(path))?,
     };
-    bundle::keys_in_any_case(&mut resources);
+    let mut resources = file.into_value();
     for setting in &SETTINGS {
         if let Some(text) = given(setting.name) {
-            set(&mut resources, setting, text, warn)?;
+            set(&mut resources, setting, text, &mut warn)?;
         }
     }
-    crate::container::update::update(root, id, &resources, warn)
+    Ok(resources.into())
 }
 
-fn set(resources: &mut Value, setting: &Setting, text: &str, warn: Warn<'_>) -> Result<()> {
+fn set(resources: &mut Value, setting: &Setting, text: &str, warn: &mut dyn FnMut(Error)) -> Result<()> {
     let name = setting.name;
     let value = match setting.kind {
         Kind::Number => number::<i64>(text, name, "a whole number")?.into(),
@@ -208,7 +206,7 @@ mod tests {
     fn options_are_members_and_win_over_the_file() {
         let mut resources = json!({"cpu": {"quota": 1, "cpus": "0"}, "memory": null});
         let mut warnings = Vec::new();
-        let warn: Warn<'_> = &mut |error| warnings.push(error.to_string());
+        let warn: &mut dyn FnMut(Error) = &mut |error| warnings.push(error.to_string());
         for (name, text) in [("cpu-quota", "5"), ("memory", "1k"), ("pids-limit", "-1"), ("kernel-memory", "1")] {
             let setting = SETTINGS.iter().find(|setting| setting.name == name).unwrap();
             set(&mut resources, setting, text, warn).unwrap();

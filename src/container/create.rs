@@ -14,12 +14,13 @@ use super::handover::Channels;
 use super::listen_fds;
 use super::notify;
 use super::open_files;
+use super::options::CreateOptions;
 use super::record::{Phase, Record, VERSION};
 use super::start_hooks;
 use super::state::State;
 use super::status::{self, Status};
 use super::store::{Directory, Store};
-use crate::bundle::{self, Bundle};
+use crate::bundle::{self, Bundle, OpenBundle};
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::hooks::{self, Place};
@@ -32,28 +33,16 @@ use crate::spawn::{self, Child, End, Request};
 use crate::wire::Step;
 use crate::{namespaces, network, process, rootfs, seccomp};
 
-/// What the user asks of create and run.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// --bundle.
-    pub bundle: PathBuf,
-    /// The config's name in the bundle.
-    pub config: PathBuf,
-    /// --console-socket.
-    pub console_socket: Option<PathBuf>,
-    /// --pidfd-socket.
-    pub pidfd_socket: Option<PathBuf>,
-    /// --pid-file.
-    pub pid_file: Option<PathBuf>,
-    /// --no-pivot.
-    pub no_pivot: bool,
-    /// Not --no-new-keyring.
-    pub new_keyring: bool,
-    /// --preserve-fds.
-    pub preserve_fds: u32,
-    /// --cgroup-manager, --systemd-cgroup.
-    pub cgroup: crate::cgroup::Asked,
-    /// --rootless, unless it is auto.
+/// What is asked of create and run.
+#[derive(Debug, Clone, Copy)]
+pub struct CreateRequest<'a> {
+    /// Where the config and the rootfs are.
+    pub bundle: &'a Bundle,
+    /// What the caller chose.
+    pub options: &'a CreateOptions<'a>,
+    /// Who makes the cgroup.
+    pub cgroup_manager: crate::cgroup::CgroupManager,
+    /// Whether what only root may do is left out, unless that is to be found out.
     pub rootless: Option<bool>,
 }
 
@@ -97,36 +86,37 @@ pub(super) struct Making {
 ///
 /// # Errors
 /// Nothing is left behind then.
-pub fn create(root: &Path, id: &str, options: &Options, warn: Warn<'_>) -> Result<()> {
-    make(root, id, options, Begin::AtGate, warn).map(drop)
+pub fn create(root: &Path, id: &str, request: &CreateRequest<'_>, warn: Warn<'_>) -> Result<()> {
+    make(root, id, request, Begin::AtGate, warn).map(drop)
 }
 
 /// Everything up to the point where init is ready (at the gate) or runs its program.
-pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn: Warn<'_>) -> Result<Making> {
+pub(super) fn make(root: &Path, id: &str, request: &CreateRequest<'_>, begin: Begin, warn: Warn<'_>) -> Result<Making> {
+    let options = request.options;
     super::store::check_id(id)?;
     let activation = listen_fds::activation(|name| std::env::var(name).ok(), std::process::id())?;
     let preserve_fds = options.preserve_fds.saturating_add(activation.count);
     super::check_preserved(preserve_fds)?;
     let host = Host::default();
-    let bundle = Bundle::open(&options.bundle)?;
-    let config = bundle.read_config(&options.config)?;
+    let bundle = request.bundle.open()?;
+    let config = bundle.read_config()?;
     let (mut spec, warnings) = bundle::parse_new_spec(&config)?;
     let caller = match notify::Caller::of_environment()? {
         Some(caller) if notify::admit(&mut spec, &absolute(root, id)?)? => Some(caller),
         _ => None,
     };
-    let request = plan::Request {
+    let asked = plan::Request {
         id,
         bundle: &bundle.path,
         console_socket: options.console_socket.as_deref(),
         detach: begin != Begin::Foreground,
         no_pivot: options.no_pivot,
-        new_keyring: options.new_keyring,
+        new_keyring: !options.keep_keyring,
         preserve_fds,
-        cgroup: options.cgroup,
-        rootless: options.rootless,
+        cgroup: request.cgroup_manager,
+        rootless: request.rootless,
     };
-    let mut plan = plan::plan(&spec, &request, &host)?;
+    let mut plan = plan::plan(&spec, &asked, &host)?;
     if plan.program.is_none() && begin != Begin::AtGate {
         return Err(Error::invalid("process", "config.json has no process, so there is nothing to run"));
     }
@@ -179,7 +169,7 @@ fn absolute(root: &Path, id: &str) -> Result<PathBuf> {
     Ok(root.join(id).join(notify::DIRECTORY))
 }
 
-fn first_record(id: &str, spec: &Spec, bundle: &Bundle, plan: &Plan) -> Result<Record> {
+fn first_record(id: &str, spec: &Spec, bundle: &OpenBundle, plan: &Plan) -> Result<Record> {
     Ok(Record {
         version: VERSION,
         phase: Phase::Creating,
@@ -209,7 +199,7 @@ fn first_record(id: &str, spec: &Spec, bundle: &Bundle, plan: &Plan) -> Result<R
 fn populate(
     making: &mut Making,
     config: &[u8],
-    options: &Options,
+    options: &CreateOptions<'_>,
     begin: Begin,
     host: &Host,
     caller: Option<notify::Caller>,
@@ -265,7 +255,7 @@ fn populate(
         parent_socket: sockets.parent.as_fd(),
         handover: channels.child_ends(),
         procfs: procfs.as_ref().map(AsFd::as_fd),
-        stdio: None,
+        stdio: options.stdio,
         hidden: host.traces(),
     };
     let signals = spawn::block_signals()?;
@@ -421,7 +411,7 @@ pub(super) fn memory_limit(plan: &Plan) -> Option<u64> {
 }
 
 /// What the engine waits for: the pidfd on its socket, the pid in its file.
-fn publish(making: &Making, options: &Options) -> Result<()> {
+fn publish(making: &Making, options: &CreateOptions<'_>) -> Result<()> {
     let Some(child) = &making.child else { return Ok(()) };
     if let Some(socket) = &options.pidfd_socket {
         super::sockets::send_pidfd(socket, child.pidfd.as_fd(), "standard")?;

@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum FindingKind {
     /// A create or run was killed before it was done.
     UnfinishedCreation,
     /// The record of a container cannot be read.
@@ -41,7 +41,7 @@ pub enum Kind {
 #[derive(Debug, Clone, Serialize)]
 pub struct Finding {
     /// What is wrong.
-    pub kind: Kind,
+    pub kind: FindingKind,
     /// The container's id; of a cgroup its path below the root of the hierarchy.
     pub subject: String,
     /// What was seen, in words.
@@ -107,7 +107,7 @@ fn entry(store: &Store, id: &str, repair: bool, warn: Warn<'_>) -> Result<Option
         Ok(None) => return Ok(None),
         Err(error) => {
             let remedy = "tare did not create this directory; remove it if it is not needed".to_owned();
-            return Ok(Some((false, Some(finding(Kind::DamagedRecord, id, error.to_string(), remedy, false)))));
+            return Ok(Some((false, Some(finding(FindingKind::DamagedRecord, id, error.to_string(), remedy, false)))));
         }
     };
     match directory.lock(FlockOperation::NonBlockingLockExclusive) {
@@ -127,7 +127,7 @@ fn entry(store: &Store, id: &str, repair: bool, warn: Warn<'_>) -> Result<Option
     Ok(Some((true, found)))
 }
 
-fn finding(kind: Kind, subject: &str, what: String, remedy: String, repairable: bool) -> Finding {
+fn finding(kind: FindingKind, subject: &str, what: String, remedy: String, repairable: bool) -> Finding {
     Finding { kind, subject: subject.to_owned(), what, remedy, repairable, repaired: false }
 }
 
@@ -142,7 +142,7 @@ fn held(directory: &Directory) -> Option<Finding> {
         more => format!("its directory is locked by processes that a dead command left behind: {}", more.join(", ")),
     };
     let remedy = format!("`kill -KILL {}` releases the lock; then run doctor again", pids.join(" "));
-    Some(finding(Kind::HeldLock, &directory.id, what, remedy, false))
+    Some(finding(FindingKind::HeldLock, &directory.id, what, remedy, false))
 }
 
 /// What is wrong with a container whose lock is held here.
@@ -155,23 +155,23 @@ fn container(directory: &Directory) -> Result<Option<Finding>> {
         Ok(None) => {
             let life = Life::of_all(tagged(directory));
             let what = format!("its creation was interrupted before its record was written{}", life.words());
-            return found(Kind::UnfinishedCreation, what, delete(), life.is_over());
+            return found(FindingKind::UnfinishedCreation, what, delete(), life.is_over());
         }
         Err(error) => {
             let life = Life::of_all(tagged(directory));
-            return found(Kind::DamagedRecord, format!("{error}{}", life.words()), delete(), life.is_over());
+            return found(FindingKind::DamagedRecord, format!("{error}{}", life.words()), delete(), life.is_over());
         }
     };
     if record.phase == Phase::Creating {
         let init = status::living_init(&record)?;
         let life = Life::of_all(status::cgroup(&record).map(|cgroup| cgroup.into_iter().collect()));
         let what = format!("its creation was interrupted{}", life.words());
-        return found(Kind::UnfinishedCreation, what, delete(), life.is_over() && init.is_none());
+        return found(FindingKind::UnfinishedCreation, what, delete(), life.is_over() && init.is_none());
     }
     if record.boot_id != status::boot_id()? {
         let what = "it stopped when the system rebooted".to_string();
         let remedy = format!("its engine, or `tare delete {id}`, removes it");
-        return found(Kind::BeforeReboot, what, remedy, false);
+        return found(FindingKind::BeforeReboot, what, remedy, false);
     }
     Ok(None)
 }
@@ -275,7 +275,7 @@ fn orphan(
         (true, false) => by_hand(cgroup),
         (false, _) => "end the processes if they are not needed; then `tare doctor --repair` removes it".to_string(),
     };
-    let mut finding = finding(Kind::OrphanCgroup, cgroup.path(), what, remedy, life.is_over() && certain);
+    let mut finding = finding(FindingKind::OrphanCgroup, cgroup.path(), what, remedy, life.is_over() && certain);
     if repair && finding.repairable {
         // No id can be taken meanwhile.
         store.lock(FlockOperation::LockExclusive)?;
@@ -306,7 +306,7 @@ fn foreign(cgroup: &Cgroup, tag: &Tag) -> Finding {
         tag.id,
         tag.state_directory.display()
     );
-    finding(Kind::ForeignCgroup, cgroup.path(), what, by_hand(cgroup), false)
+    finding(FindingKind::ForeignCgroup, cgroup.path(), what, by_hand(cgroup), false)
 }
 
 fn by_hand(cgroup: &Cgroup) -> String {

@@ -24,7 +24,7 @@ use crate::sys::pidfd;
 /// How long the end of init may take to become an exit code: until its parent has waited for it.
 const REAPED: Duration = Duration::from_millis(500);
 
-/// Where lines go.
+/// Where the lines of events go.
 pub struct Output<'a> {
     /// Takes a line.
     pub print: &'a mut dyn FnMut(&[u8]) -> Result<()>,
@@ -32,17 +32,25 @@ pub struct Output<'a> {
     pub reader: BorrowedFd<'a>,
 }
 
-/// The data of a line of statistics. Source: runc types/events.go, Stats.
-#[derive(Serialize)]
-struct Data {
-    cpu: Cpu,
-    cpuset: CpuSet,
-    memory: Memory,
-    pids: Pids,
-    blkio: BlockIo,
-    hugetlb: std::collections::BTreeMap<String, HugePages>,
+/// What a container uses; its JSON is the `data` of a line of statistics. Source: runc types/events.go, Stats.
+#[derive(Debug, Serialize)]
+#[non_exhaustive]
+pub struct Statistics {
+    /// Processor time.
+    pub cpu: Cpu,
+    /// Processors and memory nodes.
+    pub cpuset: CpuSet,
+    /// Memory.
+    pub memory: Memory,
+    /// Processes.
+    pub pids: Pids,
+    /// Block devices.
+    pub blkio: BlockIo,
+    /// Huge pages, by their size.
+    pub hugetlb: std::collections::BTreeMap<String, HugePages>,
     intel_rdt: Value,
-    network_interfaces: Option<Vec<Interface>>,
+    /// The interfaces of a network namespace of its own.
+    pub network_interfaces: Option<Vec<Interface>>,
 }
 
 /// One line.
@@ -62,13 +70,12 @@ struct Source {
     init: OwnedFd,
 }
 
-/// Prints the statistics once.
+/// What the container uses now.
 ///
 /// # Errors
 /// The container is not there, not alive, or has no cgroup.
-pub fn stats(root: &std::path::Path, id: &str, output: &mut Output<'_>) -> Result<()> {
-    let source = open(root, id)?;
-    source.print_stats(output)
+pub fn stats(root: &std::path::Path, id: &str) -> Result<Statistics> {
+    open(root, id)?.statistics()
 }
 
 /// Prints the statistics every `interval`, and what happens when it happens, until the container stops or the reader
@@ -158,10 +165,13 @@ impl Source {
     }
 
     fn print_stats(&self, output: &mut Output<'_>) -> Result<()> {
+        self.print("stats", Some(self.statistics()?), output)
+    }
+
+    fn statistics(&self) -> Result<Statistics> {
         let Stats { cpu, cpuset, memory, pids, blkio, hugetlb } = self.cgroup.stats()?;
         let network_interfaces = self.interfaces();
-        let data = Data { cpu, cpuset, memory, pids, blkio, hugetlb, intel_rdt: json!({}), network_interfaces };
-        self.print("stats", Some(data), output)
+        Ok(Statistics { cpu, cpuset, memory, pids, blkio, hugetlb, intel_rdt: json!({}), network_interfaces })
     }
 
     /// Those of the container's own network namespace; the host's are not the container's.
@@ -197,11 +207,25 @@ impl Source {
     }
 
     fn print<D: Serialize>(&self, kind: &'static str, data: Option<D>, output: &mut Output<'_>) -> Result<()> {
-        let line = Line { kind, id: &self.record.id, data };
-        let mut text = serde_json::to_vec(&line)
-            .map_err(|e| Error::new(ErrorKind::Internal, "encode an event").detail(e.to_string()))?;
-        text.push(b'\n');
-        (output.print)(&text)
+        (output.print)(&line(kind, &self.record.id, data)?)
+    }
+}
+
+/// A line of JSON.
+fn line<D: Serialize>(kind: &'static str, id: &str, data: Option<D>) -> Result<Vec<u8>> {
+    let mut text = serde_json::to_vec(&Line { kind, id, data })
+        .map_err(|e| Error::new(ErrorKind::Internal, "encode an event").detail(e.to_string()))?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+impl Statistics {
+    /// The line of `tare events --stats`: one JSON object, with the id of the container.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn line(&self, id: &str) -> Result<Vec<u8>> {
+        line("stats", id, Some(self))
     }
 }
 

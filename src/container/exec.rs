@@ -4,7 +4,7 @@
 //! delete away until the process runs its program in the cgroup, where it can be killed.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use oci_spec::runtime::{Process, Spec};
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -14,6 +14,7 @@ use super::create::{Warn, explain_death, open_procfs};
 use super::exec_cgroup;
 use super::exec_process;
 use super::handover::Channels;
+use super::options::{ExecOptions, ProcessSource};
 use super::record::{Phase, Record};
 use super::status::{Status, status};
 use super::store::{self, Directory};
@@ -28,36 +29,11 @@ use crate::spawn::{self, Child, End, Request};
 use crate::terminal::foreground;
 use crate::wire::Fault;
 
-/// What the user asks of exec.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// --process: a file with the whole process object.
-    pub process: Option<PathBuf>,
-    /// The command line, when there is no such file.
-    pub changes: super::exec_process::Changes,
-    /// --detach.
-    pub detach: bool,
-    /// --pid-file.
-    pub pid_file: Option<PathBuf>,
-    /// --console-socket.
-    pub console_socket: Option<PathBuf>,
-    /// --pidfd-socket.
-    pub pidfd_socket: Option<PathBuf>,
-    /// --preserve-fds.
-    pub preserve_fds: u32,
-    /// --cgroup: a path below the container's cgroup.
-    pub cgroup: Option<String>,
-    /// --ignore-paused.
-    pub ignore_paused: bool,
-    /// Not --no-new-keyring: the container's keyring is joined by its name.
-    pub new_keyring: bool,
-}
-
 /// Runs a process in a container; its exit code, or 128 + signal; 0 when detached.
 ///
 /// # Errors
 /// The container does not run; the process cannot be made; nothing of it is left then.
-pub fn exec(root: &Path, id: &str, options: &Options, warn: Warn<'_>) -> Result<i32> {
+pub fn exec(root: &Path, id: &str, options: &ExecOptions<'_>, warn: Warn<'_>) -> Result<i32> {
     super::check_preserved(options.preserve_fds)?;
     let mut container = super::find(root, id)?;
     // A program can run for a moment before its creation is recorded as finished.
@@ -104,7 +80,7 @@ fn not_running(id: &str) -> String {
 }
 
 /// Up to the point where the program runs; the pty's master when tare relays it.
-fn begin(container: &Container, options: &Options, warn: Warn<'_>) -> Result<(Child, Option<OwnedFd>)> {
+fn begin(container: &Container, options: &ExecOptions<'_>, warn: Warn<'_>) -> Result<(Child, Option<OwnedFd>)> {
     let init = running_init(container, options.ignore_paused)?;
     super::status::require_signals(init.as_fd(), container.record.pid)?;
     let record = &container.record;
@@ -123,7 +99,7 @@ fn begin(container: &Container, options: &Options, warn: Warn<'_>) -> Result<(Ch
     if container.directory.is_removed()? {
         return Err(store::absent(&record.id));
     }
-    let asked = Asked { cgroup: options.cgroup.as_deref(), ignore_paused: options.ignore_paused, stdio: None };
+    let asked = Asked { cgroup: options.cgroup.as_deref(), ignore_paused: options.ignore_paused, stdio: options.stdio };
     let (mut child, cgroup) = spawn_in(record, init.as_fd(), &program, &channels, &asked, options.detach)?;
     let followed = follow(record, &program, &mut child, cgroup.as_ref(), &mut channels, warn);
     match followed.and_then(|()| publish(&child, &mut channels, options)) {
@@ -189,14 +165,13 @@ pub(super) fn saved_program(container: &Container) -> Result<Program> {
 /// Why a container cannot be started.
 pub(super) const NO_PROCESS: &str = "config.json has no process, so there is nothing to start";
 
-fn process(spec: &Spec, options: &Options) -> Result<(Process, Vec<String>)> {
-    match &options.process {
-        Some(path) => {
-            let (process, warnings) = bundle::parse_process(&bundle::read_json_file(path)?)?;
-            Ok((exec_process::complete(process, spec.process().as_ref()), warnings))
-        }
-        None => options.changes.apply(spec.process().as_ref()).map(|process| (process, Vec::new())),
-    }
+fn process(spec: &Spec, options: &ExecOptions<'_>) -> Result<(Process, Vec<String>)> {
+    let (process, warnings) = match &options.source {
+        ProcessSource::Container => return Ok((options.changes.apply(spec.process().as_ref())?, Vec::new())),
+        ProcessSource::File(path) => bundle::parse_process(&bundle::read_json_file(path)?)?,
+        ProcessSource::Object(process) => (Process::clone(process), Vec::new()),
+    };
+    Ok((exec_process::complete(process, spec.process().as_ref()), warnings))
 }
 
 fn program(
@@ -204,16 +179,16 @@ fn program(
     init: BorrowedFd<'_>,
     spec: &Spec,
     process: &Process,
-    options: &Options,
+    options: &ExecOptions<'_>,
 ) -> Result<Program> {
     let host = Host::default();
     let request = plan::ExecRequest {
         id: &record.id,
         namespaces: record.namespaces,
-        at: if options.process.is_some() { "" } else { "process" },
+        at: if matches!(options.source, ProcessSource::Container) { "process" } else { "" },
         console_socket: options.console_socket.as_deref(),
         detach: options.detach,
-        new_keyring: options.new_keyring,
+        new_keyring: !options.keep_keyring,
         preserve_fds: options.preserve_fds,
         set_groups: may_set_groups(record, init, &host)?,
     };
@@ -373,7 +348,7 @@ pub(super) fn follow(
 }
 
 /// Tells the engine; the pty's master when tare relays it.
-fn publish(child: &Child, channels: &mut Channels, options: &Options) -> Result<Option<OwnedFd>> {
+fn publish(child: &Child, channels: &mut Channels, options: &ExecOptions<'_>) -> Result<Option<OwnedFd>> {
     let master = channels.master()?;
     if let Some(socket) = &options.pidfd_socket {
         super::sockets::send_pidfd(socket, child.pidfd.as_fd(), "setns")?;

@@ -2,33 +2,9 @@
 
 use oci_spec::runtime::Process;
 
+use super::options::Changes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::process::{capabilities, user};
-
-/// What the command line changes.
-#[derive(Debug, Clone, Default)]
-pub struct Changes {
-    /// The command and its arguments.
-    pub args: Vec<String>,
-    /// --cwd.
-    pub cwd: Option<String>,
-    /// --env, added.
-    pub env: Vec<String>,
-    /// --tty.
-    pub tty: bool,
-    /// --user.
-    pub user: Option<String>,
-    /// --additional-gids, added.
-    pub additional_gids: Vec<u32>,
-    /// --process-label.
-    pub process_label: Option<String>,
-    /// --apparmor.
-    pub apparmor: Option<String>,
-    /// --no-new-privs.
-    pub no_new_privs: bool,
-    /// --cap, added to all sets but the inheritable one.
-    pub capabilities: Vec<String>,
-}
 
 /// The process of a file, with the container's own values where it has none: those of which runc and crun say that they
 /// belong to the container (docs/config.md, "What a process file leaves out").

@@ -17,6 +17,7 @@ pub mod kill;
 pub mod listen_fds;
 mod notify;
 mod open_files;
+pub mod options;
 mod path_text;
 mod pid_file;
 pub mod processes;

@@ -98,19 +98,21 @@ impl Record {
     }
 
     /// The path of the unit's cgroup, where init's is one below it.
-    pub(crate) fn unit_cgroup(&self) -> Option<&str> {
+    pub fn unit_cgroup(&self) -> Option<&str> {
         let nested = self.unit.as_ref().is_some_and(|unit| unit.nested);
         self.cgroup.as_deref().filter(|_| nested).and_then(crate::cgroup::above)
     }
 
     /// The content of its file.
-    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
+    pub fn encode(&self) -> Result<Vec<u8>> {
         let json = serde_json::to_vec(self);
         let json = json.map_err(|e| Error::new(ErrorKind::Internal, "encode the record").detail(e.to_string()))?;
         Ok(Self::seal(&json))
     }
 
-    pub(crate) fn seal(json: &[u8]) -> Vec<u8> {
+    /// The bytes of a record file: a checksum, and the JSON.
+    #[must_use]
+    pub fn seal(json: &[u8]) -> Vec<u8> {
         let mut bytes = format!("{:016x}\n", checksum(json)).into_bytes();
         bytes.extend_from_slice(json);
         bytes.push(b'\n');
@@ -131,7 +133,7 @@ impl Record {
     }
 
     /// The record of container `id` from its file, or what is wrong with it.
-    pub(crate) fn decode(bytes: &[u8], id: &str) -> std::result::Result<Self, String> {
+    pub fn decode(bytes: &[u8], id: &str) -> std::result::Result<Self, String> {
         let text = bytes.strip_suffix(b"\n").ok_or("it is truncated")?;
         let (sum, json) = text.split_at_checked(17).ok_or("it is truncated")?;
         if sum != format!("{:016x}\n", checksum(json)).as_bytes() {
@@ -155,7 +157,7 @@ pub(super) mod tests {
     use super::super::store::Store;
     use super::*;
 
-    pub(crate) fn example() -> Record {
+    pub fn example() -> Record {
         Record {
             version: VERSION,
             phase: Phase::Created,

@@ -6,9 +6,10 @@ use std::path::Path;
 use rustix::fs::FlockOperation;
 
 use super::Container;
-use super::create::{Begin, Making, Options, Warn, make, memory_limit};
+use super::create::{Begin, CreateRequest, Making, Warn, make, memory_limit};
 use super::delete;
 use super::notify::Listener;
+use super::options::RunOptions;
 use super::record::Record;
 use super::state::State;
 use super::status::{self, Status};
@@ -18,28 +19,17 @@ use crate::hooks::{self, Place};
 use crate::spawn::Child;
 use crate::terminal::foreground;
 
-/// What run has besides create's options.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Stay {
-    /// --detach.
-    pub detach: bool,
-    /// --keep: do not delete the container when the program ends.
-    pub keep: bool,
-    /// --no-subreaper.
-    pub no_subreaper: bool,
-}
-
 /// Runs a container; the program's exit code, or 128 + signal; 0 when detached.
 ///
 /// # Errors
 /// Nothing is left behind then.
-pub fn run(root: &Path, id: &str, options: &Options, stay: Stay, warn: Warn<'_>) -> Result<i32> {
+pub fn run(root: &Path, id: &str, request: &CreateRequest<'_>, stay: RunOptions, warn: Warn<'_>) -> Result<i32> {
     if !stay.detach && !stay.no_subreaper {
         crate::sys::process_attributes::set_child_subreaper(true)
             .map_err(|e| Error::system("set the child subreaper attribute", e))?;
     }
     let begin = if stay.detach { Begin::Detached } else { Begin::Foreground };
-    let making = make(root, id, options, begin, warn)?;
+    let making = make(root, id, request, begin, warn)?;
     let started = poststart(&making);
     let Making { store, directory, record, child, cgroup, master, notify, plan, .. } = making;
     let limit = memory_limit(&plan);

@@ -3,6 +3,7 @@
 //! The limits are remembered in the saved config, before the cgroup changes: a killed update is completed by repeating
 //! it. A refused one leaves neither the cgroup nor the memory of it changed.
 
+use oci_spec::runtime::LinuxResources;
 use rustix::fs::FlockOperation;
 use serde_json::Value;
 
@@ -18,11 +19,73 @@ use crate::host::Host;
 /// The saved config.
 const CONFIG: &str = "config.json";
 
-/// Changes what `resources`, an object like `linux.resources`, names; the rest stays as it is.
+/// Limits and device rules to change, as in `linux.resources` of config.json. What they do not name stays.
+///
+/// ```
+/// use tare::Resources;
+/// let limits = Resources::from_json(br#"{"memory": {"limit": 67108864}}"#)?;
+/// # let _ = limits;
+/// # Ok::<(), tare::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Resources(Value);
+
+impl Resources {
+    /// From JSON; keys in any case.
+    ///
+    /// # Errors
+    /// It is not JSON.
+    pub fn from_json(text: &[u8]) -> Result<Self> {
+        bundle::parse_value(text, "the resources").map(Self::from)
+    }
+
+    /// From a JSON file, which may be a pipe.
+    ///
+    /// # Errors
+    /// It cannot be read, is too large, or is not JSON.
+    pub fn from_file(path: &std::path::Path) -> Result<Self> {
+        bundle::parse_value(&bundle::read_json_file(path)?, &path.display().to_string()).map(Self::from)
+    }
+
+    /// From stdin.
+    ///
+    /// # Errors
+    /// As [`Self::from_file`].
+    pub fn from_stdin() -> Result<Self> {
+        bundle::parse_value(&bundle::read_json_stdin()?, "stdin").map(Self::from)
+    }
+
+    /// As JSON.
+    #[must_use]
+    pub fn into_value(self) -> Value {
+        self.0
+    }
+}
+
+impl From<Value> for Resources {
+    fn from(mut value: Value) -> Self {
+        bundle::keys_in_any_case(&mut value);
+        Self(value)
+    }
+}
+
+impl TryFrom<&LinuxResources> for Resources {
+    type Error = Error;
+
+    fn try_from(resources: &LinuxResources) -> Result<Self> {
+        let encoded = serde_json::to_value(resources);
+        encoded
+            .map(Self)
+            .map_err(|e| Error::new(ErrorKind::InvalidConfig, "encode the resources").detail(e.to_string()))
+    }
+}
+
+/// Changes what `resources` names; the rest stays as it is.
 ///
 /// # Errors
 /// The container is not there, stopped or being made; a value cannot be accepted or done: nothing has changed then.
-pub fn update(root: &std::path::Path, id: &str, resources: &Value, warn: Warn<'_>) -> Result<()> {
+pub fn update(root: &std::path::Path, id: &str, resources: &Resources, warn: Warn<'_>) -> Result<()> {
+    let Resources(resources) = resources;
     let container = find(root, id)?;
     container.directory.lock(FlockOperation::LockExclusive)?;
     // Deleted while we waited.

@@ -15,10 +15,10 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 pub use self::credentials::{drop_privileges, shed_capabilities};
-pub use self::directory::{Entered, make_working_directory, working_directory};
 pub(super) use self::directory::{MAKING, OUTSIDE};
+pub use self::directory::{make_working_directory, working_directory};
 pub(super) use self::program::STAT;
-pub use self::program::{exec, find_program};
+pub use self::program::exec;
 use super::{Plan, labels};
 use crate::sys;
 use crate::wire::{At, Done, Fault, Step};

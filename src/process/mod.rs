@@ -14,7 +14,7 @@ mod plan;
 pub mod scheduling;
 pub mod user;
 
-pub use plan::{Facts, Keyring, Plan, plan};
+pub use plan::{Facts, Plan, plan};
 
 /// The JSON path of `field` below `at`, which may be empty.
 fn path(at: &str, field: &str) -> String {

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::sys::mount::Attributes;
 
 pub use devices::{Device, DeviceFile, Devices, NodeKind};
-pub use place::{Place, split_index, with_parameter};
+pub use place::with_parameter;
 
 /// The decided tree of one container.
 #[derive(Debug)]

@@ -12,13 +12,13 @@ mod compile;
 mod decide;
 mod emit;
 pub mod parent;
-mod plan;
+pub mod plan;
 mod profile;
 mod raw;
 mod tables;
 
-#[cfg(any(test, fuzzing))]
-pub(crate) mod tests;
+#[cfg(any(test, feature = "internals"))]
+pub mod tests;
 
-pub use plan::{Handover, Notify, Plan, check_names, plan};
+pub use plan::{Plan, check_names, plan};
 pub use raw::plan_raw;

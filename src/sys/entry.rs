@@ -4,7 +4,7 @@
 use std::ffi::{CStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStringExt;
 
-use tare::sys::allocation::Allocator;
+use tare::startup::Allocator;
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
@@ -20,8 +20,5 @@ pub extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
         let text = unsafe { CStr::from_ptr(*words.add(at)) };
         OsString::from_vec(text.to_bytes().to_vec())
     };
-    if let Err(errno) = tare::sys::descriptors::open_stdio() {
-        return tare::cli::without_stdio(errno);
-    }
-    tare::cli::run((0..count).map(word).collect())
+    crate::cli::run((0..count).map(word).collect())
 }

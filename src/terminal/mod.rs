@@ -10,7 +10,7 @@ pub mod child;
 mod flow;
 pub mod foreground;
 pub mod parent;
-mod plan;
+pub mod plan;
 mod relay;
 
-pub use plan::{Destination, Plan, plan};
+pub use plan::{Plan, plan};

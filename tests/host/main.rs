@@ -16,6 +16,7 @@ mod events;
 mod exec;
 mod faults;
 mod hooks;
+mod library;
 mod lifecycle;
 mod mappings;
 mod mount_options;

@@ -13,8 +13,8 @@ use nix::sched::{CloneFlags, unshare};
 use oci_spec::runtime::Spec;
 use rustix::fs::{Mode, OFlags};
 use tare::error::{Error, Result};
-use tare::rootfs::{self, Facts, Plan, child, parent};
-use tare::wire::{Done, Fault};
+use tare::internals::rootfs::{self, Facts, Plan, child, parent};
+use tare::internals::wire::{Done, Fault};
 
 /// How it ended.
 #[derive(Debug)]

@@ -3,18 +3,17 @@
 //! [`resolve`] and [`properties`] (plan) -> [`parent::make`] -> clone into the cgroup -> [`UnitName::stop`]. Only the
 //! calls that are needed are here, on blocking sockets with deadlines: no message bus library, no thread.
 
-mod address;
+pub mod address;
 mod connection;
-pub(crate) mod message;
+pub mod message;
 pub(super) mod parent;
 mod parked;
-pub(crate) mod properties;
-mod unit;
+pub mod properties;
+pub mod unit;
 mod units;
-pub(crate) mod value;
-pub(crate) mod variant;
+pub mod value;
+pub mod variant;
 
-pub use address::Instance;
 pub use parent::UnitName;
 pub(super) use parked::Parked;
 pub use properties::Property;

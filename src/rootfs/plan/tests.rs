@@ -4,7 +4,8 @@ use std::path::Path;
 
 use oci_spec::runtime::Spec;
 
-use super::{Kind, Plan, plan, split_index, with_parameter};
+use super::place::split_index;
+use super::{Kind, Plan, plan, with_parameter};
 use crate::rootfs::Facts;
 use crate::wire::Step;
 

@@ -4,14 +4,17 @@ use seccompiler::sock_filter;
 
 /// `struct seccomp_data`, without the instruction pointer.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Call {
+pub struct Call {
+    /// AUDIT_ARCH of the caller.
     pub arch: u32,
+    /// The number of the call.
     pub number: u32,
+    /// Its arguments.
     pub args: [u64; 6],
 }
 
 /// The answer of `program`.
-pub(crate) fn run(program: &[sock_filter], call: &Call) -> u32 {
+pub fn run(program: &[sock_filter], call: &Call) -> u32 {
     let word = |offset: u32| -> u32 {
         let argument = |at: u32| call.args[at as usize / 8];
         match offset {
@@ -45,7 +48,7 @@ pub(crate) fn run(program: &[sock_filter], call: &Call) -> u32 {
 }
 
 /// All jumps stay inside and the last instruction returns; the way from the start never needs more than `depth`.
-pub(crate) fn check(program: &[sock_filter]) {
+pub fn check(program: &[sock_filter]) {
     assert!(!program.is_empty() && program.len() <= 4096, "{} instructions", program.len());
     assert_eq!(program.last().unwrap().code, 0x06);
     for (at, instruction) in program.iter().enumerate() {

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::interpreter::{Call, run};
 use super::{profile, refusing};
-use crate::seccomp::{Handover, plan};
+use crate::seccomp::plan;
+use crate::seccomp::plan::Handover;
 
 const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 const EPERM: u32 = libc::SECCOMP_RET_ERRNO | 1;

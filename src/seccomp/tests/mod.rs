@@ -1,19 +1,19 @@
 //! The compiler against an independent evaluation of profiles; values, errors and sizes.
 #![allow(clippy::unwrap_used, reason = "tests, and the fuzzers that use a part of them")]
-#![cfg_attr(fuzzing, allow(dead_code, reason = "the fuzzers use a part"))]
+#![cfg_attr(not(test), allow(dead_code, missing_docs, reason = "the fuzzers use a part"))]
 
 #[cfg(test)]
 mod docker;
 #[cfg(test)]
 mod errors;
-pub(crate) mod interpreter;
+pub mod interpreter;
 #[cfg(test)]
 mod meaning;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
 mod random;
-pub(crate) mod specification;
+pub mod specification;
 #[cfg(test)]
 mod table;
 

@@ -7,7 +7,7 @@ use crate::seccomp::abi::Abi;
 use crate::seccomp::tables;
 
 /// The answer to one call.
-pub(crate) fn evaluate(profile: &LinuxSeccomp, call: &Call) -> u32 {
+pub fn evaluate(profile: &LinuxSeccomp, call: &Call) -> u32 {
     let default = profile.default_action().as_u32(profile.default_errno_ret());
     let mut listed = vec![Abi::NATIVE.unwrap()];
     listed.extend(profile.architectures().iter().flatten().map(|arch| Abi::of(*arch).unwrap()));

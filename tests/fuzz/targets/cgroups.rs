@@ -7,9 +7,11 @@ use oci_spec::runtime::{LinuxResources, Spec};
 use serde_json::Value;
 
 use super::{check_error, check_same};
-use crate::bundle::{keys_in_any_case, parse_resources, parse_value};
-use crate::cgroup::systemd::{self, message::Message, message::total_length, properties, variant};
-use crate::cgroup::{self, Driver, Facts, Plan, Present, Systemd, Write, path};
+use tare::internals::bundle::{keys_in_any_case, parse_resources, parse_value};
+use tare::internals::cgroup::change::Present;
+use tare::internals::cgroup::limits::Write;
+use tare::internals::cgroup::systemd::{self, message::Message, message::total_length, properties, variant};
+use tare::internals::cgroup::{self, Driver, Facts, Plan, Systemd, path};
 
 /// No value leads out of the cgroup, or into two writes.
 fn check_writes(writes: &[Write]) {

@@ -5,9 +5,9 @@ use std::os::unix::ffi::OsStringExt;
 
 use super::check_words;
 use crate::cli::{arguments, duration};
-use crate::container::{kill, store};
-use crate::error::{Error, ErrorKind};
-use crate::process::{capabilities, user};
+use tare::internals::container::{kill, store};
+use tare::internals::error::{Error, ErrorKind};
+use tare::internals::process::{capabilities, user};
 
 /// A command line, one word in each line.
 pub(super) fn arguments(input: &[u8]) {

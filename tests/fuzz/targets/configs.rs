@@ -7,16 +7,16 @@ use oci_spec::runtime::{LinuxNamespaceType, LinuxSeccomp, Spec};
 use serde_json::json;
 
 use super::{check_error, check_same};
-use crate::bundle::{parse, parse_process, parse_spec};
-use crate::cgroup::{Asked, Hierarchy};
-use crate::container::record::Record;
-use crate::hooks;
-use crate::host::Host;
-use crate::namespaces::plan::bit;
-use crate::plan::{ExecRequest, Plan, Program, Request, plan, plan_exec};
-use crate::rootfs::{self, options};
-use crate::seccomp::{self, tests as specification};
-use crate::sys::mount::Attributes;
+use tare::internals::bundle::{parse, parse_process, parse_spec};
+use tare::internals::cgroup::{CgroupManager, Hierarchy};
+use tare::internals::container::record::Record;
+use tare::internals::hooks;
+use tare::internals::host::Host;
+use tare::internals::namespaces::plan::bit;
+use tare::internals::plan::{ExecRequest, Plan, Program, Request, plan, plan_exec};
+use tare::internals::rootfs::{self, options};
+use tare::internals::seccomp::{self, tests as specification};
+use tare::internals::sys::mount::Attributes;
 
 /// A machine as most are; in a user namespace or not.
 fn host(in_user_namespace: bool) -> Host {
@@ -32,7 +32,7 @@ fn request(rootless: bool) -> Request<'static> {
         no_pivot: rootless,
         new_keyring: true,
         preserve_fds: 0,
-        cgroup: Asked::File,
+        cgroup: CgroupManager::File,
         // Whether a cgroup can be made is a question to the kernel, which a plan with `true` would ask.
         rootless: Some(false),
     }

@@ -165,7 +165,7 @@ fn changes_reach_every_part_of_an_input() {
     let seeds = target.seeds();
     let spec = &seeds[seeds.len() - 1];
     let changed: Vec<Vec<u8>> = (0..400).map(|seed| mutate(target.shape, spec, seed, &seeds)).collect();
-    let accepted = changed.iter().filter(|input| crate::bundle::parse_spec(input).is_ok()).count();
+    let accepted = changed.iter().filter(|input| tare::internals::bundle::parse_spec(input).is_ok()).count();
     assert!((40..390).contains(&accepted), "{accepted} of 400 are still configs");
     let different: std::collections::HashSet<_> = changed.iter().collect();
     assert!(different.len() > 350, "{} of 400 differ", different.len());

@@ -1,8 +1,6 @@
-//! `tare features`: what this build supports, in the format of runtime-spec features.md.
+//! What this build supports, in the format of runtime-spec features.md.
 
-use serde_json::json;
-
-use crate::error::{Error, ErrorKind, Result};
+use serde_json::{Value, json};
 
 const ACTIONS: &[&str] = &[
     "SCMP_ACT_ALLOW",
@@ -58,15 +56,17 @@ const UNSAFE_ANNOTATIONS: &[&str] = &[
     "run.oci.systemd.subgroup",
 ];
 
-/// Prints the features as JSON, and nothing else: engines parse stdout (and CRI-O stderr too).
+/// What this build supports, as runtime-spec (features.md) has it: engines ask before they use it.
 ///
-/// # Errors
-/// stdout cannot be written.
-pub fn print() -> Result<()> {
+/// ```
+/// assert_eq!(tare::features()["linux"]["cgroup"]["v2"], true);
+/// ```
+#[must_use]
+pub fn features() -> Value {
     let namespaces = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
     let capabilities: Vec<String> = sorted(caps::all().iter().map(ToString::to_string));
     let mount_options: Vec<String> = sorted(crate::rootfs::options::known().map(str::to_string));
-    let features = json!({
+    json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": "1.3.0",
         "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
@@ -96,11 +96,7 @@ pub fn print() -> Result<()> {
             "org.opencontainers.tare.commit": env!("TARE_COMMIT"),
             "org.opencontainers.runc.checkpoint.enabled": "false",
         },
-    });
-    let mut text = serde_json::to_string_pretty(&features)
-        .map_err(|e| Error::new(ErrorKind::Internal, "encode the features").detail(e.to_string()))?;
-    text.push('\n');
-    super::print(text.as_bytes())
+    })
 }
 
 fn sorted(words: impl Iterator<Item = String>) -> Vec<String> {

@@ -1,20 +1,18 @@
 //! What is fuzzed, and what must hold for every input: one function for each parser, which panics when it does not.
 //!
-//! `properties` drives them with proptest, in `cargo test --lib` and for longer in `scripts/fuzz`. Part of the library
-//! under `cfg(test)` and `cfg(fuzzing)` alone, so that the parsers need not be public for a fuzzer outside of it.
+//! `properties` drives them with proptest, in `scripts/test unit` and for longer in `scripts/fuzz`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a broken promise is reported")]
 
 mod cgroups;
 mod command_line;
 mod configs;
 mod mutate;
-#[cfg(test)]
 mod properties;
 
 use std::path::{Path, PathBuf};
 
-use crate::error::Error;
 pub use mutate::{Shape, mutate};
+use tare::internals::error::Error;
 
 /// A parser, and what is known about its inputs.
 #[derive(Debug)]
