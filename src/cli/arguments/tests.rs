@@ -27,7 +27,10 @@ fn read(line: &str) -> String {
     match parse(words(&format!("tare {line}"))) {
         Ok(matches) => understood(&matches),
         Err(End::Text(text)) => format!("text: {}", text.lines().next().unwrap_or_default()),
-        Err(End::Usage { line, .. }) => format!("error: {line}"),
+        Err(End::Usage { line, .. }) => {
+            assert!(!line.contains('\n'), "{line}");
+            format!("error: {line}")
+        }
     }
 }
 
@@ -200,4 +203,144 @@ fn help_and_version_are_text() {
         ("list --help=true", "error: unexpected value 'true' for '--help' found; no more were expected"),
         ("--version=true", "error: unexpected value 'true' for '--version' found; no more were expected"),
     ]);
+}
+
+/// A value that an option takes.
+fn sample(takes: Takes) -> &'static str {
+    match takes {
+        Takes::OneOf(_, words) | Takes::AnyCase(_, words) => words[0],
+        Takes::Number(_) | Takes::Numbers(_) => "3",
+        _ => "value",
+    }
+}
+
+/// Each place with a command line that its options are inserted into, and the command's name.
+fn places() -> impl Iterator<Item = (Place, &'static str, &'static str)> {
+    let operand = |row: &CliCommand| if row.operands == Operands::None { "" } else { " id" };
+    let commands = COMMANDS.iter().map(move |row| (row.place, row.name, operand(row)));
+    commands.chain([(Place::PROGRAM, "", " features")])
+}
+
+#[test]
+fn each_option_works_in_each_of_gos_spellings() {
+    for (place, command, operand) in places() {
+        for option in options::in_place(place) {
+            let value = sample(option.takes);
+            let endings = match option.takes {
+                Takes::Nothing => vec!["=true".to_owned(), "=1".to_owned(), String::new()],
+                Takes::Help | Takes::Version => vec![String::new()],
+                _ => vec![format!("={value}"), format!(" {value}")],
+            };
+            let one_letter = option.short.map(|letter| match option.takes.value_name() {
+                Some(_) => format!("-{letter} {value}"),
+                None => format!("-{letter}"),
+            });
+            let long = endings.iter().flat_map(|end| ["-", "--"].map(|dash| format!("{dash}{}{end}", option.name)));
+            for spelling in long.chain(one_letter) {
+                let line = format!("{command} {spelling}{operand}");
+                let found = read(line.trim_start());
+                let given = match option.takes {
+                    Takes::Help | Takes::Version => "text: ".to_owned(),
+                    Takes::Nothing => format!("{}=true", option.name),
+                    _ => format!("{}={value}", option.name),
+                };
+                assert!(found.contains(&given) && !found.starts_with("error"), "{line}: {found}");
+            }
+            if matches!(option.takes, Takes::Nothing) {
+                let line = format!("{command} -{}=false{operand}", option.name);
+                let found = read(line.trim_start());
+                assert!(
+                    !found.contains(&format!("{}=", option.name)) && !found.starts_with("error"),
+                    "{line}: {found}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_options_of_clap_are_those_of_the_table() {
+    let mut whole = command();
+    whole.build();
+    let commands = whole.get_subcommands().filter(|command| command.get_name() != "help");
+    for command in commands.chain([&whole]) {
+        let name = command.get_name();
+        let place = options::command(name).map_or(Place::PROGRAM, |row| row.place);
+        let table: Vec<_> = options::in_place(place)
+            .map(|option| (option.name, option.short, option.hidden, option.takes.value_name(), option.help.to_owned()))
+            .collect();
+        let clap: Vec<_> = command
+            .get_arguments()
+            .filter(|argument| !argument.is_positional())
+            .map(|argument| {
+                let value = argument.get_value_names().map(|names| names[0].as_str());
+                let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+                let takes_value = argument.get_action().takes_values();
+                assert_eq!(argument.get_id(), argument.get_long().unwrap());
+                (
+                    argument.get_long().unwrap(),
+                    argument.get_short(),
+                    argument.is_hide_set(),
+                    value.filter(|_| takes_value),
+                    help,
+                )
+            })
+            .collect();
+        assert_eq!(clap, table, "{name}");
+    }
+}
+
+#[test]
+fn a_name_means_one_thing_in_a_place() {
+    for (place, command, _) in places() {
+        let options: Vec<_> = options::in_place(place).collect();
+        let names = options.iter().map(|option| option.name.to_owned());
+        let mut names: Vec<_> =
+            names.chain(options.iter().filter_map(|option| option.short.map(String::from))).collect();
+        names.sort();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count, "{command}: {names:?}");
+    }
+    assert!(options::OPTIONS.iter().all(|option| option.name.len() > 1), "one letter is a short name");
+}
+
+#[test]
+fn a_misspelt_option_is_told_from_the_table() {
+    // In exec the first word that is not an option is the id.
+    for (place, command, operand) in places().filter(|(place, ..)| *place != Place::EXEC) {
+        for option in options::in_place(place).filter(|option| !option.hidden) {
+            let found = read(format!("{command} --{}z=value{operand}", option.name).trim_start());
+            assert!(found.ends_with(&format!("did you mean \"--{}\"?", option.name)), "{command}: {found}");
+        }
+    }
+}
+
+#[test]
+fn the_same_name_before_and_after_the_command() {
+    assert_read(&[
+        // --rootless takes a value before the command and none after `spec`.
+        ("-rootless true spec -rootless=true", "rootless=true [spec] rootless=true"),
+        ("spec -rootless -bundle /x", "[spec] bundle=/x rootless=true"),
+        ("spec -rootless=false", "[spec]"),
+        // -r takes a value of update, and none of kill; -f of create, and none of delete.
+        ("kill -r -all id", "[kill] all=true id=id regex=true"),
+        ("kill -r --all=true id", "[kill] all=true id=id regex=true"),
+        ("update -r -memory id", "[update] id=id resources=-memory"),
+        ("delete -f -regex a", "[delete] force=true id=a regex=true"),
+        // An id may be the name of a command.
+        ("kill exec TERM -all", "[kill] all=true id=exec signal=TERM"),
+        ("create -f exec id -bundle=/x", "[create] bundle=/x config=exec id=id"),
+    ]);
+}
+
+#[test]
+fn a_value_need_not_be_text() {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    for option in ["-bundle=", "--bundle="] {
+        let value = OsString::from_vec([option.as_bytes(), b"/\xff"].concat());
+        let matches = parse(vec!["tare".into(), "create".into(), value, "id".into()]).ok().unwrap();
+        let bundle = matches.subcommand().unwrap().1.get_one::<PathBuf>("bundle").unwrap();
+        assert_eq!(bundle.as_os_str().as_bytes(), b"/\xff", "{option}");
+    }
 }
