@@ -14,7 +14,7 @@ const UNITS: [(&str, u64); 8] = [
     ("h", 3_600_000_000_000),
 ];
 
-/// `None` for what is none, or longer than 292 years.
+/// `None` if the text is not a duration, or is longer than 292 years (an `i64` of nanoseconds).
 pub fn parse(text: &str) -> Option<Duration> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     if let Ok(seconds) = rest.parse::<u32>() {

@@ -6,7 +6,9 @@
 pub(crate) mod arguments;
 mod commands;
 pub(crate) mod duration;
+mod go_flags;
 mod log;
+mod options;
 mod spec;
 mod table;
 mod update;

@@ -1,83 +1,17 @@
-//! `update`: each option is a member of the resources object; beside a file, options win.
+//! `update`: each setting is a member of the resources object. An option overrides the same member of the file.
 
 use std::path::Path;
 
-use clap::{Arg, ArgMatches, Command};
+use clap::ArgMatches;
 use serde_json::{Value, json};
 
 use tare::{Error, ErrorKind, Resources, Result};
 
-/// What the value of an option is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// A whole number.
-    Number,
-    /// A whole number that is not negative.
-    Count,
-    /// Bytes, with a unit such as 512m or 1.5GiB; -1 for no limit.
-    Bytes,
-    /// A list of processors or nodes.
-    List,
-    /// Nothing in cgroup v2; runc ignores it too.
-    Ignored,
-    /// Intel RDT.
-    CacheSchema,
-}
-
-/// An option: its name, its members in the resources object, what it takes, help.
-struct Setting {
-    name: &'static str,
-    members: [&'static str; 2],
-    kind: Kind,
-    help: &'static str,
-}
-
-const fn setting(name: &'static str, members: [&'static str; 2], kind: Kind, help: &'static str) -> Setting {
-    Setting { name, members, kind, help }
-}
-
-/// runc's and crun's, in alphabetical order.
-const SETTINGS: [Setting; 18] = [
-    setting("blkio-weight", ["blockIO", "weight"], Kind::Count, "Share of disk time, 10 to 1000"),
-    setting("cpu-burst", ["cpu", "burst"], Kind::Count, "Processor time saved up for bursts, in us"),
-    setting("cpu-idle", ["cpu", "idle"], Kind::Number, "1: run only when the CPU is idle otherwise; 0: normal"),
-    setting("cpu-period", ["cpu", "period"], Kind::Count, "Period of the quota, in us; the quota stays"),
-    setting("cpu-quota", ["cpu", "quota"], Kind::Number, "Processor time in a period, in us; -1: no limit"),
-    setting("cpu-rt-period", ["cpu", "realtimePeriod"], Kind::Count, "Realtime period, in us (cgroup v2 has none)"),
-    setting("cpu-rt-runtime", ["cpu", "realtimeRuntime"], Kind::Number, "Realtime quota, in us (cgroup v2 has none)"),
-    setting("cpu-share", ["cpu", "shares"], Kind::Count, "Share of processor time, 2 to 262144; 1024 is usual"),
-    setting("cpuset-cpus", ["cpu", "cpus"], Kind::List, "Processors, such as 0-2,5"),
-    setting("cpuset-mems", ["cpu", "mems"], Kind::List, "Memory nodes, such as 0,1"),
-    setting("kernel-memory", ["memory", "kernel"], Kind::Ignored, "Obsolete, does nothing"),
-    setting("kernel-memory-tcp", ["memory", "kernelTCP"], Kind::Ignored, "Obsolete, does nothing"),
-    setting("l3-cache-schema", ["intelRdt", "l3CacheSchema"], Kind::CacheSchema, "Intel RDT (not supported)"),
-    setting("mem-bw-schema", ["intelRdt", "memBwSchema"], Kind::CacheSchema, "Intel RDT (not supported)"),
-    setting("memory", ["memory", "limit"], Kind::Bytes, "Memory in bytes, or 512m, 1.5g; -1: no limit"),
-    setting("memory-reservation", ["memory", "reservation"], Kind::Bytes, "Memory that is taken from others first"),
-    setting("memory-swap", ["memory", "swap"], Kind::Bytes, "Memory and swap together; -1: no limit of swap"),
-    setting("pids-limit", ["pids", "limit"], Kind::Number, "Processes and threads; -1: no limit"),
-];
+use super::options::{self, Setting, SettingKind};
 
 const FILE: &str = "resources";
 
-/// Whether `name` is one of its options; each takes a value.
-pub fn is_option(name: &str) -> bool {
-    name == FILE || SETTINGS.iter().any(|setting| setting.name == name)
-}
-
-/// Its options and help.
-pub fn command(command: Command) -> Command {
-    let option = |name| Arg::new(name).long(name).value_name("VALUE").allow_hyphen_values(true);
-    let setting = |setting: &Setting| option(setting.name).help(setting.help).hide(setting.kind == Kind::Ignored);
-    let file = option(FILE).short('r').value_name("FILE");
-    command
-        .arg(file.help("JSON file like linux.resources of config.json; - for stdin"))
-        .args(SETTINGS.iter().map(setting))
-        .arg(super::arguments::id())
-        .after_help("What is not named stays as it is. Either everything is changed or, after an error, nothing.")
-}
-
-/// What the file and the options name; options win.
+/// The settings of the file and of the options, which override the file's.
 pub fn resources(matches: &ArgMatches, mut warn: impl FnMut(Error)) -> Result<Resources> {
     let given = |name: &str| matches.get_one::<String>(name).map(String::as_str).filter(|text| !text.is_empty());
     let file = match given(FILE) {
@@ -86,26 +20,25 @@ pub fn resources(matches: &ArgMatches, mut warn: impl FnMut(Error)) -> Result<Re
         Some(path) => Resources::from_file(Path::new(path))?,
     };
     let mut resources = file.into_value();
-    for setting in &SETTINGS {
-        if let Some(text) = given(setting.name) {
-            set(&mut resources, setting, text, &mut warn)?;
+    for (name, setting) in options::settings() {
+        if let Some(text) = given(name) {
+            set(&mut resources, name, setting, text, &mut warn)?;
         }
     }
     Ok(resources.into())
 }
 
-fn set(resources: &mut Value, setting: &Setting, text: &str, warn: &mut dyn FnMut(Error)) -> Result<()> {
-    let name = setting.name;
+fn set(resources: &mut Value, name: &str, setting: Setting, text: &str, warn: &mut dyn FnMut(Error)) -> Result<()> {
     let value = match setting.kind {
-        Kind::Number => number::<i64>(text, name, "a whole number")?.into(),
-        Kind::Count => number::<u64>(text, name, "a number that is not negative")?.into(),
-        Kind::Bytes => bytes(text, name)?.into(),
-        Kind::List => text.into(),
-        Kind::Ignored => {
+        SettingKind::Number => number::<i64>(text, name, "a whole number")?.into(),
+        SettingKind::Count => number::<u64>(text, name, "a number that is not negative")?.into(),
+        SettingKind::Bytes => bytes(text, name)?.into(),
+        SettingKind::List => text.into(),
+        SettingKind::Ignored => {
             warn(wrong(name, "is obsolete and does nothing"));
             return Ok(());
         }
-        Kind::CacheSchema => {
+        SettingKind::CacheSchema => {
             let what = format!("--{name}: tare does not manage Intel RDT groups");
             return Err(Error::new(ErrorKind::Unsupported, what).hint("write it to /sys/fs/resctrl"));
         }
@@ -208,8 +141,8 @@ mod tests {
         let mut warnings = Vec::new();
         let warn: &mut dyn FnMut(Error) = &mut |error| warnings.push(error.to_string());
         for (name, text) in [("cpu-quota", "5"), ("memory", "1k"), ("pids-limit", "-1"), ("kernel-memory", "1")] {
-            let setting = SETTINGS.iter().find(|setting| setting.name == name).unwrap();
-            set(&mut resources, setting, text, warn).unwrap();
+            let (name, setting) = options::settings().find(|(option, _)| *option == name).unwrap();
+            set(&mut resources, name, setting, text, warn).unwrap();
         }
         let expected = json!({"cpu": {"quota": 5, "cpus": "0"}, "memory": {"limit": 1024}, "pids": {"limit": -1}});
         assert_eq!(resources, expected);

@@ -1,9 +1,9 @@
-//! One line for a command line that cannot be understood, instead of clap's paragraph: the word at fault, what was
-//! probably meant, and where help is. podman and CRI-O look for "flag needs an argument".
+//! A usage error in one line, instead of clap's paragraph: the word at fault, the likely intention, and where the help
+//! is. Podman and CRI-O look for "flag needs an argument".
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Commands of runc and crun that come later.
+/// Commands of runc and crun that tare does not have yet.
 const LATER: &[&str] = &["checkpoint", "restore", "mounts"];
 
 /// The line.
@@ -48,7 +48,7 @@ fn unknown_command(error: &clap::Error) -> String {
     }
 }
 
-/// A value of clap's context as text; a list with commas.
+/// A value of clap's context as text; lists are separated by commas.
 fn text(error: &clap::Error, kind: ContextKind) -> String {
     match error.get(kind) {
         Some(ContextValue::Strings(words)) => words.join(", "),
@@ -57,7 +57,7 @@ fn text(error: &clap::Error, kind: ContextKind) -> String {
     }
 }
 
-/// `--root <DIR>` without what stands for the value.
+/// `--root` of `--root <DIR>`.
 fn first_word(text: &str) -> String {
     text.split(' ').next().unwrap_or_default().to_string()
 }
@@ -77,7 +77,7 @@ fn expected(command: Option<&str>) -> String {
     format!("`{} --help` shows what is expected", with_program(command))
 }
 
-/// What none of the cases above has: clap's own words up to its usage.
+/// Any other error: clap's message without its usage.
 fn one_line(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let lines: Vec<_> = lines.take_while(|line| !line.starts_with("Usage:")).collect();
