@@ -14,6 +14,7 @@ use rustix::process::{
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::init::{self, Kind, Made, Task};
 use crate::sys::clone::{self, Side, clone3, in_intermediate, own_pidfd};
+use crate::sys::exit_code::{self, exit_code};
 use crate::sys::process_attributes::{is_dumpable, set_dumpable};
 use crate::sys::scheduling;
 use crate::wire::{At, Fault, Packet, Step};
@@ -244,7 +245,7 @@ impl Child {
             let wait = || waitpgid(group, WaitOptions::empty());
             while let Ok(Some((pid, status))) = rustix::io::retry_on_intr(wait) {
                 if pid == group {
-                    code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+                    code = exit_code(status.exit_status(), status.terminating_signal());
                 }
             }
         }
@@ -269,15 +270,15 @@ fn kill_and_reap(pidfd: &OwnedFd) -> Option<i32> {
 fn reap(pidfd: &OwnedFd) -> Option<i32> {
     let wait = || waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
     let status = rustix::io::retry_on_intr(wait).ok().flatten()?;
-    status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal))
+    exit_code(status.exit_status(), status.terminating_signal())
 }
 
 /// The phrase for a child that died without a word.
 #[must_use]
 pub fn died(code: Option<i32>) -> Error {
-    let what = match code {
-        Some(code) if code > 128 => format!("init was killed by signal {} during its set-up", code - 128),
-        Some(code) => format!("init exited with {code} during its set-up"),
+    let what = match code.map(|code| (code, exit_code::signal(code))) {
+        Some((_, Some(signal))) => format!("init was killed by signal {signal} during its set-up"),
+        Some((code, None)) => format!("init exited with {code} during its set-up"),
         None => "init died during its set-up".to_string(),
     };
     Error::new(ErrorKind::System, what)

@@ -17,6 +17,7 @@ use super::store::Store;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::{self, Place};
 use crate::spawn::Child;
+use crate::sys::exit_code;
 use crate::terminal::foreground;
 
 /// Runs a container; the program's exit code, or 128 + signal; 0 when detached.
@@ -99,7 +100,7 @@ fn wait(child: &Child, master: Option<OwnedFd>, notify: Option<&Listener>, warn:
 }
 
 /// The exit code of a program that SIGKILL ended.
-const KILLED: i32 = 128 + 9;
+const KILLED: i32 = exit_code::of_signal(libc::SIGKILL);
 
 /// The OOM killer says nothing to anybody: its signal alone could be anybody's.
 fn explain_kill(record: &Record, limit: Option<u64>, warn: Warn<'_>) {
