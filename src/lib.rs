@@ -28,7 +28,7 @@
 //! Bundle -> Spec -> Plan (pure) -> prepared descriptors -> double fork -> init::run -> exec
 //! ```
 //!
-//! docs/architecture.md tells it, with the layers of the modules and the glossary. Read `container/create.rs` for the
+//! docs/architecture.md tells it, with the layers of the modules and the glossary. Read `container/create/mod.rs` for the
 //! parent's straight line and `init.rs` for the child's.
 
 mod bundle;

@@ -1,33 +1,38 @@
-//! World: parent. The parent's straight line around the fork, shared by create, run and exec.
+//! World: parent. The clone of a container's process, for create, run and exec, and the conversation with it.
 //!
-//! Socket pair -> signals blocked -> the child's first process -> conversation until the program's process is ready,
-//! runs it, or says why not. SIGCHLD is blocked before the clone, so that a quick exit cannot be missed.
+//! Order: socket pair -> signals blocked -> clone -> signals restored, unless tare waits for the process in the
+//! foreground -> [`Child::converse`] until the process is ready, executes its program, or reports why it cannot.
+//! Signals are blocked before the clone, so that the SIGCHLD of a process that ends at once is not missed.
+//! From the clone until execve the process is non-dumpable (docs/security.md, "The window").
 
-use std::os::fd::{AsFd, OwnedFd};
+mod conversation;
+mod reap;
+
+use std::os::fd::OwnedFd;
 
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, pidfd_send_signal, waitid, waitpgid,
-};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::init::{self, Kind, Made, Task};
 use crate::sys::clone::{self, Side, clone3, in_intermediate, own_pidfd};
 use crate::sys::process_attributes::{is_dumpable, set_dumpable};
 use crate::sys::scheduling;
-use crate::wire::{At, Fault, Packet, Step};
+use crate::wire::{At, Fault, Step};
+
+pub use conversation::{Child, Outcome, Request};
+pub use reap::died;
 
 /// The two ends of the conversation.
 #[derive(Debug)]
 pub struct Sockets {
-    /// Ours.
+    /// The parent's.
     pub parent: OwnedFd,
-    /// The child's; must be closed in the parent for end-of-file to mean something.
+    /// The child's. The parent closes it after the clone; until then it would never read end-of-file.
     pub child: OwnedFd,
 }
 
-/// Makes the socket pair.
+/// Creates the socket pair.
 ///
 /// # Errors
 /// Out of descriptors.
@@ -37,49 +42,31 @@ pub fn sockets() -> Result<Sockets> {
     Ok(Sockets { parent, child })
 }
 
-/// A process that tare made.
-#[derive(Debug)]
-pub struct Child {
-    /// Process id in our pid namespace.
-    pub pid: i32,
-    /// Its pidfd.
-    pub pidfd: OwnedFd,
-    /// The process that prepared it.
-    preparing: Option<OwnedFd>,
-    socket: OwnedFd,
+/// The parent's signal mask after the clone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signals {
+    /// As it was before.
+    Restored,
+    /// All signals stay blocked: tare waits for the process and forwards them.
+    Blocked,
 }
 
-/// What the child asks for before it is ready.
-#[derive(Clone, Copy)]
-#[allow(clippy::large_enum_variant, reason = "lives on the stack once")]
-pub enum Request {
-    /// Write the id mappings.
-    Mappings,
-    /// Run the hooks of this point.
-    Hooks(u8),
-    /// A warning: it goes on without this step.
-    Warning(Fault),
-    /// Nothing; it is ready, and has sent what it had to hand over.
-    Ready,
-}
-
-/// How the conversation ended.
-#[derive(Clone, Copy)]
-#[allow(clippy::large_enum_variant, reason = "lives on the stack once")]
-pub enum End {
-    /// The child waits on the gate, or (after end-of-file) runs its program.
-    Good,
-    /// A step failed.
-    Failed(Fault),
-    /// The child died without a word.
-    Died,
-}
-
-/// Makes the process. `own_memory`: it joins a time namespace, see [`in_intermediate`].
+/// Creates the process. `own_memory`: it joins a time namespace, see [`in_intermediate`].
 ///
 /// # Errors
 /// The inner error is the fault of a step before the process existed.
-pub fn spawn(task: &Task<'_>, own_memory: bool) -> Result<std::result::Result<Made, Fault>> {
+pub fn spawn(task: &Task<'_>, own_memory: bool, signals: Signals) -> Result<std::result::Result<Made, Fault>> {
+    let mask = block_signals()?;
+    let spawned = spawn_non_dumpable(task, own_memory);
+    if signals == Signals::Restored {
+        restore_signals(&mask)?;
+    }
+    spawned
+}
+
+/// The child inherits the attribute, so it has to be cleared before the clone for the child to be non-dumpable from its
+/// first instruction.
+fn spawn_non_dumpable(task: &Task<'_>, own_memory: bool) -> Result<std::result::Result<Made, Fault>> {
     let dumpable = is_dumpable().context(|| "get the dumpable attribute")?;
     if task.hidden && dumpable {
         set_dumpable(false).context(|| "clear the dumpable attribute")?;
@@ -90,18 +77,19 @@ pub fn spawn(task: &Task<'_>, own_memory: bool) -> Result<std::result::Result<Ma
             .and_then(|made| made.ok_or_else(|| Error::new(ErrorKind::System, "the intermediate process died"))),
         Kind::Exec(_) => Ok(spawn_exec(task)),
     };
-    // The memory that was hidden is ours as well.
+    // Also if it was not cleared above: the intermediate process clears it in the memory that it shares with this one.
     if dumpable && let Err(errno) = set_dumpable(true) {
         if let Ok(Ok(made)) = made {
-            kill_and_reap(&own_pidfd(made.pidfd));
+            reap::kill_and_reap(&own_pidfd(made.pidfd));
         }
         return Err(Error::system("restore the dumpable attribute", errno));
     }
     made
 }
 
-/// The process that prepares another one of a container: born in the cgroup, where only clone3 puts a process without
-/// delay. `execCPUAffinity.initial` is for the time before that, so it is the caller's for this moment.
+/// Creates the preparing process of exec, in the container's cgroup: only clone3(2) with CLONE_INTO_CGROUP puts a process
+/// there without a delay. `execCPUAffinity.initial` is in force until the process is in the cgroup, so it has to be set
+/// on the caller for the duration of the clone.
 fn spawn_exec(task: &Task<'_>) -> std::result::Result<Made, Fault> {
     let initial = task.program.and_then(|program| program.process.initial_affinity.as_ref());
     let change = |cpus: &Vec<u64>| {
@@ -115,170 +103,19 @@ fn spawn_exec(task: &Task<'_>) -> std::result::Result<Made, Fault> {
         Side::Parent { pid, pidfd } => Made { pid, pidfd },
     };
     if let Some(before) = before {
-        // Best effort, as every other cpu would do as well for what is left.
+        // A failure is harmless: the rest of the command can run on any CPU.
         let _kept = scheduling::set_affinity(&before);
     }
     Ok(made)
 }
 
-/// Blocks all signals; the mask before is returned.
-///
-/// # Errors
-/// None in practice.
-pub fn block_signals() -> Result<SigSet> {
+/// Blocks all signals and returns the previous mask.
+fn block_signals() -> Result<SigSet> {
     let mut before = SigSet::empty();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before)).context(|| "block signals")?;
     Ok(before)
 }
 
-/// Restores the mask that [`block_signals`] returned.
-///
-/// # Errors
-/// None in practice.
-pub fn restore_signals(mask: &SigSet) -> Result<()> {
+fn restore_signals(mask: &SigSet) -> Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(mask), None).context(|| "restore signals")
-}
-
-impl Child {
-    /// Takes over what [`spawn`] made; the child's end of the socket pair must be closed by then.
-    #[must_use]
-    pub fn new(made: Made, socket: OwnedFd) -> Self {
-        Self { pid: made.pid, pidfd: own_pidfd(made.pidfd), preparing: None, socket }
-    }
-
-    /// Serves the child's requests until it is ready (`until_exec`: until it has executed its program).
-    ///
-    /// # Errors
-    /// Of the handler, or of the socket.
-    pub fn converse(&mut self, until_exec: bool, handle: impl FnMut(&Self, Request) -> Result<()>) -> Result<End> {
-        let end = self.serve(until_exec, handle);
-        // It ended when it had told of the other process. Left to others, it would be a zombie of the engine.
-        if let Some(preparing) = &self.preparing {
-            reap(preparing);
-        }
-        end
-    }
-
-    fn serve(&mut self, until_exec: bool, mut handle: impl FnMut(&Self, Request) -> Result<()>) -> Result<End> {
-        let mut ready = false;
-        loop {
-            if self.preparing.is_none() && self.ended_silently()? {
-                return Ok(End::Died);
-            }
-            let received = Packet::receive_with(self.socket.as_fd()).context(|| "hear from init")?;
-            let Some((packet, pidfd)) = received else { return Ok(if ready { End::Good } else { End::Died }) };
-            match (packet, pidfd) {
-                (Packet::MapMe, _) => {
-                    handle(self, Request::Mappings)?;
-                    self.go_on()?;
-                }
-                (Packet::Barrier(number), _) => {
-                    handle(self, Request::Hooks(number))?;
-                    self.go_on()?;
-                }
-                (Packet::Tolerated(fault), _) => handle(self, Request::Warning(fault))?,
-                (Packet::Born(pid), Some(pidfd)) => {
-                    self.preparing = Some(std::mem::replace(&mut self.pidfd, pidfd));
-                    self.pid = pid;
-                    self.go_on()?;
-                }
-                (Packet::Ready, _) => {
-                    handle(self, Request::Ready)?;
-                    if !until_exec {
-                        return Ok(End::Good);
-                    }
-                    ready = true;
-                }
-                (Packet::Failed(fault), _) => return Ok(End::Failed(fault)),
-                (Packet::Born(_), None) => return Err(Error::new(ErrorKind::Internal, "a process without a pidfd")),
-            }
-        }
-    }
-
-    /// Waits for a packet or the end of the process; whether it ended with nothing to be read. A process that it made and
-    /// did not tell of may hold the other end of the socket, and waits for us.
-    fn ended_silently(&self) -> Result<bool> {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let mut fds = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.pidfd, PollFlags::IN)];
-        rustix::io::retry_on_intr(|| poll(&mut fds, None)).context(|| "wait for init")?;
-        if !fds[0].revents().is_empty() {
-            return Ok(false);
-        }
-        // The kernel looks at one after the other: the socket may have been empty when a process that has ended since
-        // had yet to write.
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let mut last = [PollFd::new(&self.socket, PollFlags::IN)];
-        rustix::io::retry_on_intr(|| poll(&mut last, Some(&at_once))).context(|| "look for the last words of init")?;
-        Ok(last[0].revents().is_empty())
-    }
-
-    /// The process id as a type.
-    ///
-    /// # Errors
-    /// None in practice: the kernel's ids are positive.
-    pub fn id(&self) -> Result<Pid> {
-        Pid::from_raw(self.pid).ok_or_else(|| Error::new(ErrorKind::Internal, "a process without an id"))
-    }
-
-    fn go_on(&self) -> Result<()> {
-        match crate::wire::send_go_on(self.socket.as_fd()) {
-            // It died meanwhile: the next packet says so.
-            Ok(()) | Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => Ok(()),
-            Err(e) => Err(Error::system("answer init", e)),
-        }
-    }
-
-    /// Kills the child and reaps it; its exit code (128 + signal) if it was ours to reap.
-    pub fn kill_and_reap(&self) -> Option<i32> {
-        if self.preparing.is_some() { kill_and_reap(&self.pidfd) } else { self.kill_and_reap_group() }
-    }
-
-    /// The same for a process that may have made another one without telling us: one killed just after its clone. The
-    /// other is still in its process group, and our child too. Unreaped, it would keep the container's init from ending.
-    fn kill_and_reap_group(&self) -> Option<i32> {
-        let _ended = pidfd_send_signal(&self.pidfd, Signal::KILL);
-        let group = Pid::from_raw(self.pid)?;
-        let mut code = None;
-        // No such group: it was killed before it had its own.
-        if kill_process_group(group, Signal::KILL).is_ok() {
-            let wait = || waitpgid(group, WaitOptions::empty());
-            while let Ok(Some((pid, status))) = rustix::io::retry_on_intr(wait) {
-                if pid == group {
-                    code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
-                }
-            }
-        }
-        code.or_else(|| kill_and_reap(&self.pidfd))
-    }
-
-    /// Waits for the end of the child; its exit code, 128 + signal for a death by signal.
-    #[must_use]
-    pub fn reap(&self) -> Option<i32> {
-        reap(&self.pidfd)
-    }
-}
-
-fn kill_and_reap(pidfd: &OwnedFd) -> Option<i32> {
-    match pidfd_send_signal(pidfd, Signal::KILL) {
-        Ok(()) | Err(rustix::io::Errno::SRCH) => reap(pidfd),
-        // A wait for what was not killed might have no end.
-        Err(_) => None,
-    }
-}
-
-fn reap(pidfd: &OwnedFd) -> Option<i32> {
-    let wait = || waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
-    let status = rustix::io::retry_on_intr(wait).ok().flatten()?;
-    status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal))
-}
-
-/// The phrase for a child that died without a word.
-#[must_use]
-pub fn died(code: Option<i32>) -> Error {
-    let what = match code {
-        Some(code) if code > 128 => format!("init was killed by signal {} during its set-up", code - 128),
-        Some(code) => format!("init exited with {code} during its set-up"),
-        None => "init died during its set-up".to_string(),
-    };
-    Error::new(ErrorKind::System, what)
 }

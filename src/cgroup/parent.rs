@@ -205,10 +205,12 @@ impl Cgroup {
         Ok(Some(Self { unit: unit.map(Box::new), ..cgroup }))
     }
 
-    /// The cgroup of its unit, if it is below one; else itself.
-    #[must_use]
-    pub fn with_unit(mut self) -> Self {
-        self.unit.take().map_or(self, |unit| *unit)
+    /// Replaces this cgroup by that of its unit if it is below one, and returns it: all that was created with it.
+    pub fn whole(&mut self) -> &Self {
+        if let Some(unit) = self.unit.take() {
+            *self = *unit;
+        }
+        self
     }
 
     /// Makes the cgroup `name` below this one.

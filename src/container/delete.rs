@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::Container;
-use super::create::Warn;
 use super::record::{Phase, Record};
+use super::saved_config;
 use super::state::State;
 use super::status::{self, Status, status};
 use super::store::{self, Directory, Store};
+use super::warning::Warn;
 use crate::cgroup::{self, Cgroup, Hierarchy, Tag, UnitName};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::hooks::{self, Place};
@@ -111,11 +112,11 @@ pub(super) fn bury(store: &Store, container: &Container, warn: Warn<'_>) -> Resu
         if let Some(cgroup) = whole_cgroup(directory, record)? {
             remove_cgroup(&cgroup)?;
         }
-        stop_unit(directory, record)?;
+        stop_unit(record, || tag(directory))?;
     }
     detach_mounts(record)?;
     if record.hooks {
-        match super::saved_hooks(directory) {
+        match saved_config::hooks(directory) {
             Ok(plan) => poststop(&plan, record, warn),
             Err(error) => warn(error.context("poststop hooks")),
         }
@@ -194,7 +195,7 @@ pub(super) fn remove_unfinished(directory: &Directory, record: &Record) -> Resul
         }
         remove_cgroup(&cgroup)?;
     }
-    stop_unit(directory, record)
+    stop_unit(record, || tag(directory))
 }
 
 /// All that is the container's: its cgroup, or that of its unit with it.
@@ -208,7 +209,7 @@ pub(super) fn whole_cgroup(directory: &Directory, record: &Record) -> Result<Opt
 
 /// Has systemd forget the unit of a container, whose cgroup is gone by now; that of another boot is forgotten already, and
 /// one that has processes again is another container's.
-pub(super) fn stop_unit(directory: &Directory, record: &Record) -> Result<()> {
+pub(super) fn stop_unit(record: &Record, tag: impl FnOnce() -> Result<Tag>) -> Result<()> {
     let Some(unit) = &record.unit else { return Ok(()) };
     if status::boot_id()? != record.boot_id {
         return Ok(());
@@ -216,7 +217,7 @@ pub(super) fn stop_unit(directory: &Directory, record: &Record) -> Result<()> {
     if let Some(path) = record.unit_cgroup().or(record.cgroup.as_deref())
         && let Some(cgroup) = Cgroup::open(&cgroup::mount()?, path)?
         && cgroup.populated()?
-        && !cgroup.has_tag(&tag(directory)?)?
+        && !cgroup.has_tag(&tag()?)?
     {
         return Ok(());
     }

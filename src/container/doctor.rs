@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 use serde::{Serialize, Serializer};
 
-use super::create::Warn;
 use super::record::{Phase, Record};
 use super::store::{self, Directory, Store};
+use super::warning::Warn;
 use super::{delete, holders, status};
 use crate::cgroup::{self, Cgroup, Hierarchy, Tag};
 use crate::error::{Error, ErrorKind, Result};

@@ -1,4 +1,6 @@
-//! World: parent. The channels over which a child hands descriptors back: the pty's master, the seccomp listener.
+//! World: parent. The channels on which the child returns descriptors: the master of its pty and its seccomp listener.
+//!
+//! Order: open before the clone -> the child says that it is ready -> deliver the listener -> take the master.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -12,17 +14,17 @@ use crate::init;
 use crate::plan::Program;
 use crate::{seccomp, terminal};
 
-/// Both channels; each exists only when the program needs it.
+/// Both channels; each exists only if the program needs it.
 #[derive(Debug, Default)]
 pub struct Channels {
     console: Option<terminal::parent::Console>,
-    /// The child's end and ours.
+    /// The child's end and the parent's.
     listener: Option<(OwnedFd, OwnedFd)>,
 }
 
 impl Channels {
-    /// Opens what `program` needs; in the foreground its terminal gets the size of the caller's. `at_gate`: the filter
-    /// is loaded behind the start gate, and `start` takes the listener.
+    /// Opens what `program` needs. In the foreground, its terminal gets the size of the caller's. With `at_gate`, init loads
+    /// the filter after the start gate, and `start` receives the listener.
     ///
     /// # Errors
     /// The console socket cannot be connected.
@@ -48,7 +50,7 @@ impl Channels {
         }
     }
 
-    /// Takes the pty's master for a relay; `None` when it went to a console socket or there is no terminal.
+    /// Takes the master of the pty to relay it; `None` if it went to a console socket, or there is no terminal.
     ///
     /// # Errors
     /// The child did not send it.
@@ -56,25 +58,25 @@ impl Channels {
         self.console.take().map_or(Ok(None), terminal::parent::Console::master)
     }
 
-    /// Gives the seccomp listener to the agent; `exec`: the pid of a process in a container that exists. The child sends
-    /// it after it said that it is ready, with its last call before the program. Nothing is given when the child failed
-    /// before: its own packet says why.
+    /// Receives the seccomp listener and sends it to the agent. `exec` is the pid of a process that joins an existing
+    /// container. The child sends the listener after it has reported that it is ready, with its last call before execve.
+    /// If the child fails before that, nothing is sent to the agent, and the child's own packet says why.
     ///
     /// # Errors
-    /// The agent does not take it.
+    /// The agent does not accept it.
     pub fn deliver_listener(&mut self, program: &Program, record: &Record, exec: Option<i32>) -> Result<()> {
         let Some((theirs, ours)) = self.listener.take() else { return Ok(()) };
-        // Or the end of the child would not be seen.
+        // Otherwise the end of the child would not be seen as end-of-file.
         drop(theirs);
         let status = if exec.is_some() { Status::Running } else { Status::Creating };
         receive_and_deliver(ours.as_fd(), program, &State::new(record, status), exec)
     }
 }
 
-/// Receives the listener on `socket` and gives it to the agent.
+/// Receives the listener on `socket` and sends it to the agent, with the state; `exec` as above.
 ///
 /// # Errors
-/// The agent does not take it.
+/// The agent does not accept it.
 pub fn receive_and_deliver(socket: BorrowedFd<'_>, program: &Program, state: &State, exec: Option<i32>) -> Result<()> {
     let Some(notify) = program.seccomp.as_ref().and_then(|seccomp| seccomp.notify.as_ref()) else { return Ok(()) };
     let Some(listener) = seccomp::parent::receive_listener(socket)? else { return Ok(()) };

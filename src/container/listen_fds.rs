@@ -1,27 +1,27 @@
-//! World: plan. Socket activation: sockets that systemd opened are handed through to the container.
+//! World: plan. Socket activation: the container inherits the sockets that systemd opened for tare.
 //!
-//! Source: sd_listen_fds(3). As runc does: they are numbered from 3 on, before those of --preserve-fds, and the
-//! container is told LISTEN_PID=1, which is its pid in a pid namespace of its own.
+//! Source: sd_listen_fds(3). As in runc, their numbers start at 3, before those of --preserve-fds, and the container gets
+//! LISTEN_PID=1, the pid of its program in a new pid namespace.
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// More than any process may have open by default (fs.nr_open).
+/// The default of the sysctl fs.nr_open: no process can have more descriptors open.
 const LIMIT: u32 = 1_048_576;
 
-/// What create and run pass on.
+/// What the container inherits.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Activation {
-    /// Descriptors 3, 4, ... that the container inherits besides those of --preserve-fds.
+    /// The number of descriptors, starting at 3, in addition to those of --preserve-fds.
     pub count: u32,
     /// Variables for the container.
     pub env: Vec<(&'static str, String)>,
 }
 
-/// Reads the protocol's `variable`s of this process, whose pid is `pid`; nothing is passed on when they are for
-/// another process.
+/// Reads the protocol's environment variables through `variable`. `pid` is that of this process: variables for another
+/// process are ignored.
 ///
 /// # Errors
-/// LISTEN_FDS is no number, or absurdly large.
+/// LISTEN_FDS is not a number, or is too large.
 pub fn activation(variable: impl Fn(&str) -> Option<String>, pid: u32) -> Result<Activation> {
     let ours = variable("LISTEN_PID").and_then(|text| text.parse().ok()) == Some(pid);
     let Some(count) = variable("LISTEN_FDS").filter(|text| ours && !text.is_empty()) else {
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_for_us_are_passed_on() {
+    fn sockets_for_this_process_are_inherited() {
         let two = of(&[("LISTEN_PID", "42"), ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "a:b")]).unwrap();
         assert_eq!(two.count, 2);
         let env = [("LISTEN_FDS", "2"), ("LISTEN_PID", "1"), ("LISTEN_FDNAMES", "a:b")];
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is() {
+    fn other_sockets_are_not() {
         for variables in [
             &[][..],
             &[("LISTEN_FDS", "2")],

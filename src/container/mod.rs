@@ -1,36 +1,42 @@
-//! Containers: the commands on them, one file each, and what is remembered of them.
+//! Containers: one file or folder for each command, and what the commands share.
 //!
-//! World: parent. `store` and `record` hold what is on disk, `status` asks the kernel, the rest are the operations of
-//! runtime-spec (runtime.md, "Operations") and the ones engines add.
+//! World: parent. `store` and `record` are what is on disk, `status` asks the kernel. `create`, `run`, `start`, `exec`,
+//! `kill`, `delete`, `state` and others are the operations of runtime-spec (runtime.md, "Operations") and those that
+//! engines add. Commands do not import each other, with two exceptions: run is create without a gate, and create, run,
+//! start and doctor remove containers with the functions of delete.
 
 pub mod create;
+mod death;
 pub mod delete;
 pub mod doctor;
 pub mod events;
 pub mod exec;
-mod exec_cgroup;
-pub mod exec_process;
 pub mod freeze;
 mod handover;
 mod holders;
+mod join;
 pub mod kill;
-pub mod listen_fds;
+mod listen_fds;
 mod notify;
 mod open_files;
 pub mod options;
 mod path_text;
 mod pid_file;
+mod pidfd_socket;
 pub mod processes;
+mod procfs;
 pub mod record;
 pub mod run;
-mod sockets;
+mod saved_config;
 pub mod start;
+mod start_gate;
 mod start_hooks;
 pub mod state;
 pub mod status;
 pub mod store;
 pub mod time;
 pub mod update;
+pub mod warning;
 
 use crate::error::{Error, ErrorKind, Result};
 use record::Record;
@@ -85,11 +91,4 @@ fn check_preserved(count: u32) -> Result<()> {
                 .hint("the container inherits the caller's descriptors 3, 4, ..."))
         }
     }
-}
-
-/// The hooks of the config that create kept.
-fn saved_hooks(directory: &Directory) -> Result<crate::hooks::Plan> {
-    let what = || Error::new(ErrorKind::System, format!("the saved config of \"{}\" is missing", directory.id));
-    let bytes = directory.read("config.json")?.ok_or_else(what)?;
-    crate::hooks::plan(&crate::bundle::parse_spec(&bytes)?.0)
 }

@@ -1,93 +1,97 @@
-//! World: parent. run: create without a gate, then either leave (detached) or stay with the program.
+//! World: parent. run: creates a container without the start gate, and waits for its program unless detached.
+//!
+//! Order: create (`create/mod.rs`) -> poststart hooks -> unlock -> wait for the program -> lock -> delete the container.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::FlockOperation;
 
-use super::Container;
-use super::create::{Begin, CreateRequest, Making, Warn, make, memory_limit};
-use super::delete;
+use super::create::{CreateRequest, Created, Creating, StartMode, build};
 use super::notify::Listener;
 use super::options::RunOptions;
 use super::record::Record;
 use super::state::State;
-use super::status::{self, Status};
+use super::status::Status;
 use super::store::Store;
-use crate::error::{Error, ErrorKind, Result};
+use super::warning::Warn;
+use super::{Container, death, delete};
+use crate::error::{Error, Result};
 use crate::hooks::{self, Place};
 use crate::spawn::Child;
+use crate::sys::exit_code;
 use crate::terminal::foreground;
 
-/// Runs a container; the program's exit code, or 128 + signal; 0 when detached.
+/// Runs a container and returns the program's exit code, 128 + N if signal N killed it, or 0 if it is detached.
 ///
 /// # Errors
-/// Nothing is left behind then.
-pub fn run(root: &Path, id: &str, request: &CreateRequest<'_>, stay: RunOptions, warn: Warn<'_>) -> Result<i32> {
-    if !stay.detach && !stay.no_subreaper {
+/// Nothing is left behind then, or the error names it.
+pub fn run(root: &Path, id: &str, request: &CreateRequest<'_>, options: RunOptions, warn: Warn<'_>) -> Result<i32> {
+    let RunOptions { detach, keep, no_subreaper } = options;
+    if !detach && !no_subreaper {
         crate::sys::process_attributes::set_child_subreaper(true)
             .map_err(|e| Error::system("set the child subreaper attribute", e))?;
     }
-    let begin = if stay.detach { Begin::Detached } else { Begin::Foreground };
-    let making = make(root, id, request, begin, warn)?;
-    let started = poststart(&making);
-    let Making { store, directory, record, child, cgroup, master, notify, plan, .. } = making;
-    let limit = memory_limit(&plan);
-    drop((cgroup, plan));
-    let Some(child) = child else { return Err(Error::new(ErrorKind::Internal, "run made no process")) };
-    let container = Container { directory, record };
+    let mode = if detach { StartMode::Detached } else { StartMode::Foreground };
+    let Created { creation, init, plan, master, notify } = build(Creating { root, id, request, mode }, warn)?;
+    let (store, container) = (&creation.store, &creation.container);
+    let started = poststart(&plan.hooks, &container.record);
+    let memory_limit = death::memory_limit(&plan);
+    // Before a long wait.
+    drop(plan);
     if let Err(error) = started {
         // runtime.md, "Lifecycle", step 9: the container is stopped and destroyed.
-        child.kill_and_reap();
-        return end(Err(error), forget(&store, &container, true, warn), &container.record.id);
+        init.kill_and_reap();
+        return after_delete(Err(error), delete_ended(store, container, true, warn), id);
     }
-    if let Some(notify) = notify.as_ref().filter(|_| stay.detach) {
-        container.directory.lock(FlockOperation::Unlock)?;
-        return notify.wait(child.pid, child.pidfd.as_fd()).map(|()| 0);
+    if detach {
+        return leave(container, &init, notify.as_ref());
     }
-    if stay.detach {
-        return Ok(0);
+    let exit = wait(container, &init, master, notify.as_ref(), warn);
+    if exit.is_err() {
+        init.kill_and_reap();
     }
-    // The container is made: exec, update and delete want their turn while it runs.
-    let unlocked = container.directory.lock(FlockOperation::Unlock);
-    let ended = unlocked.and_then(|()| wait(&child, master, notify.as_ref(), warn));
-    if ended.is_err() {
-        child.kill_and_reap();
+    if matches!(exit, Ok(KILLED))
+        && let Some(explanation) = death::explain_kill(&container.record, memory_limit)
+    {
+        warn(explanation);
     }
-    if matches!(ended, Ok(KILLED)) {
-        explain_kill(&container.record, limit, warn);
+    if keep {
+        return exit;
     }
-    if stay.keep {
-        return ended;
-    }
-    let forgotten = forget(&store, &container, ended.is_ok(), warn);
-    end(ended, forgotten, &container.record.id)
+    let deleted = delete_ended(store, container, exit.is_ok(), warn);
+    after_delete(exit, deleted, id)
 }
 
-/// What is said of a container that has ended and was to be forgotten.
-fn end(ended: Result<i32>, forgotten: Result<()>, id: &str) -> Result<i32> {
-    let remedy = format!("`tare delete --force {id}` removes what is left of the container");
-    match (ended, forgotten) {
-        (ended, Ok(())) => ended,
-        (Ok(_), Err(left)) => Err(left.hint(remedy)),
-        (Err(error), Err(left)) => Err(error.hint(format!("{left}; {remedy}"))),
+/// The exit code of a program that SIGKILL ended.
+const KILLED: i32 = exit_code::of_signal(libc::SIGKILL);
+
+fn poststart(hooks: &hooks::Plan, record: &Record) -> Result<()> {
+    if hooks.poststart.is_empty() {
+        return Ok(());
     }
+    let state = State::new(record, Status::Running).json()?;
+    hooks::run(&hooks.poststart, &state, Place::Runtime { directory: &record.bundle, init: None })
 }
 
-/// `ended`: init has been waited for.
-fn forget(store: &Store, container: &Container, ended: bool, warn: Warn<'_>) -> Result<()> {
-    container.directory.lock(FlockOperation::LockExclusive)?;
-    // Without its record it was deleted meanwhile, and the id may be another container's by now.
-    match Record::read(&container.directory)? {
-        Some(_) if ended => delete::bury(store, container, warn),
-        Some(_) => delete::destroy(store, container, warn),
-        None => Ok(()),
-    }
+/// run --detach: waits until the container is ready if a service manager asked for it.
+fn leave(container: &Container, init: &Child, notify: Option<&Listener>) -> Result<i32> {
+    let Some(notify) = notify else { return Ok(0) };
+    container.directory.lock(FlockOperation::Unlock)?;
+    notify.wait(init.pid, init.pidfd.as_fd()).map(|()| 0)
 }
 
-/// Waits for the end of the program, and meanwhile for its word that it is ready.
-fn wait(child: &Child, master: Option<OwnedFd>, notify: Option<&Listener>, warn: Warn<'_>) -> Result<i32> {
-    let Some(notify) = notify else { return foreground::wait(child.pidfd.as_fd(), child.id()?, master, None) };
+/// Waits for the end of the program, and passes READY=1 on meanwhile.
+fn wait(
+    container: &Container,
+    init: &Child,
+    master: Option<OwnedFd>,
+    notify: Option<&Listener>,
+    warn: Warn<'_>,
+) -> Result<i32> {
+    // exec, update and delete must be able to take the lock while the program runs.
+    container.directory.lock(FlockOperation::Unlock)?;
+    let Some(notify) = notify else { return foreground::wait(init.pidfd.as_fd(), init.id()?, master, None) };
     let mut serve = || {
         notify.serve(None).unwrap_or_else(|error| {
             warn(error);
@@ -95,30 +99,26 @@ fn wait(child: &Child, master: Option<OwnedFd>, notify: Option<&Listener>, warn:
         })
     };
     let aside = foreground::Aside { descriptor: notify.socket(), serve: &mut serve };
-    foreground::wait(child.pidfd.as_fd(), child.id()?, master, Some(aside))
+    foreground::wait(init.pidfd.as_fd(), init.id()?, master, Some(aside))
 }
 
-/// The exit code of a program that SIGKILL ended.
-const KILLED: i32 = 128 + 9;
-
-/// The OOM killer says nothing to anybody: its signal alone could be anybody's.
-fn explain_kill(record: &Record, limit: Option<u64>, warn: Warn<'_>) {
-    let why = match status::cgroup(record) {
-        Ok(Some(cgroup)) => cgroup.explain_kill(limit),
-        // systemd was quicker.
-        Ok(None) if record.unit.is_some() => limit.map(crate::cgroup::explain_gone),
-        _ => None,
-    };
-    if let Some(why) = why {
-        warn(Error::new(ErrorKind::System, format!("container \"{}\" was killed", record.id)).detail(why));
+/// Deletes the container. `reaped`: init has ended and was waited for.
+fn delete_ended(store: &Store, container: &Container, reaped: bool, warn: Warn<'_>) -> Result<()> {
+    container.directory.lock(FlockOperation::LockExclusive)?;
+    // Without a record, another command has deleted the container, and the id may belong to a new one.
+    match Record::read(&container.directory)? {
+        Some(_) if reaped => delete::bury(store, container, warn),
+        Some(_) => delete::destroy(store, container, warn),
+        None => Ok(()),
     }
 }
 
-fn poststart(making: &Making) -> Result<()> {
-    if making.plan.hooks.poststart.is_empty() {
-        return Ok(());
+/// The result of run after the container was to be deleted: what is left of it becomes an error or a hint.
+fn after_delete(exit: Result<i32>, deleted: Result<()>, id: &str) -> Result<i32> {
+    let remedy = format!("`tare delete --force {id}` removes what is left of the container");
+    match (exit, deleted) {
+        (exit, Ok(())) => exit,
+        (Ok(_), Err(left)) => Err(left.hint(remedy)),
+        (Err(error), Err(left)) => Err(error.hint(format!("{left}; {remedy}"))),
     }
-    let state = State::new(&making.record, Status::Running).json()?;
-    let place = Place::Runtime { directory: &making.record.bundle, init: None };
-    hooks::run(&making.plan.hooks.poststart, &state, place)
 }

@@ -1,72 +1,66 @@
-//! World: parent. Opens the start gate and reports whether the program was executed.
+//! World: parent. start: opens the start gate and reports whether the program was executed.
 //!
-//! The gate is the FIFO `go` that init reads from; init writes the reason of a failed exec to the FIFO `result`,
-//! which is close-on-exec: end-of-file means the program runs.
+//! Order: lock -> startContainer hooks -> notify socket -> start gate (the seccomp listener goes to its agent meanwhile)
+//! -> poststart hooks -> unlock -> wait for READY=1 if a service manager asked for it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
-use rustix::fs::{FlockOperation, Mode, OFlags, openat};
+use rustix::fs::FlockOperation;
 
-use super::create::Warn;
 use super::notify::{Caller, Listener};
 use super::record::Phase;
-use super::start_hooks;
 use super::state::State;
-use super::status::{Status, gate, status};
+use super::status::{self, Status, status};
 use super::store::Store;
-use super::{Container, find};
+use super::warning::Warn;
+use super::{Container, delete, find, handover, saved_config, start_gate, start_hooks};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::hooks;
-use crate::wire::Packet;
 
 /// Starts the program of a created container.
 ///
-/// # Errors
-/// The container is not created (it runs, it is stopped); a startContainer hook fails; the program cannot be executed.
+/// `protect` is called before a startContainer hook enters the container: when it returns, the container cannot write to
+/// the executable of this process.
 ///
-/// `protect` is called before a startContainer hook enters the container: it returns when the executable of this process
-/// is out of the container's reach.
-pub fn start(root: &std::path::Path, id: &str, protect: impl FnOnce() -> Result<()>, warn: Warn<'_>) -> Result<()> {
+/// # Errors
+/// The container is not created (it runs, it is stopped); a hook fails; the program cannot be executed.
+pub fn start(root: &Path, id: &str, protect: impl FnOnce() -> Result<()>, warn: Warn<'_>) -> Result<()> {
     let container = find(root, id)?;
     container.directory.lock(FlockOperation::LockExclusive)?;
-    let (status, pidfd) = status(&container.directory, &container.record)?;
-    let (Status::Created, Some(pidfd)) = (status, pidfd) else { return Err(refusal(id, status)) };
-    if container.record.phase == Phase::Creating {
-        return Err(refusal(id, Status::Creating));
-    }
-    if container.record.idle {
-        return Err(Error::invalid("process", format!("cannot start container \"{id}\": {}", super::exec::NO_PROCESS)));
-    }
-    let plan = if container.record.hooks { Some(super::saved_hooks(&container.directory)?) } else { None };
-    if let Some(plan) = plan.as_ref().filter(|plan| !plan.start_container.is_empty()) {
+    let init = waiting_init(&container)?;
+    let hooks = if container.record.hooks { Some(saved_config::hooks(&container.directory)?) } else { None };
+    if let Some(hooks) = hooks.as_ref().filter(|hooks| !hooks.start_container.is_empty()) {
         protect()?;
         let Container { directory, record } = &container;
-        start_hooks::run(directory, record, pidfd.as_fd(), &plan.start_container, warn)
-            .map_err(|error| stop(root, &container, error, warn))?;
+        start_hooks::run(directory, record, init.as_fd(), &hooks.start_container, warn)
+            .map_err(|error| destroy(root, &container, error, warn))?;
     }
     let caller = Caller::of_environment()?;
     let notify = caller.map_or(Ok(None), |caller| Listener::open(&container.directory, caller))?;
     open_gate(&container)?;
-    if let Some(plan) = &plan {
-        let state = State::new(&container.record, Status::Running).json()?;
-        let place = hooks::Place::Runtime { directory: &container.record.bundle, init: None };
-        hooks::run(&plan.poststart, &state, place).map_err(|error| stop(root, &container, error, warn))?;
+    if let Some(hooks) = &hooks {
+        poststart(&container, hooks).map_err(|error| destroy(root, &container, error, warn))?;
     }
     let Some(notify) = notify else { return Ok(()) };
-    // Other commands want their turn before the container is ready.
+    // Other commands must not wait until the container is ready.
     container.directory.lock(FlockOperation::Unlock)?;
-    notify.wait(container.record.pid, pidfd.as_fd())
+    notify.wait(container.record.pid, init.as_fd())
 }
 
-/// A hook has failed: the container is stopped and destroyed, and poststop hooks run (runtime.md, "Lifecycle", steps 7, 9
-/// and 12).
-fn stop(root: &std::path::Path, container: &Container, error: Error, warn: Warn<'_>) -> Error {
-    let destroyed = Store::make(root).and_then(|store| super::delete::destroy(&store, container, warn));
+/// The pidfd of init, if it waits at the start gate.
+fn waiting_init(container: &Container) -> Result<OwnedFd> {
     let id = &container.record.id;
-    match destroyed {
-        Ok(()) => error,
-        Err(left) => error.hint(format!("{left}; `tare delete --force {id}` removes what is left of the container")),
+    let (status, init) = status(&container.directory, &container.record)?;
+    let (Status::Created, Some(init)) = (status, init) else { return Err(refusal(id, status)) };
+    if container.record.phase == Phase::Creating {
+        return Err(refusal(id, Status::Creating));
     }
+    if container.record.idle {
+        let what = format!("cannot start container \"{id}\": {}", saved_config::NO_PROCESS);
+        return Err(Error::invalid("process", what));
+    }
+    Ok(init)
 }
 
 fn refusal(id: &str, status: Status) -> Error {
@@ -78,57 +72,51 @@ fn refusal(id: &str, status: Status) -> Error {
 }
 
 fn open_gate(container: &Container) -> Result<()> {
-    // Before the gate: init closes that one first, so that `result` has a writer if the gate has a reader, and its end
-    // is not missed.
-    let result = open_result(container)?;
-    let listener = super::sockets::connect(&container.directory)?;
-    let Some(go) = gate(&container.directory)? else {
+    let directory = &container.directory;
+    // Before `go`: init closes its end of `go` first, so if `go` still has a reader, `result` still has a writer, and
+    // its end-of-file is not missed.
+    let result = start_gate::open_result(directory)?;
+    let listener = start_gate::connect(directory)?;
+    let Some(go) = status::gate(directory)? else {
         return Err(refusal(&container.record.id, Status::Stopped));
     };
     rustix::io::write(&go, b"+").context(|| "open the start gate")?;
     drop(go);
     if let Some(listener) = listener {
-        deliver_listener(container, &listener)?;
+        deliver_listener(container, listener.as_fd())?;
     }
-    wait_result(container, &result)
+    match start_gate::wait_for_exec(&result)? {
+        None => Ok(()),
+        Some(fault) => Err(saved_config::program(container)?.explain(&fault)),
+    }
 }
 
-/// The program waits for the agent at its first intercepted call, which may be execve itself. Without its agent the
-/// container cannot run.
-fn deliver_listener(container: &Container, socket: &OwnedFd) -> Result<()> {
-    let program = super::exec::saved_program(container)?;
+/// Before waiting for execve: the program waits for the agent at its first intercepted call, which may be execve itself.
+/// Without its agent the container cannot run, so init is killed if the delivery fails.
+fn deliver_listener(container: &Container, socket: BorrowedFd<'_>) -> Result<()> {
+    let program = saved_config::program(container)?;
     let state = State::new(&container.record, Status::Created);
-    super::handover::receive_and_deliver(socket.as_fd(), &program, &state, None).inspect_err(|_| {
-        if let Ok(Some(init)) = super::status::living_init(&container.record) {
-            // It ends by itself when its listener is gone: every intercepted call fails.
+    handover::receive_and_deliver(socket, &program, &state, None).inspect_err(|_| {
+        if let Ok(Some(init)) = status::living_init(&container.record) {
+            // If the signal fails, init ends anyway: without a listener, each intercepted call fails.
             let _ended = crate::sys::pidfd::send_signal(init.as_fd(), libc::SIGKILL);
         }
     })
 }
 
-fn open_result(container: &Container) -> Result<OwnedFd> {
-    // Non-blocking: the open must not wait for a writer; the reads below are preceded by a poll.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(container.directory.as_fd(), "result", flags, Mode::empty()).context(|| "open the result of the start gate")
+fn poststart(container: &Container, hooks: &hooks::Plan) -> Result<()> {
+    let state = State::new(&container.record, Status::Running).json()?;
+    let place = hooks::Place::Runtime { directory: &container.record.bundle, init: None };
+    hooks::run(&hooks.poststart, &state, place)
 }
 
-fn wait_result(container: &Container, result: &OwnedFd) -> Result<()> {
-    use rustix::event::{PollFd, PollFlags, poll};
-    loop {
-        let mut fds = [PollFd::new(result, PollFlags::IN)];
-        match poll(&mut fds, None) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(e) => return Err(Error::system("wait for the program to start", e)),
-        }
-        match Packet::receive(result.as_fd()) {
-            Ok(None) => return Ok(()),
-            Ok(Some(Packet::Failed(fault))) => {
-                return Err(super::exec::saved_program(container)?.explain(&fault));
-            }
-            Ok(Some(_)) => return Err(Error::new(ErrorKind::Internal, "unexpected packet at the start gate")),
-            Err(rustix::io::Errno::AGAIN) => {}
-            Err(e) => return Err(Error::system("read the result of the start gate", e)),
-        }
+/// After a failed hook: stops and destroys the container, and runs its poststop hooks (runtime.md, "Lifecycle", steps 7, 9
+/// and 12). Returns the error of the hook.
+fn destroy(root: &Path, container: &Container, error: Error, warn: Warn<'_>) -> Error {
+    let destroyed = Store::make(root).and_then(|store| delete::destroy(&store, container, warn));
+    let id = &container.record.id;
+    match destroyed {
+        Ok(()) => error,
+        Err(left) => error.hint(format!("{left}; `tare delete --force {id}` removes what is left of the container")),
     }
 }

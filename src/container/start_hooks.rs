@@ -1,27 +1,30 @@
-//! World: parent. startContainer hooks: programs of the image, run with what the container's process has.
+//! World: parent. startContainer hooks: programs of the image that run in the container, for start and run.
 //!
-//! Such a hook is another process of the container, as one of exec: in its namespaces and its cgroup, with the user,
-//! capabilities, limits, working directory, labels and seccomp filter of `process`. So it cannot do more than the
-//! program that follows. As with runc and crun, which run these hooks in init itself.
+//! Such a hook joins the container like a process of exec: in its namespaces and its cgroup, with the user, capabilities,
+//! limits, working directory, labels and seccomp filter of `process`. So it can do no more than the program that it
+//! precedes, as in runc and crun, which run these hooks in init itself.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-use super::create::Warn;
-use super::exec::{Asked, follow, saved_config, spawn_in};
 use super::handover::Channels;
+use super::join::{self, Joining};
 use super::record::Record;
+use super::saved_config;
 use super::state::State;
 use super::status::{Status, pid_inside};
 use super::store::Directory;
+use super::warning::Warn;
 use crate::error::{Context, Error, Result};
 use crate::hooks::{self, Hook};
 use crate::host::Host;
 use crate::plan::{self, Program};
+use crate::spawn::Signals;
 
-/// Runs them in order, up to the first that fails, with the state on stdin as the container sees it.
+/// Runs the hooks of `list` in order, up to the first that fails. Their stdin is the state, with the pid that init has in
+/// the container.
 ///
 /// # Errors
-/// Of kind hook, with the path in the config.
+/// Of kind [`ErrorKind::Hook`](crate::error::ErrorKind::Hook), with the path in the config.
 pub(super) fn run(
     directory: &Directory,
     record: &Record,
@@ -35,7 +38,7 @@ pub(super) fn run(
     hooks::run_with(list, &state, init, &mut |hook, stdio| start(directory, record, init, hook, stdio, warn))
 }
 
-/// The pid and the pidfd of the hook, whose program runs by then.
+/// Starts a hook and waits until its program runs; its pid and pidfd.
 fn start(
     directory: &Directory,
     record: &Record,
@@ -44,21 +47,24 @@ fn start(
     stdio: [BorrowedFd<'_>; 3],
     warn: Warn<'_>,
 ) -> Result<(i32, OwnedFd)> {
-    let mut program = program(directory, record, init, hook)?;
+    let mut program = plan_program(directory, record, init, hook)?;
     let mut channels = Channels::open(Some(&mut program), false)?;
-    let asked = Asked { stdio: Some(stdio), ..Asked::default() };
-    let (mut child, cgroup) = spawn_in(record, init.as_fd(), &program, &channels, &asked, true)?;
-    match follow(record, &program, &mut child, cgroup.as_ref(), &mut channels, warn) {
-        Ok(()) => Ok((child.pid, child.pidfd)),
-        Err(error) => {
-            child.kill_and_reap();
-            Err(error)
-        }
-    }
+    let joining = Joining {
+        record,
+        init,
+        program: &program,
+        cgroup: None,
+        ignore_frozen: false,
+        stdio: Some(stdio),
+        signals: Signals::Restored,
+    };
+    let child = joining.run(&mut channels, warn)?;
+    Ok((child.pid, child.pidfd))
 }
 
-fn program(directory: &Directory, record: &Record, init: BorrowedFd<'_>, hook: &Hook) -> Result<Program> {
-    let (spec, _) = saved_config(directory)?;
+/// The program of a hook: the container's process with the hook's path, arguments and environment.
+fn plan_program(directory: &Directory, record: &Record, init: BorrowedFd<'_>, hook: &Hook) -> Result<Program> {
+    let spec = saved_config::spec(directory)?;
     let absent =
         || Error::invalid("process", "startContainer hooks need a process, since they run with its privileges");
     let mut process = spec.process().clone().ok_or_else(absent)?;
@@ -73,11 +79,11 @@ fn program(directory: &Directory, record: &Record, init: BorrowedFd<'_>, hook: &
         detach: true,
         new_keyring: true,
         preserve_fds: 0,
-        set_groups: super::exec::may_set_groups(record, init, &host)?,
+        set_groups: join::may_set_groups(record, init, &host)?,
     };
     let mut program = plan::plan_exec(&spec, &process, &request, &host)?;
     if hook.env.is_none() {
-        super::exec::complete_home(&mut program, record, init)?;
+        join::complete_home(&mut program, record, init)?;
     }
     program.process.replace_program(hook.path.clone(), hook.args.clone(), hook.env.clone());
     Ok(program)

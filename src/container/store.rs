@@ -226,7 +226,7 @@ impl Store {
 
 /// Every file that tare makes in a container's directory; the record goes last, so that a half-done removal can go on.
 const FILES: &[&str] =
-    &["go", "result", super::sockets::LISTENER, "config.json", "config.json.new", "record.new", "record"];
+    &["go", "result", super::start_gate::LISTENER, "config.json", "config.json.new", "record.new", "record"];
 
 /// The error for an id that nobody has; engines match "does not exist".
 #[must_use]

@@ -7,17 +7,14 @@ use oci_spec::runtime::LinuxResources;
 use rustix::fs::FlockOperation;
 use serde_json::Value;
 
-use super::create::Warn;
 use super::record::Record;
 use super::status::{Status, cgroup, status};
-use super::{Container, find, store};
+use super::warning::Warn;
+use super::{Container, find, saved_config, store};
 use crate::bundle;
 use crate::cgroup::plan_change;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
-
-/// The saved config.
-const CONFIG: &str = "config.json";
 
 /// Limits and device rules to change, as in `linux.resources` of config.json. What they do not name stays.
 ///
@@ -92,7 +89,7 @@ pub fn update(root: &std::path::Path, id: &str, resources: &Resources, warn: War
     let record = Record::read(&container.directory)?.ok_or_else(|| store::absent(id))?;
     let container = Container { record, ..container };
     refuse_wrong_status(&container)?;
-    let saved = super::exec::saved_bytes(&container.directory)?;
+    let saved = saved_config::bytes(&container.directory)?;
     let (spec, _) = bundle::parse_spec(&saved)?;
     let (asked, warnings) = bundle::parse_resources(resources.clone())?;
     for warning in &warnings {
@@ -106,9 +103,9 @@ pub fn update(root: &std::path::Path, id: &str, resources: &Resources, warn: War
     })?;
     let remembered = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     let change = plan_change(&asked, remembered, &cgroup.present()?, Host::default().rootless()?)?;
-    container.directory.replace(CONFIG, &remember(&saved, resources)?)?;
+    container.directory.replace(saved_config::FILE, &remember(&saved, resources)?)?;
     if let Err(error) = cgroup.change(&change, container.record.unit.as_ref(), warn) {
-        return Err(match container.directory.replace(CONFIG, &saved) {
+        return Err(match container.directory.replace(saved_config::FILE, &saved) {
             Ok(()) => error,
             Err(why) => error.hint(format!("{why}; some of the new values may stay: repeat the update")),
         });

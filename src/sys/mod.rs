@@ -13,6 +13,7 @@ pub mod descriptors;
 pub mod directory;
 pub mod environment;
 pub mod exec;
+pub mod exit_code;
 pub mod interface;
 pub mod keyring;
 pub mod memory;

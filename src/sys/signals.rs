@@ -56,7 +56,7 @@ const ENDING: [i32; 6] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTE
 pub fn end_at_once() -> Result<(), Errno> {
     extern "C" fn end(signal: libc::c_int) {
         // SAFETY: _exit is async-signal-safe and never returns.
-        unsafe { libc::_exit(128 + signal) }
+        unsafe { libc::_exit(super::exit_code::of_signal(signal)) }
     }
     for signal in ENDING {
         // SAFETY: the handler only makes a system call, and execve puts the default action back.

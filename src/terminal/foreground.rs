@@ -14,9 +14,6 @@ use rustix::process::{Pid, WaitOptions, WaitStatus, getpid};
 use super::relay::{Ready, Relay};
 use crate::error::{Context, Error, ErrorKind, Result};
 
-/// Added to the number of the signal that ended a process: the convention of shells.
-const SIGNALED: i32 = 128;
-
 /// Blocks all signals of this process; before the clone of a process that [`wait`] waits for.
 ///
 /// # Errors
@@ -73,10 +70,7 @@ fn reap(pid: Pid) -> Result<Option<i32>> {
 }
 
 fn exit_code(status: WaitStatus) -> i32 {
-    match status.terminating_signal() {
-        Some(signal) => SIGNALED + signal,
-        None => status.exit_status().unwrap_or(0),
-    }
+    crate::sys::exit_code::exit_code(status.exit_status(), status.terminating_signal()).unwrap_or(0)
 }
 
 /// Serves signals and terminal until some child has ended.

@@ -1,13 +1,14 @@
-//! World: plan. The process object of `exec` from the container's own and the command line.
+//! World: plan. The process object of exec: the container's own with the changes of the command line, or that of a
+//! process file with the container's values where it has none.
 
 use oci_spec::runtime::Process;
 
-use super::options::Changes;
+use crate::container::options::Changes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::process::{capabilities, user};
 
-/// The process of a file, with the container's own values where it has none: those of which runc and crun say that they
-/// belong to the container (docs/config.md, "What a process file leaves out").
+/// Completes the process object of a file with values of the container: those that runc and crun take from the container
+/// too (docs/config.md, "What a process file leaves out").
 #[must_use]
 pub fn complete(mut process: Process, container: Option<&Process>) -> Process {
     let Some(container) = container else { return process };
@@ -40,7 +41,7 @@ pub fn complete(mut process: Process, container: Option<&Process>) -> Process {
 }
 
 impl Changes {
-    /// The container's process with the changes.
+    /// Returns the container's process object with the changes.
     ///
     /// # Errors
     /// The container has no process; no command; a user or capability that does not exist.
@@ -133,7 +134,7 @@ mod tests {
         });
         let container = process(&theirs);
         let mut expected = theirs.clone();
-        // What is absent here asks for nothing.
+        // Absent, these keys ask for nothing.
         for key in ["noNewPrivileges", "env", "terminal", "rlimits"] {
             expected.as_object_mut().unwrap().remove(key);
         }

@@ -1,0 +1,158 @@
+//! World: parent. A container in creation, and how each part of it is undone.
+//!
+//! The record is on disk before anything that it names exists, and is removed after all of that is gone. So if tare is
+//! killed in between, `delete --force` can remove the container from the record alone.
+
+use std::os::fd::AsFd;
+
+use super::transaction::{Guard, Transaction, Undo};
+use crate::cgroup::{self, Cgroup, Tag};
+use crate::container::record::{Phase, Record};
+use crate::container::store::{Directory, Store};
+use crate::container::{Container, delete, saved_config, status};
+use crate::error::{ErrorKind, Result};
+use crate::hooks;
+use crate::host::Host;
+use crate::network::devices::Moved;
+use crate::spawn::Child;
+
+/// A container in creation: its state directory and its record.
+pub(in crate::container) struct Creation {
+    pub(in crate::container) store: Store,
+    pub(in crate::container) container: Container,
+    /// The hooks to run if the creation fails; none before the first hook has started.
+    poststop: hooks::Plan,
+}
+
+impl Creation {
+    /// Takes the id of the record: creates and locks its directory, which is empty yet.
+    ///
+    /// # Errors
+    /// The id is taken.
+    pub(super) fn begin(store: Store, record: Record) -> Result<Self> {
+        let directory = store.create(&record.id)?;
+        Ok(Self { store, container: Container { directory, record }, poststop: hooks::Plan::default() })
+    }
+
+    pub(super) fn directory(&self) -> &Directory {
+        &self.container.directory
+    }
+
+    pub(super) fn record(&self) -> &Record {
+        &self.container.record
+    }
+
+    /// Writes the record, and the copy of config.json that later commands read.
+    pub(super) fn write_first(&self, config: &[u8]) -> Result<()> {
+        self.write_record()?;
+        self.directory().replace(saved_config::FILE, config)
+    }
+
+    fn write_record(&self) -> Result<()> {
+        self.record().write(self.directory())
+    }
+
+    /// Records the mount of a container that has no mount namespace, before the mount is visible.
+    pub(super) fn record_mount(&mut self, mount: u64) -> Result<()> {
+        self.container.record.root_mount = Some(mount);
+        self.write_record()
+    }
+
+    /// Takes the pid of init into the record.
+    pub(super) fn set_init(&mut self, child: &Child) -> Result<()> {
+        let record = &mut self.container.record;
+        record.pid = child.pid;
+        record.start_time = status::process_facts(child.pid)?.map_or(0, |facts| facts.start_time);
+        // Root can always compare the start time: /proc hides no process from it. In a /proc of another pid namespace, no
+        // pid would mean anything.
+        if record.owner != 0 {
+            record.pidfd_inode = crate::sys::pidfd::inode(child.pidfd.as_fd());
+        }
+        Ok(())
+    }
+
+    /// Records that the container is created.
+    pub(super) fn record_created(&mut self) -> Result<()> {
+        self.container.record.phase = Phase::Created;
+        self.write_record()
+    }
+
+    /// A hook starts: from now on the poststop hooks of `plan` run if the creation fails.
+    pub(super) fn owe_poststop(&mut self, plan: &hooks::Plan) {
+        self.poststop = hooks::Plan { poststop: plan.poststop.clone(), ..hooks::Plan::default() };
+    }
+
+    /// Creates the cgroup and, with the systemd driver, its unit.
+    pub(super) fn create_cgroup(
+        &mut self,
+        plan: &cgroup::Plan,
+        host: &Host,
+        transaction: &Transaction,
+    ) -> Result<Guard<CreatedCgroup>> {
+        let Container { directory, record } = &mut self.container;
+        let tag = delete::tag(directory)?;
+        let cgroup = Cgroup::create(plan, host.hierarchy()?, &tag).inspect_err(|error| {
+            // systemd may have started the unit. Other kinds of error mean that the cgroup or unit is another
+            // container's, or that there is no systemd.
+            if record.unit.is_some() && error.kind() == ErrorKind::System {
+                transaction.note(delete::remove_unfinished(directory, record));
+            }
+        })?;
+        let unit = record.unit.is_some().then(|| (record.clone(), tag));
+        let guard = transaction.guard(CreatedCgroup { cgroup, unit });
+        record.cgroup_inode = Some(guard.cgroup.inode()?);
+        if let Some(owner) = plan.owner {
+            guard.cgroup.hand_over(owner)?;
+        }
+        Ok(guard)
+    }
+}
+
+/// The cgroup of a container in creation.
+pub(super) struct CreatedCgroup {
+    pub(super) cgroup: Cgroup,
+    /// The record that names the unit, and the tag of the cgroup.
+    unit: Option<(Record, Tag)>,
+}
+
+/// Kills what is left in the cgroup: descendants of init, or of hooks.
+impl Undo for CreatedCgroup {
+    fn undo(&mut self, transaction: &Transaction) {
+        let removed = delete::remove_cgroup(self.cgroup.whole());
+        transaction.note(match &self.unit {
+            Some((record, tag)) => removed.and_then(|()| delete::stop_unit(record, || Ok(tag.clone()))),
+            None => removed,
+        });
+    }
+}
+
+/// Its pid namespace ends with it.
+impl Undo for Child {
+    fn undo(&mut self, _: &Transaction) {
+        self.kill_and_reap();
+    }
+}
+
+/// While the network namespace exists, that is before init is killed.
+impl Undo for Moved {
+    fn undo(&mut self, transaction: &Transaction) {
+        if let Err(lost) = self.take_back() {
+            transaction.warn(lost);
+        }
+    }
+}
+
+/// The last to be undone: poststop hooks run when no process is left, and the record is removed only if everything that it
+/// names is gone.
+impl Undo for Creation {
+    fn undo(&mut self, transaction: &Transaction) {
+        let Container { directory, record } = &self.container;
+        transaction.note(delete::detach_mounts(record));
+        if !self.poststop.is_empty() {
+            delete::poststop(&self.poststop, record, &mut |warning| transaction.warn(warning));
+        }
+        if !transaction.left_something() {
+            transaction.note(self.store.remove(directory));
+        }
+    }
+}

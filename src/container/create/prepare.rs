@@ -1,0 +1,124 @@
+//! World: parent. What create does before anything of the container exists: read, check, plan, open what is joined.
+//!
+//! Every error that the config alone decides is found here, and there is nothing to undo.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Spec;
+
+use super::{CreateRequest, Creating, StartMode};
+use crate::bundle::{self, OpenBundle};
+use crate::container::record::{Phase, Record, VERSION};
+use crate::container::store::check_id;
+use crate::container::warning::Warn;
+use crate::container::{check_preserved, listen_fds, notify, status, time};
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::Host;
+use crate::plan::{self, Plan};
+use crate::{cgroup, namespaces};
+
+/// All that the creation needs.
+pub(super) struct Prepared {
+    pub(super) host: Host,
+    /// The text of config.json.
+    pub(super) config: Vec<u8>,
+    pub(super) plan: Plan,
+    /// The namespaces to join.
+    pub(super) namespaces: namespaces::Prepared,
+    /// The service manager to notify, if the container was given a socket for that.
+    pub(super) notify: Option<notify::Caller>,
+    /// The first record: the container's namespaces, cgroup and unit, none of which exists yet.
+    pub(super) record: Record,
+}
+
+/// Reads the bundle and plans the container.
+///
+/// # Errors
+/// The id or the config is invalid, or asks for something that cannot be done.
+pub(super) fn prepare(creating: &Creating<'_>, warn: Warn<'_>) -> Result<Prepared> {
+    let Creating { root, id, request: &CreateRequest { bundle, options, cgroup_manager, rootless }, mode } = *creating;
+    check_id(id)?;
+    let activation = listen_fds::activation(|name| std::env::var(name).ok(), std::process::id())?;
+    let preserve_fds = options.preserve_fds.saturating_add(activation.count);
+    check_preserved(preserve_fds)?;
+    let host = Host::default();
+    let bundle = bundle.open()?;
+    let config = bundle.read_config()?;
+    let (mut spec, warnings) = bundle::parse_new_spec(&config)?;
+    let notify = match notify::Caller::of_environment()? {
+        Some(caller) if notify::admit(&mut spec, &notify_directory(root, id)?)? => Some(caller),
+        _ => None,
+    };
+    let request = plan::Request {
+        id,
+        bundle: &bundle.path,
+        console_socket: options.console_socket.as_deref(),
+        detach: mode != StartMode::Foreground,
+        no_pivot: options.no_pivot,
+        new_keyring: !options.keep_keyring,
+        preserve_fds,
+        cgroup: cgroup_manager,
+        rootless,
+    };
+    let mut plan = plan::plan(&spec, &request, &host)?;
+    if plan.program.is_none() && mode != StartMode::AtGate {
+        return Err(Error::invalid("process", "config.json has no process, so there is nothing to run"));
+    }
+    if let Some(program) = &mut plan.program {
+        activation.env.iter().try_for_each(|(name, value)| program.process.set_env(name, value))?;
+    }
+    for warning in warnings.iter().chain(plan.warnings()) {
+        warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
+    }
+    let namespaces = open_namespaces(&plan)?;
+    status::require_pidfds()?;
+    let record = first_record(id, &spec, &bundle, &plan)?;
+    Ok(Prepared { host, config, plan, namespaces, notify, record })
+}
+
+/// Opens the namespaces to join. Refuses to move network devices into the runtime's own network namespace.
+fn open_namespaces(plan: &Plan) -> Result<namespaces::Prepared> {
+    let namespaces = namespaces::parent::open_all(&plan.namespaces)?;
+    if let Some(device) = plan.network_devices.first()
+        && namespaces.is_callers_own(namespaces::Kind::Network)
+    {
+        let what = format!("network device {:?} cannot be moved to the host network namespace", device.name);
+        let hint = "the network namespace of linux.namespaces is the runtime's own";
+        return Err(Error::invalid(&device.at, what).hint(hint));
+    }
+    Ok(namespaces)
+}
+
+/// The directory that the container will have at /run/notify.
+fn notify_directory(root: &Path, id: &str) -> Result<PathBuf> {
+    let root = std::path::absolute(root).map_err(|e| {
+        Error::new(ErrorKind::System, format!("the state root {}", root.display())).detail(e.to_string())
+    })?;
+    Ok(root.join(id).join(notify::DIRECTORY))
+}
+
+fn first_record(id: &str, spec: &Spec, bundle: &OpenBundle<'_>, plan: &Plan) -> Result<Record> {
+    Ok(Record {
+        version: VERSION,
+        phase: Phase::Creating,
+        id: id.to_string(),
+        oci_version: spec.version().clone(),
+        bundle: bundle.path.clone(),
+        rootfs: plan.rootfs_path.clone(),
+        created: time::now(),
+        owner: rustix::process::geteuid().as_raw(),
+        boot_id: status::boot_id()?,
+        pid: 0,
+        start_time: 0,
+        pidfd_inode: None,
+        namespaces: plan.namespaces.all(),
+        joined: plan.namespaces.all() & !plan.namespaces.new,
+        cgroup: plan.cgroup.as_ref().map(cgroup::Plan::path),
+        cgroup_inode: None,
+        unit: plan.cgroup.as_ref().and_then(cgroup::Plan::unit),
+        root_mount: None,
+        idle: plan.program.is_none(),
+        hooks: !plan.hooks.is_empty(),
+        annotations: spec.annotations().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect(),
+    })
+}

@@ -1,0 +1,107 @@
+//! World: parent. Answers the requests of the init of a new container until it is ready.
+//!
+//! Order of requests: id mappings -> the barrier before pivot_root (network devices, then prestart, createRuntime and
+//! createContainer hooks) -> the barrier before execve (startContainer hooks of run) -> ready.
+
+use std::os::fd::AsFd;
+
+use super::StartMode;
+use super::creation::Creation;
+use super::transaction::{Guard, Transaction};
+use crate::cgroup::Cgroup;
+use crate::container::handover::Channels;
+use crate::container::state::State;
+use crate::container::status::{self, Status};
+use crate::container::warning::Warn;
+use crate::container::{Container, death, start_hooks};
+use crate::error::Result;
+use crate::hooks::{self, Place};
+use crate::init::BEFORE_PIVOT;
+use crate::namespaces;
+use crate::network::devices::{self, Moved};
+use crate::plan::Plan;
+use crate::spawn::{Child, Outcome, Request};
+
+/// What the answers need.
+pub(super) struct Conversation<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) creation: &'a mut Creation,
+    pub(super) channels: &'a mut Channels,
+    pub(super) transaction: &'a Transaction,
+}
+
+impl Conversation<'_> {
+    /// Answers init until it waits at the gate or runs the program. Returns the network devices that the container got:
+    /// after the commit they belong to its network namespace.
+    ///
+    /// # Errors
+    /// A step of init or an answer failed, or init died.
+    pub(super) fn hold(
+        mut self,
+        init: &mut Child,
+        mode: StartMode,
+        cgroup: Option<&Cgroup>,
+        warn: Warn<'_>,
+    ) -> Result<Option<Guard<Moved>>> {
+        let mut moved = None;
+        let outcome = init.converse(mode != StartMode::AtGate, |init, request| match request {
+            Request::Mappings => self.write_mappings(init),
+            Request::Hooks(barrier) => {
+                if barrier == BEFORE_PIVOT && !self.plan.network_devices.is_empty() {
+                    let devices = devices::bring(&self.plan.network_devices, init.pid)?;
+                    moved = Some(self.transaction.guard(devices));
+                }
+                self.creation.owe_poststop(&self.plan.hooks);
+                self.run_hooks(init, barrier, warn)
+            }
+            Request::Warning(fault) => {
+                warn(self.plan.explain(&fault));
+                Ok(())
+            }
+            Request::Ready => self.deliver_listener(),
+        })?;
+        match outcome {
+            Outcome::Ready => Ok(moved),
+            Outcome::Failed(fault) => Err(self.plan.explain(&fault)),
+            Outcome::Died => Err(death::explain_early(init, cgroup, death::memory_limit(self.plan))),
+        }
+    }
+
+    fn write_mappings(&self, init: &Child) -> Result<()> {
+        let plan = &self.plan.namespaces;
+        let Some(mappings) = &plan.mappings else { return Ok(()) };
+        namespaces::parent::write_mappings(init.pid, mappings)?;
+        namespaces::parent::write_time_offsets(init.pid, plan)
+    }
+
+    fn run_hooks(&self, init: &Child, barrier: u8, warn: Warn<'_>) -> Result<()> {
+        if barrier == BEFORE_PIVOT {
+            return self.run_hooks_before_pivot(init);
+        }
+        let Container { directory, record } = &self.creation.container;
+        let mut record = record.clone();
+        record.pid = init.pid;
+        start_hooks::run(directory, &record, init.pidfd.as_fd(), &self.plan.hooks.start_container, warn)
+    }
+
+    fn run_hooks_before_pivot(&self, init: &Child) -> Result<()> {
+        let (hooks, record) = (&self.plan.hooks, self.creation.record());
+        let state = |pid| State::new(record, Status::Creating).with_pid(pid).json();
+        let runtime = Place::Runtime { directory: &record.bundle, init: Some(init.pidfd.as_fd()) };
+        let outside = state(init.pid)?;
+        hooks::run(&hooks.prestart, &outside, runtime)?;
+        hooks::run(&hooks.create_runtime, &outside, runtime)?;
+        if hooks.create_container.is_empty() {
+            return Ok(());
+        }
+        let inside = Place::Container { pidfd: init.pidfd.as_fd(), namespaces: record.namespaces };
+        hooks::run(&hooks.create_container, &state(status::pid_inside(init.pid)?)?, inside)
+    }
+
+    fn deliver_listener(&mut self) -> Result<()> {
+        match &self.plan.program {
+            Some(program) => self.channels.deliver_listener(program, self.creation.record(), None),
+            None => Ok(()),
+        }
+    }
+}

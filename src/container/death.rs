@@ -1,0 +1,37 @@
+//! World: parent. Why a process of a container died: what its cgroup knows about it (OOM kills, the pids limit).
+
+use super::record::Record;
+use super::status;
+use crate::cgroup::{self, Cgroup};
+use crate::error::{Error, ErrorKind};
+use crate::plan::Plan;
+use crate::spawn::{self, Child};
+
+/// The container's memory limit in bytes.
+pub(super) fn memory_limit(plan: &Plan) -> Option<u64> {
+    plan.cgroup.as_ref().and_then(cgroup::Plan::memory_limit)
+}
+
+/// Kills and reaps a child that died during its set-up, and returns the error that says why it died. `memory_limit` is that
+/// of its cgroup.
+pub(super) fn explain_early(child: &Child, cgroup: Option<&Cgroup>, memory_limit: Option<u64>) -> Error {
+    // Before the child is reaped: systemd removes the cgroup as soon as it is empty.
+    let why = cgroup.and_then(|cgroup| cgroup.explain_death(memory_limit));
+    let error = spawn::died(child.kill_and_reap());
+    match why {
+        Some(why) => error.detail(why),
+        None => error,
+    }
+}
+
+/// The warning for a program that SIGKILL ended: an OOM kill looks like any other SIGKILL, so the cgroup's counters are
+/// checked to tell them apart. `None` if the kernel did not kill it.
+pub(super) fn explain_kill(record: &Record, memory_limit: Option<u64>) -> Option<Error> {
+    let why = match status::cgroup(record) {
+        Ok(Some(cgroup)) => cgroup.explain_kill(memory_limit),
+        // systemd has removed the empty cgroup already.
+        Ok(None) if record.unit.is_some() => memory_limit.map(cgroup::explain_gone),
+        _ => None,
+    };
+    why.map(|why| Error::new(ErrorKind::System, format!("container \"{}\" was killed", record.id)).detail(why))
+}

@@ -1,0 +1,132 @@
+//! World: parent. Another process in an existing container, for exec and startContainer hooks.
+//!
+//! Order: choose the cgroup (`cgroup.rs`) -> open what init has (`init_files.rs`) -> clone the preparing process into the
+//! cgroup -> converse until the program was executed. `join` in `src/init.rs` is the child's side.
+//! The caller holds a lock on the container, so that `delete` waits until the process can be killed through the cgroup.
+
+mod cgroup;
+mod init_files;
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::handover::Channels;
+use super::record::Record;
+use super::warning::Warn;
+use super::{death, procfs};
+use crate::cgroup::Cgroup;
+use crate::error::Result;
+use crate::host::Host;
+use crate::init::{Exec, Kind, Task};
+use crate::namespaces;
+use crate::plan::Program;
+use crate::spawn::{self, Child, Outcome, Request, Signals};
+use crate::wire::Fault;
+
+pub(super) use init_files::{complete_home, may_set_groups};
+
+const CGROUP: u64 = namespaces::Kind::Cgroup as u64;
+const USER: u64 = namespaces::Kind::User as u64;
+
+/// The process to create.
+#[derive(Clone, Copy)]
+pub(super) struct Joining<'a> {
+    /// The container.
+    pub(super) record: &'a Record,
+    /// The pidfd of its init.
+    pub(super) init: BorrowedFd<'a>,
+    pub(super) program: &'a Program,
+    /// The path of a cgroup below the container's; `None` for the container's own.
+    pub(super) cgroup: Option<&'a str>,
+    /// Accept a frozen cgroup.
+    pub(super) ignore_frozen: bool,
+    /// Replaces the caller's stdin, stdout and stderr.
+    pub(super) stdio: Option<[BorrowedFd<'a>; 3]>,
+    /// The signal mask afterwards.
+    pub(super) signals: Signals,
+}
+
+impl Joining<'_> {
+    /// Creates the process and waits until it runs its program.
+    ///
+    /// # Errors
+    /// The first step that failed; the process is dead and reaped then.
+    pub(super) fn run(&self, channels: &mut Channels, warn: Warn<'_>) -> Result<Child> {
+        let (mut child, cgroup) = self.spawn(channels)?;
+        match self.follow(&mut child, cgroup.as_ref(), channels, warn) {
+            Ok(()) => Ok(child),
+            Err(error) => {
+                child.kill_and_reap();
+                Err(error)
+            }
+        }
+    }
+
+    /// Creates the process in its cgroup.
+    fn spawn(&self, channels: &Channels) -> Result<(Child, Option<Cgroup>)> {
+        let cgroup = cgroup::choose(self.record, self.cgroup, self.ignore_frozen)?;
+        match self.spawn_in(cgroup.as_ref(), channels)? {
+            Ok(child) => Ok((child, cgroup)),
+            Err(fault) => {
+                let second = cgroup::second_choice(self, cgroup, &fault)?;
+                let again = self.spawn_in(Some(&second), channels)?;
+                let child = again.map_err(|fault| cgroup::explain(Some(&second), self.program, &fault))?;
+                Ok((child, Some(second)))
+            }
+        }
+    }
+
+    /// The inner error is the fault of a step before the process existed.
+    fn spawn_in(&self, cgroup: Option<&Cgroup>, channels: &Channels) -> Result<std::result::Result<Child, Fault>> {
+        let procfs = procfs::open(Some(self.program))?;
+        let sockets = spawn::sockets()?;
+        let task = Task {
+            kind: Kind::Exec(self.open_container()?),
+            program: Some(self.program),
+            cgroup: cgroup.map(Cgroup::directory),
+            socket: sockets.child.as_fd(),
+            parent_socket: sockets.parent.as_fd(),
+            handover: channels.child_ends(),
+            procfs: procfs.as_ref().map(AsFd::as_fd),
+            stdio: self.stdio,
+            hidden: Host::default().traces(),
+        };
+        let spawned = spawn::spawn(&task, false, self.signals);
+        drop(sockets.child);
+        Ok(spawned?.map(|made| Child::new(made, sockets.parent)))
+    }
+
+    /// Opens what the child enters.
+    fn open_container(&self) -> Result<Exec<'_>> {
+        let record = self.record;
+        let cgroup_namespace = init_files::cgroup_namespace(record, self.init)?;
+        let cgroup_first = match &cgroup_namespace {
+            Some(namespace) if record.namespaces & USER != 0 => namespaces::parent::is_callers(namespace.as_fd())?,
+            _ => false,
+        };
+        let root = init_files::root_without_mount_namespace(record, self.init)?;
+        Ok(Exec { init: self.init, namespaces: record.namespaces & !CGROUP, cgroup_namespace, cgroup_first, root })
+    }
+
+    /// Serves the process until it has executed its program.
+    fn follow(
+        &self,
+        child: &mut Child,
+        cgroup: Option<&Cgroup>,
+        channels: &mut Channels,
+        warn: Warn<'_>,
+    ) -> Result<()> {
+        let outcome = child.converse(true, |child, request| match request {
+            Request::Ready => channels.deliver_listener(self.program, self.record, Some(child.pid)),
+            Request::Warning(fault) => {
+                warn(self.program.explain(&fault));
+                Ok(())
+            }
+            Request::Mappings | Request::Hooks(_) => Ok(()),
+        })?;
+        match outcome {
+            Outcome::Ready => Ok(()),
+            Outcome::Failed(fault) => Err(self.program.explain(&fault)),
+            Outcome::Died => Err(death::explain_early(child, cgroup, None)),
+        }
+    }
+}

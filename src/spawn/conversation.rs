@@ -1,0 +1,152 @@
+//! World: parent. The conversation with a process of a container, from its clone until it is ready or runs its program.
+//!
+//! `wire.rs` lists the packets. The child waits for an answer after each request, so requests are served in order.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::process::Pid;
+
+use super::reap;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::init::Made;
+use crate::sys::clone::own_pidfd;
+use crate::wire::{Fault, Packet};
+
+/// A process that tare created.
+#[derive(Debug)]
+pub struct Child {
+    /// Its process id in tare's pid namespace.
+    pub pid: i32,
+    /// Its pidfd.
+    pub pidfd: OwnedFd,
+    /// The pidfd of the preparing process, if there is one and it has cloned this one.
+    preparing: Option<OwnedFd>,
+    socket: OwnedFd,
+}
+
+/// What the child asks for before it is ready.
+#[derive(Clone, Copy)]
+#[allow(clippy::large_enum_variant, reason = "lives on the stack once")]
+pub enum Request {
+    /// Write the id mappings.
+    Mappings,
+    /// Run the hooks of this barrier.
+    Hooks(u8),
+    /// Print a warning: this step failed, and the child continues without it.
+    Warning(Fault),
+    /// Nothing: the child is ready, and has sent the descriptors that it owes.
+    Ready,
+}
+
+/// How the conversation ended.
+#[derive(Clone, Copy)]
+#[allow(clippy::large_enum_variant, reason = "lives on the stack once")]
+pub enum Outcome {
+    /// The child waits at the start gate or, after end-of-file, has executed its program.
+    Ready,
+    /// A step failed.
+    Failed(Fault),
+    /// The child died without a report.
+    Died,
+}
+
+impl Child {
+    /// Takes over what [`super::spawn`] created. The child's end of the socket pair must be closed by then.
+    #[must_use]
+    pub fn new(made: Made, socket: OwnedFd) -> Self {
+        Self { pid: made.pid, pidfd: own_pidfd(made.pidfd), preparing: None, socket }
+    }
+
+    /// Serves the child's requests until it is ready or, with `until_exec`, has executed its program.
+    ///
+    /// # Errors
+    /// Those of `handle`, or of the socket.
+    pub fn converse(&mut self, until_exec: bool, handle: impl FnMut(&Self, Request) -> Result<()>) -> Result<Outcome> {
+        let outcome = self.serve(until_exec, handle);
+        // The preparing process ends once it has reported the other one. Unreaped, it would be left to the engine.
+        if let Some(preparing) = &self.preparing {
+            reap::reap(preparing);
+        }
+        outcome
+    }
+
+    fn serve(&mut self, until_exec: bool, mut handle: impl FnMut(&Self, Request) -> Result<()>) -> Result<Outcome> {
+        let mut ready = false;
+        loop {
+            if self.preparing.is_none() && self.ended_silently()? {
+                return Ok(Outcome::Died);
+            }
+            let received = Packet::receive_with(self.socket.as_fd()).context(|| "hear from init")?;
+            let Some((packet, pidfd)) = received else {
+                return Ok(if ready { Outcome::Ready } else { Outcome::Died });
+            };
+            match (packet, pidfd) {
+                (Packet::MapMe, _) => {
+                    handle(self, Request::Mappings)?;
+                    self.go_on()?;
+                }
+                (Packet::Barrier(number), _) => {
+                    handle(self, Request::Hooks(number))?;
+                    self.go_on()?;
+                }
+                (Packet::Tolerated(fault), _) => handle(self, Request::Warning(fault))?,
+                (Packet::Born(pid), Some(pidfd)) => {
+                    self.preparing = Some(std::mem::replace(&mut self.pidfd, pidfd));
+                    self.pid = pid;
+                    self.go_on()?;
+                }
+                (Packet::Ready, _) => {
+                    handle(self, Request::Ready)?;
+                    if !until_exec {
+                        return Ok(Outcome::Ready);
+                    }
+                    ready = true;
+                }
+                (Packet::Failed(fault), _) => return Ok(Outcome::Failed(fault)),
+                (Packet::Born(_), None) => return Err(Error::new(ErrorKind::Internal, "a process without a pidfd")),
+            }
+        }
+    }
+
+    /// Waits for a packet or the end of the process; true if the process ended and left nothing to read. End-of-file alone
+    /// is not enough: a process that it cloned and did not report may hold the other end of the socket, and waits for the
+    /// parent.
+    fn ended_silently(&self) -> Result<bool> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.pidfd, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut fds, None)).context(|| "wait for init")?;
+        if !fds[0].revents().is_empty() {
+            return Ok(false);
+        }
+        // poll(2) checks one descriptor after the other, so the process may have written its last packet and ended
+        // between the two checks.
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut last = [PollFd::new(&self.socket, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut last, Some(&at_once))).context(|| "look for the last words of init")?;
+        Ok(last[0].revents().is_empty())
+    }
+
+    fn go_on(&self) -> Result<()> {
+        match crate::wire::send_go_on(self.socket.as_fd()) {
+            // If it has died, reading the next packet shows that.
+            Ok(()) | Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => Ok(()),
+            Err(e) => Err(Error::system("answer init", e)),
+        }
+    }
+
+    /// The process id as a type.
+    ///
+    /// # Errors
+    /// None in practice: the kernel's ids are positive.
+    pub fn id(&self) -> Result<Pid> {
+        Pid::from_raw(self.pid).ok_or_else(|| Error::new(ErrorKind::Internal, "a process without an id"))
+    }
+
+    /// Kills the process and reaps it; its exit code, if it was a child of this process.
+    pub fn kill_and_reap(&self) -> Option<i32> {
+        match self.preparing {
+            Some(_) => reap::kill_and_reap(&self.pidfd),
+            None => reap::kill_and_reap_group(self.pid, &self.pidfd),
+        }
+    }
+}
