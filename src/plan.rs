@@ -8,13 +8,13 @@ mod rootless;
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxIntelRdt, LinuxNamespaceType as Kind, Process, Spec};
+use oci_spec::runtime::{LinuxIntelRdt, Process, Spec};
 
 use crate::cgroup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks;
 use crate::host::Host;
-use crate::namespaces;
+use crate::namespaces::{self, NamespaceKind, NamespaceSet};
 use crate::network;
 use crate::process;
 use crate::rootfs;
@@ -105,22 +105,22 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     let root = spec.root().as_ref().ok_or_else(|| Error::invalid("root", "config.json has no root"))?;
     let rootfs_path = request.bundle.join(root.path());
     let hooks = hooks::plan(spec)?;
-    let foreign = |kind| namespaces.is_new(Kind::User) && namespaces.has(kind) && !namespaces.is_new(kind);
+    let foreign = |kind| namespaces.is_new(NamespaceKind::User) && namespaces.has(kind) && !namespaces.is_new(kind);
     let facts = rootfs::Facts {
         bundle: request.bundle,
-        user_namespace: namespaces.has(Kind::User) || host.in_user_namespace()?,
-        mount_namespace: namespaces.has(Kind::Mount),
-        new_mount_namespace: namespaces.is_new(Kind::Mount),
+        user_namespace: namespaces.has(NamespaceKind::User) || host.in_user_namespace()?,
+        mount_namespace: namespaces.has(NamespaceKind::Mount),
+        new_mount_namespace: namespaces.is_new(NamespaceKind::Mount),
         hooks_before_pivot: hooks.before_pivot(),
-        network_namespace: namespaces.has(Kind::Network),
-        foreign_network_namespace: foreign(Kind::Network),
-        pid_namespace: namespaces.has(Kind::Pid),
-        foreign_pid_namespace: foreign(Kind::Pid),
-        ipc_namespace: namespaces.has(Kind::Ipc),
-        foreign_ipc_namespace: foreign(Kind::Ipc),
+        network_namespace: namespaces.has(NamespaceKind::Network),
+        foreign_network_namespace: foreign(NamespaceKind::Network),
+        pid_namespace: namespaces.has(NamespaceKind::Pid),
+        foreign_pid_namespace: foreign(NamespaceKind::Pid),
+        ipc_namespace: namespaces.has(NamespaceKind::Ipc),
+        foreign_ipc_namespace: foreign(NamespaceKind::Ipc),
         maps_tty: rootless::maps_tty(spec, &namespaces, host)?,
         // A joined one may be the host's, where mounting cgroup2 anew would change its options.
-        cgroup_namespace: namespaces.is_new(Kind::Cgroup),
+        cgroup_namespace: namespaces.is_new(NamespaceKind::Cgroup),
         cgroup_path: cgroup_path.as_deref(),
         console: spec.process().as_ref().is_some_and(|process| process.terminal() == Some(true)),
         no_pivot: request.no_pivot,
@@ -129,7 +129,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     let rootfs = rootfs::plan(spec, &facts)?;
     let program = match spec.process() {
         Some(process) => {
-            let own_ids = namespaces.has(Kind::User);
+            let own_ids = namespaces.has(NamespaceKind::User);
             let mut facts = process_facts(process, "process", request.id, own_ids, request.new_keyring, host)?;
             facts.set_groups = rootless::may_set_groups(&namespaces, host)?;
             facts.keep_groups = rootless::keeps_groups(spec);
@@ -138,7 +138,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
         }
         None => None,
     };
-    let network_devices = network::plan(spec, namespaces.has(Kind::Network))?;
+    let network_devices = network::plan(spec, namespaces.has(NamespaceKind::Network))?;
     let notifies = program.as_ref().is_some_and(Program::notifies);
     let not_done = annotations::warnings(spec, request.cgroup == cgroup::Asked::Systemd, notifies)?;
     Ok(Plan { namespaces, rootfs, cgroup, program, hooks, network_devices, rootfs_path, not_done })
@@ -164,8 +164,8 @@ fn plan_cgroup(
         user_namespace: rootless,
         own_path: &cgroup::own_path,
         systemd,
-        new_cgroup_namespace: own.is_new(Kind::Cgroup),
-        other_ids: own.has(Kind::User),
+        new_cgroup_namespace: own.is_new(NamespaceKind::Cgroup),
+        other_ids: own.has(NamespaceKind::User),
     };
     cgroup::plan(spec, request.id, &facts).map(Some)
 }
@@ -175,8 +175,8 @@ fn plan_cgroup(
 pub struct ExecRequest<'a> {
     /// The container's id.
     pub id: &'a str,
-    /// CLONE_NEW* bits of the container's namespaces.
-    pub namespaces: u64,
+    /// The container's namespaces.
+    pub namespaces: NamespaceSet,
     /// JSON path of the process: empty for a process file.
     pub at: &'a str,
     /// --console-socket.
@@ -196,7 +196,7 @@ pub struct ExecRequest<'a> {
 /// # Errors
 /// The first value that cannot be done, with its JSON path.
 pub fn plan_exec(spec: &Spec, process: &Process, request: &ExecRequest<'_>, host: &Host) -> Result<Program> {
-    let user_namespace = request.namespaces & namespaces::plan::bit(Kind::User) != 0;
+    let user_namespace = request.namespaces.contains(NamespaceSet::USER);
     let mut facts = process_facts(process, request.at, request.id, user_namespace, request.new_keyring, host)?;
     facts.init = false;
     facts.set_groups = request.set_groups;
@@ -347,13 +347,13 @@ impl Plan {
     }
 
     fn joins_pid_namespace(&self) -> bool {
-        self.namespaces.join.iter().any(|join| join.kind == namespaces::Kind::Pid)
+        self.namespaces.join.iter().any(|join| join.kind == NamespaceKind::Pid)
     }
 
     fn describe_join(&self, index: usize, errno: i32) -> Error {
         let error = Error::new(ErrorKind::System, Step::JoinNamespace.name());
         let Some(join) = self.namespaces.join.iter().find(|join| join.index == index) else { return error };
-        let word = namespaces::plan::word(join.kind);
+        let word = namespaces::word(join.kind);
         let what = format!("join the {word} namespace {}", join.path.display());
         let error = Error::new(ErrorKind::System, what).at(format!("linux.namespaces[{index}].path"));
         if errno == libc::EINVAL { error.hint(format!("the file is not a {word} namespace")) } else { error }

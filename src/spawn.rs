@@ -14,6 +14,7 @@ use rustix::process::{
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::init::{self, Kind, Made, Task};
 use crate::sys::clone::{self, Side, clone3, in_intermediate, own_pidfd};
+use crate::sys::namespace::NamespaceSet;
 use crate::sys::process_attributes::{is_dumpable, set_dumpable};
 use crate::sys::scheduling;
 use crate::wire::{At, Fault, Packet, Step};
@@ -109,7 +110,7 @@ fn spawn_exec(task: &Task<'_>) -> std::result::Result<Made, Fault> {
         scheduling::set_affinity(cpus).map(|()| before)
     };
     let before = initial.map(change).transpose().at(Step::CpuAffinity)?;
-    let side = clone3(clone::Parent::Caller, 0, task.cgroup).at(Step::Clone);
+    let side = clone3(clone::Parent::Caller, NamespaceSet::empty(), task.cgroup).at(Step::Clone);
     let made = match side? {
         Side::Child => init::run(task),
         Side::Parent { pid, pidfd } => Made { pid, pidfd },

@@ -162,7 +162,7 @@ pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn:
 fn open_namespaces(plan: &Plan) -> Result<namespaces::parent::Prepared> {
     let joined = namespaces::parent::open_all(&plan.namespaces)?;
     if let Some(device) = plan.network_devices.first()
-        && joined.is_callers_own(namespaces::Kind::Network)
+        && joined.is_callers_own(namespaces::NamespaceKind::Network)
     {
         let what = format!("network device {:?} cannot be moved to the host network namespace", device.name);
         let hint = "the network namespace of linux.namespaces is the runtime's own";
@@ -194,7 +194,7 @@ fn first_record(id: &str, spec: &Spec, bundle: &Bundle, plan: &Plan) -> Result<R
         start_time: 0,
         pidfd_inode: None,
         namespaces: plan.namespaces.all(),
-        joined: plan.namespaces.all() & !plan.namespaces.new,
+        joined: plan.namespaces.all().difference(plan.namespaces.new),
         cgroup: plan.cgroup.as_ref().map(crate::cgroup::Plan::path),
         cgroup_inode: None,
         unit: plan.cgroup.as_ref().and_then(crate::cgroup::Plan::unit),

@@ -22,6 +22,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::init::{Exec, Kind, Task};
+use crate::namespaces::NamespaceSet;
 use crate::plan::{self, Program};
 use crate::process::user;
 use crate::spawn::{self, Child, End, Request};
@@ -234,7 +235,7 @@ pub(super) fn complete_home(program: &mut Program, record: &Record, init: Borrow
 
 /// Whether setgroups(2) is permitted in the user namespace of the container.
 pub(super) fn may_set_groups(record: &Record, init: BorrowedFd<'_>, host: &Host) -> Result<bool> {
-    if record.namespaces & USER == 0 && !host.in_user_namespace()? {
+    if !record.namespaces.contains(NamespaceSet::USER) && !host.in_user_namespace()? {
         return Ok(true);
     }
     let mut word = [0; 16];
@@ -244,14 +245,10 @@ pub(super) fn may_set_groups(record: &Record, init: BorrowedFd<'_>, host: &Host)
     Ok(!word[..length].starts_with(b"deny"))
 }
 
-const CGROUP: u64 = crate::namespaces::Kind::Cgroup as u64;
-const USER: u64 = crate::namespaces::Kind::User as u64;
-const MOUNT: u64 = crate::namespaces::Kind::Mount as u64;
-
 /// The container's own cgroup namespace. By path, which the process itself may not be able to open any more when it
 /// joins.
 fn cgroup_namespace(record: &Record, init: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
-    if record.namespaces & CGROUP == 0 {
+    if !record.namespaces.contains(NamespaceSet::CGROUP) {
         return Ok(None);
     }
     of_init(record, init, "ns/cgroup", OFlags::RDONLY).map(Some)
@@ -259,7 +256,7 @@ fn cgroup_namespace(record: &Record, init: BorrowedFd<'_>) -> Result<Option<Owne
 
 /// init's root, when the container has no mount namespace to find it in.
 fn root(record: &Record, init: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
-    if record.namespaces & MOUNT != 0 {
+    if record.namespaces.contains(NamespaceSet::MOUNT) {
         return Ok(None);
     }
     of_init(record, init, "root", OFlags::PATH | OFlags::DIRECTORY).map(Some)
@@ -319,13 +316,15 @@ fn spawn_once(
     let sockets = spawn::sockets()?;
     let cgroup_namespace = cgroup_namespace(record, init)?;
     let cgroup_first = match &cgroup_namespace {
-        Some(namespace) if record.namespaces & USER != 0 => crate::namespaces::parent::is_callers(namespace.as_fd())?,
+        Some(namespace) if record.namespaces.contains(NamespaceSet::USER) => {
+            crate::namespaces::parent::is_callers(namespace.as_fd())?
+        }
         _ => false,
     };
     let task = Task {
         kind: Kind::Exec(Exec {
             init,
-            namespaces: record.namespaces & !CGROUP,
+            namespaces: record.namespaces.difference(NamespaceSet::CGROUP),
             cgroup_namespace,
             cgroup_first,
             root: root(record, init)?,

@@ -17,6 +17,7 @@ use super::streams::{self, End, Ends, Streams, Until};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::clone::own_pidfd;
 use crate::sys::exec::Strings;
+use crate::sys::namespace::NamespaceSet;
 use crate::wire::Step;
 
 /// Where hooks run.
@@ -33,8 +34,8 @@ pub enum Place<'a> {
     Container {
         /// Its init.
         pidfd: BorrowedFd<'a>,
-        /// Its namespaces that are not the runtime's: CLONE_NEW* bits.
-        namespaces: u64,
+        /// Its namespaces that are not the runtime's.
+        namespaces: NamespaceSet,
     },
 }
 
@@ -163,25 +164,23 @@ fn init_directory(pidfd: BorrowedFd<'_>) -> Result<OwnedFd> {
 /// What a hook process that joins the container needs.
 struct Container<'a> {
     pidfd: BorrowedFd<'a>,
-    namespaces: u64,
+    namespaces: NamespaceSet,
     root: Option<OwnedFd>,
 }
 
 impl<'a> Container<'a> {
     fn open(place: Place<'a>) -> Result<Option<Self>> {
-        const MOUNT: u64 = libc::CLONE_NEWNS as u64;
-        const USER: u64 = libc::CLONE_NEWUSER as u64;
         let Place::Container { pidfd, mut namespaces } = place else { return Ok(None) };
         let pid = pid_of(pidfd)?;
-        if namespaces & USER != 0 {
+        if namespaces.contains(NamespaceSet::USER) {
             // setns(2) into the user namespace one is already in is EINVAL.
             let own = stat("/proc/self/ns/user").context(|| "stat the user namespace")?;
             let its = stat(format!("/proc/{pid}/ns/user")).map_err(of_init("stat the user namespace"))?;
             if (own.st_dev, own.st_ino) == (its.st_dev, its.st_ino) {
-                namespaces &= !USER;
+                namespaces.remove(NamespaceSet::USER);
             }
         }
-        let root = if namespaces & MOUNT == 0 {
+        let root = if !namespaces.contains(NamespaceSet::MOUNT) {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let path = format!("/proc/{pid}/root");
             Some(openat(CWD, path, flags, Mode::empty()).map_err(of_init("open the root of the container"))?)

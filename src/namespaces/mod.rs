@@ -3,9 +3,11 @@
 //! plan (pure) -> parent (opens the joined ones, writes id mappings) -> child (enters, names, sysctls).
 
 pub mod child;
+mod kind;
 pub mod parent;
 pub mod plan;
 pub mod sysctl;
 
+pub use kind::{NamespaceKind, NamespaceSet, word};
 pub use parent::Prepared;
-pub use plan::{Kind, Plan, plan};
+pub use plan::{Plan, plan};
