@@ -13,13 +13,14 @@ pub use subordinate::Range;
 
 use crate::cgroup::Hierarchy;
 use crate::error::{Context, Error, Result};
+use crate::sys::credentials::Sets;
 
 /// The machine as far as plans need it.
 #[derive(Debug, Default)]
 pub struct Host {
     hierarchy: OnceCell<Hierarchy>,
     in_user_namespace: OnceCell<bool>,
-    capabilities: OnceCell<std::result::Result<u64, Errno>>,
+    capabilities: OnceCell<std::result::Result<Sets, Errno>>,
     set_groups: OnceCell<bool>,
     last_capability: OnceCell<u8>,
     apparmor: OnceCell<bool>,
@@ -33,7 +34,7 @@ impl Host {
         Self {
             hierarchy: OnceCell::from(hierarchy),
             in_user_namespace: OnceCell::from(in_user_namespace),
-            capabilities: OnceCell::from(Ok(u64::MAX)),
+            capabilities: OnceCell::from(Ok(Sets { effective: u64::MAX, permitted: u64::MAX, inheritable: 0 })),
             set_groups: OnceCell::from(true),
             last_capability: OnceCell::from(last_capability),
             apparmor: OnceCell::from(false),
@@ -69,7 +70,7 @@ impl Host {
     #[must_use]
     pub fn capabilities(&self) -> u64 {
         // Without an answer nothing is held to be permitted.
-        self.asked_capabilities().unwrap_or(0)
+        self.asked_capabilities().map_or(0, |sets| sets.effective)
     }
 
     /// Whether the caller may look at processes that cannot be dumped: CAP_SYS_PTRACE over its own user namespace.
@@ -79,8 +80,14 @@ impl Host {
         self.capabilities() & SYS_PTRACE != 0
     }
 
-    fn asked_capabilities(&self) -> std::result::Result<u64, Errno> {
-        *self.capabilities.get_or_init(|| crate::sys::credentials::capabilities().map(|sets| sets.effective))
+    /// The capabilities that the caller may have; all of them if they are not known.
+    #[must_use]
+    pub fn permitted_capabilities(&self) -> u64 {
+        self.asked_capabilities().map_or(u64::MAX, |sets| sets.permitted)
+    }
+
+    fn asked_capabilities(&self) -> std::result::Result<Sets, Errno> {
+        *self.capabilities.get_or_init(crate::sys::credentials::capabilities)
     }
 
     /// Whether the caller lacks the host's privileges: an ordinary user, or root of a user namespace alone.
@@ -89,7 +96,7 @@ impl Host {
     /// /proc is not mounted; capget(2) fails: that must not make another container of the one that was asked for.
     pub fn rootless(&self) -> Result<bool> {
         let own = self.asked_capabilities().context(|| "read the caller's capabilities")?;
-        Ok(own & crate::process::capabilities::SYS_ADMIN == 0 || self.in_user_namespace()?)
+        Ok(own.effective & crate::process::capabilities::SYS_ADMIN == 0 || self.in_user_namespace()?)
     }
 
     /// Whether setgroups(2) is permitted in the caller's user namespace, which those below inherit.

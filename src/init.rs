@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use crate::namespaces::{NamespaceKind, NamespaceSet};
 use crate::plan::{Plan, Program};
 use crate::sys::clone::{Parent, Side, clone_with_memory, clone3, exit_now};
-use crate::wire::{At, Done, Fault, Packet, Step, receive_go_on};
+use crate::wire::{At, Barrier, Done, Fault, Packet, Step, receive_go_on};
 use crate::{namespaces, network, process, rootfs, seccomp, sys, terminal};
 
 /// Everything that the child needs, opened before the fork.
@@ -51,11 +51,6 @@ pub struct Handover<'a> {
     /// Takes the seccomp listener.
     pub listener: Option<BorrowedFd<'a>>,
 }
-
-/// The barrier before pivot_root: network devices come, hooks run.
-pub const BEFORE_PIVOT: u8 = 0;
-/// The barrier of the startContainer hooks of `run`.
-pub const BEFORE_EXEC: u8 = 1;
 
 /// Which straight line the child takes.
 pub enum Kind<'a> {
@@ -334,7 +329,7 @@ fn container(task: &Task<'_>, init: &Init<'_>) -> Done {
     if plan.is_prepared_outside() {
         // Where createContainer hooks work, as with runc.
         rustix::process::fchdir(root).at(Step::Hooks)?;
-        while_seen(task, || barrier(task.socket, BEFORE_PIVOT))?;
+        while_seen(task, || wait_at(task.socket, Barrier::BeforePivot))?;
     }
     rootfs::child::pivot(&plan.rootfs, prepared, root)?;
     if !plan.namespaces.sysctls.is_empty() {
@@ -367,9 +362,9 @@ fn while_seen(task: &Task<'_>, act: impl FnOnce() -> Done) -> Done {
     Ok(())
 }
 
-/// Tells the parent to run the hooks of point `number` and waits.
-fn barrier(socket: BorrowedFd<'_>, number: u8) -> Done {
-    Packet::Barrier(number).send(socket).at(Step::Hooks)?;
+/// Tells the parent that `barrier` is reached and waits.
+fn wait_at(socket: BorrowedFd<'_>, barrier: Barrier) -> Done {
+    Packet::Barrier(barrier).send(socket).at(Step::Hooks)?;
     if receive_go_on(socket).at(Step::Hooks)? { Ok(()) } else { Err(Fault::new(Step::Hooks, 0, Errno::PIPE)) }
 }
 
@@ -422,7 +417,7 @@ fn enter_program(task: &Task<'_>, gate: Option<&Gate>, origin: Origin) -> Done<N
         && gate.is_none()
         && (!init.plan.hooks.start_container.is_empty() || init.plan.is_settled_late())
     {
-        while_seen(task, || barrier(task.socket, BEFORE_EXEC))?;
+        while_seen(task, || wait_at(task.socket, Barrier::BeforeExec))?;
     }
     if let (Kind::Init(init), false) = (&task.kind, task.hidden)
         && gate.is_some()

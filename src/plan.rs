@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{LinuxIntelRdt, Process, Spec};
 
 use crate::cgroup;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::hooks;
 use crate::host::Host;
 use crate::namespaces::{self, NamespaceKind, NamespaceSet};
@@ -20,7 +20,7 @@ use crate::process;
 use crate::rootfs;
 use crate::seccomp;
 use crate::terminal;
-use crate::wire::{Fault, Step};
+use crate::wire::Fault;
 
 /// What the caller asks besides config.json.
 #[derive(Debug, Clone)]
@@ -221,6 +221,7 @@ fn process_facts<'a>(
         keep_groups: false,
         init: true,
         last_capability: host.last_capability()?,
+        callers_capabilities: host.permitted_capabilities(),
         new_keyring,
         // Looked up only where it matters.
         apparmor: process.apparmor_profile().is_some() && host.apparmor(),
@@ -306,67 +307,12 @@ impl Plan {
         not_done.chain(&self.rootfs.warnings).chain(self.program.iter().flat_map(|program| &program.process.warnings))
     }
 
-    /// Turns a failed step of the child into the error that the user sees.
+    /// Turns a failed step of the child into the error that the user sees: the rooms are asked in turn.
     #[must_use]
     pub fn explain(&self, fault: &Fault) -> Error {
-        if let Some(place) = self.rootfs.place(fault.step, fault.index, fault.errno) {
-            let mut error = Error::new(ErrorKind::System, place.what);
-            if let Some(at) = place.at {
-                error = error.at(at);
-            }
-            if let Some(hint) = place.hint {
-                error = error.hint(hint);
-            }
-            return with_kernel_words(error, fault);
-        }
-        if let Some(error) = self.program.as_ref().and_then(|program| program.process.describe(fault)) {
-            return error;
-        }
-        with_kernel_words(self.describe_namespaces(fault), fault)
-    }
-
-    fn describe_namespaces(&self, fault: &Fault) -> Error {
-        let error = Error::new(ErrorKind::System, fault.step.name());
-        let index = usize::try_from(fault.index).unwrap_or(usize::MAX);
-        match fault.step {
-            Step::JoinNamespace => self.describe_join(index, fault.errno),
-            Step::Clone if fault.errno == libc::ENOMEM && self.joins_pid_namespace() => {
-                error.hint("if the first process of the pid namespace to join has ended, no other can be made in there")
-            }
-            Step::Clone => describe_clone(error, fault.errno),
-            Step::TimeNamespace => error.at("linux.timeOffsets"),
-            Step::Hostname => error.at("hostname"),
-            Step::Domainname => error.at("domainname"),
-            Step::BecomeRoot => error.at("linux.uidMappings").hint("id 0 of the container must be mapped"),
-            Step::Seccomp | Step::SeccompNotify => {
-                error.at(self.program.as_ref().map_or("linux.seccomp", Program::filter_at))
-            }
-            Step::Sysctl => self.describe_sysctl(index, fault.errno),
-            _ => error,
-        }
-    }
-
-    fn joins_pid_namespace(&self) -> bool {
-        self.namespaces.join.iter().any(|join| join.kind == NamespaceKind::Pid)
-    }
-
-    fn describe_join(&self, index: usize, errno: i32) -> Error {
-        let error = Error::new(ErrorKind::System, Step::JoinNamespace.name());
-        let Some(join) = self.namespaces.join.iter().find(|join| join.index == index) else { return error };
-        let word = namespaces::word(join.kind);
-        let what = format!("join the {word} namespace {}", join.path.display());
-        let error = Error::new(ErrorKind::System, what).at(format!("linux.namespaces[{index}].path"));
-        if errno == libc::EINVAL { error.hint(format!("the file is not a {word} namespace")) } else { error }
-    }
-
-    fn describe_sysctl(&self, index: usize, errno: i32) -> Error {
-        let Some(sysctl) = self.namespaces.sysctls.get(index) else {
-            return Error::new(ErrorKind::System, Step::Sysctl.name());
-        };
-        let value = String::from_utf8_lossy(&sysctl.value).into_owned();
-        let error = Error::new(ErrorKind::System, format!("write {value:?}"));
-        let error = error.at(format!("linux.sysctl[{:?}]", sysctl.key));
-        if errno == libc::ENOENT { error.hint("this kernel has no such sysctl") } else { error }
+        let program = || self.program.as_ref().and_then(|program| program.explain_own(fault));
+        let room = self.namespaces.explain(fault).or_else(|| self.rootfs.explain(fault)).or_else(program);
+        room.unwrap_or_else(|| explain_step(fault))
     }
 }
 
@@ -383,39 +329,19 @@ impl Program {
         self.seccomp.as_ref().filter(|plan| !plan.empty)
     }
 
-    fn filter_at(&self) -> &'static str {
-        self.seccomp.as_ref().map_or("linux.seccomp", |plan| plan.at)
-    }
-
     /// Turns a failed step of an exec process into the error that the user sees.
     #[must_use]
     pub fn explain(&self, fault: &Fault) -> Error {
-        let plain = || {
-            let error = Error::new(ErrorKind::System, fault.step.name());
-            let filter = matches!(fault.step, Step::Seccomp | Step::SeccompNotify);
-            with_kernel_words(if filter { error.at(self.filter_at()) } else { error }, fault)
-        };
-        self.process.describe(fault).unwrap_or_else(plain)
+        self.explain_own(fault).unwrap_or_else(|| explain_step(fault))
+    }
+
+    fn explain_own(&self, fault: &Fault) -> Option<Error> {
+        let seccomp = || self.seccomp.as_ref().and_then(|seccomp| seccomp.explain(fault));
+        self.process.explain(fault).or_else(seccomp)
     }
 }
 
-/// Source: clone(2), user_namespaces(7).
-fn describe_clone(error: Error, errno: i32) -> Error {
-    match errno {
-        libc::EPERM => error.hint(
-            "without CAP_SYS_ADMIN this needs user namespaces, which the host may deny to ordinary users: see \
-             kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns",
-        ),
-        libc::ENOSPC => error.hint("there are too many namespaces: see /proc/sys/user/max_*_namespaces"),
-        libc::ENOSYS => error.hint(
-            "a seccomp profile around tare denies clone3, as Docker's default profile does without CAP_SYS_ADMIN; \
-             run the outer container with --privileged or another profile",
-        ),
-        _ => error,
-    }
-}
-
-fn with_kernel_words(error: Error, fault: &Fault) -> Error {
-    let text = fault.text.get(..usize::from(fault.text_len)).unwrap_or_default();
-    error.errno(fault.errno).detail(String::from_utf8_lossy(text).into_owned())
+/// A step about which no value of the config decides.
+fn explain_step(fault: &Fault) -> Error {
+    Error::system(fault.step.name(), fault.errno).detail(String::from_utf8_lossy(fault.said()))
 }

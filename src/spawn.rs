@@ -17,7 +17,7 @@ use crate::sys::clone::{self, Side, clone3, in_intermediate, own_pidfd};
 use crate::sys::namespace::NamespaceSet;
 use crate::sys::process_attributes::{is_dumpable, set_dumpable};
 use crate::sys::scheduling;
-use crate::wire::{At, Fault, Packet, Step};
+use crate::wire::{At, Barrier, Fault, Packet, Step};
 
 /// The two ends of the conversation.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ pub enum Request {
     /// Write the id mappings.
     Mappings,
     /// Run the hooks of this point.
-    Hooks(u8),
+    Hooks(Barrier),
     /// A warning: it goes on without this step.
     Warning(Fault),
     /// Nothing; it is ready, and has sent what it had to hand over.
@@ -173,8 +173,8 @@ impl Child {
                     handle(self, Request::Mappings)?;
                     self.go_on()?;
                 }
-                (Packet::Barrier(number), _) => {
-                    handle(self, Request::Hooks(number))?;
+                (Packet::Barrier(barrier), _) => {
+                    handle(self, Request::Hooks(barrier))?;
                     self.go_on()?;
                 }
                 (Packet::Tolerated(fault), _) => handle(self, Request::Warning(fault))?,

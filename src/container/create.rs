@@ -29,7 +29,7 @@ use crate::plan::annotations::PIDFD_RECEIVER;
 use crate::plan::{self, Plan};
 use crate::rootfs::parent::Passwd;
 use crate::spawn::{self, Child, End, Request};
-use crate::wire::Step;
+use crate::wire::{Barrier, Step};
 use crate::{namespaces, network, process, rootfs, seccomp};
 
 /// What the user asks of create and run.
@@ -359,7 +359,7 @@ fn talk(making: &mut Making, begin: Begin, channels: &mut Channels, warn: Warn<'
             None => Ok(()),
         },
         Request::Hooks(point) => {
-            if point == crate::init::BEFORE_PIVOT && !making.plan.network_devices.is_empty() {
+            if point == Barrier::BeforePivot && !making.plan.network_devices.is_empty() {
                 devices = Some(network::devices::bring(&making.plan.network_devices, child.pid)?);
             }
             hooked = true;
@@ -384,9 +384,9 @@ fn talk(making: &mut Making, begin: Begin, channels: &mut Channels, warn: Warn<'
 }
 
 /// The hooks of a barrier: before pivot_root, or (run) just before the program.
-fn run_hooks(making: &Making, child: &Child, point: u8, warn: Warn<'_>) -> Result<()> {
+fn run_hooks(making: &Making, child: &Child, point: Barrier, warn: Warn<'_>) -> Result<()> {
     let hooks = &making.plan.hooks;
-    if point == crate::init::BEFORE_PIVOT {
+    if point == Barrier::BeforePivot {
         let state = |pid| State::new(&making.record, Status::Creating).with_pid(pid).json();
         let init = Some(child.pidfd.as_fd());
         let runtime = Place::Runtime { directory: &making.record.bundle, init };

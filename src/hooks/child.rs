@@ -13,7 +13,7 @@ use super::plan::Hook;
 use crate::sys::clone::{Parent, Side, clone3, exit_now, in_intermediate};
 use crate::sys::namespace::{self, NamespaceSet};
 use crate::sys::{descriptors, exec, process_attributes, signals};
-use crate::wire::{At, Done, Fault, Step};
+use crate::wire::{At, Done, Fault, Packet, Step};
 
 /// What a hook process is given.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +23,7 @@ pub(super) struct Task<'a> {
     pub(super) stdin: BorrowedFd<'a>,
     pub(super) stdout: BorrowedFd<'a>,
     pub(super) stderr: BorrowedFd<'a>,
-    /// Takes the [`Report`] of a start that fails after the clone; end-of-file means executed or dead.
+    /// Takes the [`Packet::Failed`] of a start that fails after the clone; end-of-file means executed or dead.
     pub(super) report: BorrowedFd<'a>,
     pub(super) join: Option<Join<'a>>,
     /// The working directory.
@@ -67,7 +67,7 @@ fn start_joined(task: &Task<'_>) -> Done<(i32, RawFd)> {
         Side::Parent { pid, pidfd } => Ok((pid, pidfd)),
         Side::Child => {
             if let Err(fault) = become_hook(task) {
-                let _ = rustix::io::write(task.report, &Report::of(&fault).0);
+                let _lost = Packet::Failed(fault).send(task.report);
             }
             exit_now(NOT_EXECUTED)
         }
@@ -111,24 +111,4 @@ fn enter(join: &Join<'_>) -> Done {
         set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).at(Step::BecomeRoot)?;
     }
     Ok(())
-}
-
-/// A fault on its way through the report pipe.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Report(pub(super) [u8; Report::LEN]);
-
-impl Report {
-    pub(super) const LEN: usize = 6;
-
-    fn of(fault: &Fault) -> Self {
-        let [a, b] = (fault.step as u16).to_ne_bytes();
-        let [c, d, e, f] = fault.errno.to_ne_bytes();
-        Self([a, b, c, d, e, f])
-    }
-
-    /// The step and the error number.
-    pub(super) fn read(self) -> Option<(Step, i32)> {
-        let [a, b, c, d, e, f] = self.0;
-        Some((Step::from_number(u16::from_ne_bytes([a, b]))?, i32::from_ne_bytes([c, d, e, f])))
-    }
 }

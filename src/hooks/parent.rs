@@ -11,14 +11,14 @@ use rustix::fs::{CWD, Mode, OFlags, openat, stat};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, kill_process_group, waitid};
 
-use super::child::{self, Join, Report, Task};
+use super::child::{self, Join, Task};
 use super::plan::Hook;
 use super::streams::{self, End, Ends, Streams, Until};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::clone::own_pidfd;
 use crate::sys::exec::Strings;
 use crate::sys::namespace::NamespaceSet;
-use crate::wire::Step;
+use crate::wire::{Packet, Step};
 
 /// Where hooks run.
 #[derive(Debug, Clone, Copy)]
@@ -255,11 +255,9 @@ fn judge(status: Option<WaitIdStatus>, report: Option<&OwnedFd>) -> Result<()> {
 
 /// The step that failed before or in execve.
 fn not_executed(report: &OwnedFd) -> Option<Error> {
-    let mut bytes = [0; Report::LEN];
-    let count = rustix::io::retry_on_intr(|| rustix::io::read(report, &mut bytes)).ok()?;
-    let (step, errno) = Report(bytes).read().filter(|_| count == bytes.len())?;
-    let error = Error::new(ErrorKind::Hook, step.name()).errno(errno);
-    Some(match (step, errno) {
+    let Ok(Some(Packet::Failed(fault))) = Packet::receive(report.as_fd()) else { return None };
+    let error = Error::new(ErrorKind::Hook, fault.step.name()).errno(fault.errno);
+    Some(match (fault.step, fault.errno) {
         (Step::Exec, libc::ENOENT) => error.hint("the program or the interpreter of its first line is missing"),
         _ => error,
     })

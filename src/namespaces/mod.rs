@@ -3,6 +3,7 @@
 //! plan (pure) -> parent (opens the joined ones, writes id mappings) -> child (enters, names, sysctls).
 
 pub mod child;
+mod explain;
 mod kind;
 pub mod parent;
 pub mod plan;

@@ -35,6 +35,8 @@ pub struct Facts<'a> {
     pub init: bool,
     /// The highest capability of the kernel (/proc/sys/kernel/cap_last_cap).
     pub last_capability: u8,
+    /// The caller's own permitted capabilities; all of them if they are not known.
+    pub callers_capabilities: u64,
     /// A session keyring of its own is wanted (no `--no-new-keyring`).
     pub new_keyring: bool,
     /// AppArmor is in force.
@@ -82,6 +84,7 @@ pub struct Plan {
     /// The five capability sets.
     pub capabilities: Masks,
     pub(super) last_capability: u8,
+    pub(super) callers_capabilities: u64,
     /// no_new_privs.
     pub no_new_privileges: bool,
     /// The text for oom_score_adj.
@@ -193,6 +196,7 @@ pub fn plan(process: &Process, linux: Option<&Linux>, facts: &Facts<'_>) -> Resu
         set_groups: facts.set_groups && !facts.keep_groups,
         umask: user.umask,
         last_capability: facts.last_capability,
+        callers_capabilities: facts.callers_capabilities,
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         user_namespace: facts.user_namespace,
         warnings,
@@ -251,6 +255,7 @@ pub(super) mod tests {
         keep_groups: false,
         init: true,
         last_capability: 40,
+        callers_capabilities: u64::MAX,
         new_keyring: true,
         apparmor: false,
         selinux: false,

@@ -14,7 +14,7 @@ pub mod plan;
 use std::path::Path;
 
 pub use parent::Prepared;
-pub use plan::{Place, Plan, plan};
+pub use plan::{Plan, plan};
 
 /// What the plan has to know besides the Spec.
 #[derive(Debug, Clone, Copy)]

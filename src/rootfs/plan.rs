@@ -4,8 +4,8 @@
 //! and clean, nothing is left to interpret; an error names the JSON path.
 
 mod devices;
+mod explain;
 mod mounts;
-mod place;
 
 #[cfg(test)]
 mod tests;
@@ -22,7 +22,6 @@ use crate::error::{Error, Result};
 use crate::sys::mount::Attributes;
 
 pub use devices::{Device, DeviceFile, Devices, NodeKind};
-pub use place::{Place, split_index, with_parameter};
 
 /// The decided tree of one container.
 #[derive(Debug)]
