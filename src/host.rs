@@ -14,6 +14,7 @@ pub use subordinate::Range;
 use crate::cgroup::Hierarchy;
 use crate::error::{Context, Error, Result};
 use crate::sys::credentials::Sets;
+use crate::sys::page::read as read_small;
 
 /// The machine as far as plans need it.
 #[derive(Debug, Default)]
@@ -200,15 +201,6 @@ impl Host {
         })
         .copied()
     }
-}
-
-/// Reads a file of the kernel's that fits into a page, as they all give their text in one read: three system calls.
-///
-/// # Errors
-/// As open(2) and read(2).
-pub fn read_small(path: &str) -> std::result::Result<String, Errno> {
-    let mut buffer = [0; 4096];
-    crate::sys::text::read(path, &mut buffer).map(|text| String::from_utf8_lossy(text).into_owned())
 }
 
 fn get<T>(cell: &OnceCell<T>, read: impl FnOnce() -> Result<T>) -> Result<&T> {

@@ -1,6 +1,6 @@
 //! What the child and the parent say to each other: fixed-size packets on a SOCK_SEQPACKET pair.
 //!
-//! World: both; therefore child rules (no allocation, no formatting).
+//! World: all; therefore child rules (no allocation, no formatting).
 //! The child sends `MapMe` (only with a new user namespace), `Barrier` (only with hooks), `Tolerated` (only when a step
 //! that it can do without failed), `Born` (only when another process becomes the program), then `Ready`: all is done but
 //! the start gate, if there is one, the filter and exec. End-of-file after `Ready` means that the program was executed,

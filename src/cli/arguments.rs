@@ -1,5 +1,6 @@
 //! The command line as runc spells it, and what Go's flag parser accepts besides.
 //!
+//! World: parent.
 //! Every command is deferred: only the one that is used is built. Long options with one dash and repeated options
 //! (the last wins) are taken, since containerd, conmon-rs and Docker's wrappers send them.
 

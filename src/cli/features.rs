@@ -1,4 +1,6 @@
 //! `tare features`: what this build supports, in the format of runtime-spec features.md.
+//!
+//! World: parent.
 
 use serde_json::json;
 

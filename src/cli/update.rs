@@ -1,4 +1,6 @@
 //! `update`: each option is a member of the resources object; beside a file, options win.
+//!
+//! World: parent.
 
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! One line for a command line that cannot be understood, instead of clap's paragraph: the word at fault, what was
 //! probably meant, and where help is. podman and CRI-O look for "flag needs an argument".
+//!
+//! World: parent.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 

@@ -1,5 +1,6 @@
 //! Namespaces: which are new, which are joined, their id mappings, names, clocks and sysctls.
 //!
+//! World: door.
 //! plan (pure) -> parent (opens the joined ones, writes id mappings) -> child (enters, names, sysctls).
 
 pub mod child;

@@ -9,7 +9,7 @@ use oci_spec::runtime::{Linux, LinuxIdMapping, Spec};
 
 use super::kind::{NamespaceKind, NamespaceSet, word};
 use super::sysctl::{self, Sysctl};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, c_string};
 
 /// What will be done about namespaces.
 #[derive(Debug, Default)]
@@ -267,7 +267,7 @@ fn name(name: Option<&str>, at: &str, plan: &Plan) -> Result<Option<CString>> {
     if name.len() > NAME_MAX {
         return Err(Error::invalid(at, format!("{} bytes; the kernel accepts at most {NAME_MAX}", name.len())));
     }
-    CString::new(name).map(Some).map_err(|_| Error::invalid(at, "contains a NUL byte"))
+    c_string(name, || at.to_string()).map(Some)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::ffi::CString;
 
 use super::kind::{NamespaceKind, word};
 use super::plan::Plan;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, c_string};
 
 /// One file below /proc/sys and the text for it.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ fn check(key: &str, value: &str, plan: &Plan) -> Result<Sysctl> {
         let what = format!("this sysctl belongs to the {word} namespace, and the container shares the host's");
         return Err(Error::invalid(at, what).hint(format!("add {{\"type\": \"{word}\"}} to linux.namespaces")));
     }
-    let path = CString::new(format!("sys/{}", parts.join("/"))).map_err(|_| Error::invalid(&*at, "NUL byte"))?;
+    let path = c_string(format!("sys/{}", parts.join("/")), || at.clone())?;
     if value.contains('\0') {
         return Err(Error::invalid(at, "the value contains a NUL byte"));
     }

@@ -5,7 +5,7 @@
 use super::Plan;
 use super::capabilities::{self, SYS_ADMIN};
 use super::child::{MAKING, OUTSIDE, STAT};
-use super::path;
+use super::plan::path;
 use crate::error::{Error, ErrorKind, errno_text};
 use crate::wire::{Fault, Step};
 

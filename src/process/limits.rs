@@ -5,7 +5,7 @@
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType as Type};
 use rustix::process::Resource;
 
-use super::path;
+use super::plan::path;
 use crate::error::{Error, Result, nearest};
 
 /// One resource limit; `None` is infinity.

@@ -12,8 +12,8 @@ use super::labels::{self, Labels};
 use super::limits::{self, Rlimit};
 use super::paths::Component;
 use super::scheduling::{self, MemoryPolicy};
-use super::{c_string, environment, path, paths, user};
-use crate::error::{Error, Result};
+use super::{environment, paths, user};
+use crate::error::{Error, Result, c_string};
 use crate::sys;
 use crate::sys::exec::Strings;
 
@@ -152,6 +152,11 @@ impl Plan {
     }
 }
 
+/// The JSON path of `field` below `at`, which may be empty.
+pub(super) fn path(at: &str, field: &str) -> String {
+    if at.is_empty() { field.to_string() } else { format!("{at}.{field}") }
+}
+
 /// Decides everything about `process`; `linux` gives personality and memory policy.
 ///
 /// # Errors
@@ -208,7 +213,7 @@ fn arguments(process: &Process, at: &str) -> Result<Vec<CString>> {
     if args.is_empty() {
         return Err(Error::invalid(path(at, "args"), "args must not be empty"));
     }
-    args.iter().enumerate().map(|(i, arg)| c_string(arg, || path(at, &format!("args[{i}]")))).collect()
+    args.iter().enumerate().map(|(i, arg)| c_string(arg.as_str(), || path(at, &format!("args[{i}]")))).collect()
 }
 
 /// Source: personality(2); the spec defines no flag.
@@ -236,7 +241,7 @@ fn keyring(facts: &Facts<'_>) -> Result<Option<Keyring>> {
     if !facts.new_keyring {
         return Ok(None);
     }
-    let name = c_string(&format!("_ses.{}", facts.id), || "container id".to_string())?;
+    let name = c_string(format!("_ses.{}", facts.id), || "container id".to_string())?;
     let search = if facts.user_namespace { OTHER_SEARCH } else { OWNER_SEARCH };
     Ok(Some(Keyring { name, permissions: facts.init.then_some(KEYRING_PERMISSIONS | search) }))
 }

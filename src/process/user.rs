@@ -10,7 +10,8 @@ use oci_spec::runtime::User;
 
 pub use home::{DEFAULT_HOME, home, home_in};
 
-use super::{Facts, path};
+use super::Facts;
+use super::plan::path;
 use crate::error::{Error, ErrorKind, Result};
 
 /// NGROUPS_MAX.

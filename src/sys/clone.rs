@@ -1,5 +1,6 @@
 //! clone(2) like vfork for the intermediate process, clone3(2) like fork for init.
 //!
+//! World: all.
 //! Kernel: CLONE_INTO_CGROUP 5.7, clone3 5.3.
 
 use std::mem::ManuallyDrop;

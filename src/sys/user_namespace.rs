@@ -1,4 +1,6 @@
 //! A process parked in a new user namespace, for its mappings. Source: clone(2), user_namespaces(7).
+//!
+//! World: parent.
 
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
