@@ -1,5 +1,7 @@
 //! Lists the containers of a state root: `list [ROOT]`.
 
+#![allow(clippy::print_stdout, reason = "a program")]
+
 use tare::Runtime;
 
 fn main() -> tare::Result<()> {

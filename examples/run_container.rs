@@ -1,4 +1,5 @@
 //! Runs the container of a bundle in the foreground: `run_container BUNDLE`. The exit code is the container's.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
 use tare::{Bundle, CreateOptions, RunOptions, Runtime};
 

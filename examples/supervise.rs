@@ -1,4 +1,5 @@
 //! Creates, starts, enters, measures and deletes a container with a config from memory: `supervise ROOTFS`.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 
 use std::time::Duration;
 

@@ -1,9 +1,10 @@
 //! The one error type of tare: what went wrong, where in config.json, in the kernel's words, what to do.
 //!
-//! World: plan and parent; the child reports a `wire::Fault`, which the parent turns into an `Error`.
+//! World: plan; the child reports a `wire::Fault`, which the parent turns into an `Error`.
 //! Promises: `Display` is one line; the words that engines match (lower case errno texts,
 //! "does not exist", "container not running") are kept as runc writes them.
 
+use std::ffi::CString;
 use std::fmt;
 
 /// Result with tare's [`Error`].
@@ -297,6 +298,14 @@ impl<T> Context<T> for Result<T> {
     fn context<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T> {
         self.map_err(|error| error.context(what()))
     }
+}
+
+/// A string for the kernel, which takes none with a NUL in it.
+///
+/// # Errors
+/// The NUL, at the JSON path that `at` gives.
+pub fn c_string(text: impl Into<Vec<u8>>, at: impl FnOnce() -> String) -> Result<CString> {
+    CString::new(text).map_err(|_| Error::invalid(at(), "contains a NUL character"))
 }
 
 /// The known word nearest to `word`, for "did you mean": at most two edits away (one for short words).

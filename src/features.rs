@@ -1,4 +1,6 @@
 //! What this build supports, in the format of runtime-spec features.md.
+//!
+//! World: parent.
 
 use serde_json::{Value, json};
 

@@ -13,13 +13,15 @@ pub use subordinate::Range;
 
 use crate::cgroup::Hierarchy;
 use crate::error::{Context, Error, Result};
+use crate::sys::credentials::Sets;
+use crate::sys::page::read as read_small;
 
 /// The machine as far as plans need it.
 #[derive(Debug, Default)]
 pub struct Host {
     hierarchy: OnceCell<Hierarchy>,
     in_user_namespace: OnceCell<bool>,
-    capabilities: OnceCell<std::result::Result<u64, Errno>>,
+    capabilities: OnceCell<std::result::Result<Sets, Errno>>,
     set_groups: OnceCell<bool>,
     last_capability: OnceCell<u8>,
     apparmor: OnceCell<bool>,
@@ -34,7 +36,7 @@ impl Host {
         Self {
             hierarchy: OnceCell::from(hierarchy),
             in_user_namespace: OnceCell::from(in_user_namespace),
-            capabilities: OnceCell::from(Ok(u64::MAX)),
+            capabilities: OnceCell::from(Ok(Sets { effective: u64::MAX, permitted: u64::MAX, inheritable: 0 })),
             set_groups: OnceCell::from(true),
             last_capability: OnceCell::from(last_capability),
             apparmor: OnceCell::from(false),
@@ -70,7 +72,7 @@ impl Host {
     #[must_use]
     pub fn capabilities(&self) -> u64 {
         // Without an answer nothing is held to be permitted.
-        self.asked_capabilities().unwrap_or(0)
+        self.asked_capabilities().map_or(0, |sets| sets.effective)
     }
 
     /// Whether the caller may look at processes that cannot be dumped: CAP_SYS_PTRACE over its own user namespace.
@@ -80,8 +82,14 @@ impl Host {
         self.capabilities() & SYS_PTRACE != 0
     }
 
-    fn asked_capabilities(&self) -> std::result::Result<u64, Errno> {
-        *self.capabilities.get_or_init(|| crate::sys::credentials::capabilities().map(|sets| sets.effective))
+    /// The capabilities that the caller may have; all of them if they are not known.
+    #[must_use]
+    pub fn permitted_capabilities(&self) -> u64 {
+        self.asked_capabilities().map_or(u64::MAX, |sets| sets.permitted)
+    }
+
+    fn asked_capabilities(&self) -> std::result::Result<Sets, Errno> {
+        *self.capabilities.get_or_init(crate::sys::credentials::capabilities)
     }
 
     /// Whether the caller lacks the host's privileges: an ordinary user, or root of a user namespace alone.
@@ -90,7 +98,7 @@ impl Host {
     /// /proc is not mounted; capget(2) fails: that must not make another container of the one that was asked for.
     pub fn rootless(&self) -> Result<bool> {
         let own = self.asked_capabilities().context(|| "read the caller's capabilities")?;
-        Ok(own & crate::process::capabilities::SYS_ADMIN == 0 || self.in_user_namespace()?)
+        Ok(own.effective & crate::process::capabilities::SYS_ADMIN == 0 || self.in_user_namespace()?)
     }
 
     /// Whether setgroups(2) is permitted in the caller's user namespace, which those below inherit.
@@ -194,15 +202,6 @@ impl Host {
         })
         .copied()
     }
-}
-
-/// Reads a file of the kernel's that fits into a page, as they all give their text in one read: three system calls.
-///
-/// # Errors
-/// As open(2) and read(2).
-pub fn read_small(path: &str) -> std::result::Result<String, Errno> {
-    let mut buffer = [0; 4096];
-    crate::sys::text::read(path, &mut buffer).map(|text| String::from_utf8_lossy(text).into_owned())
 }
 
 fn get<T>(cell: &OnceCell<T>, read: impl FnOnce() -> Result<T>) -> Result<&T> {

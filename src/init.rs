@@ -13,9 +13,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
+use crate::namespaces::{NamespaceKind, NamespaceSet};
 use crate::plan::{Plan, Program};
 use crate::sys::clone::{Parent, Side, clone_with_memory, clone3, exit_now};
-use crate::wire::{At, Done, Fault, Packet, Step, receive_go_on};
+use crate::wire::{At, Barrier, Done, Fault, Packet, Step, receive_go_on};
 use crate::{namespaces, network, process, rootfs, seccomp, sys, terminal};
 
 /// Everything that the child needs, opened before the fork.
@@ -51,11 +52,6 @@ pub struct Handover<'a> {
     pub listener: Option<BorrowedFd<'a>>,
 }
 
-/// The barrier before pivot_root: network devices come, hooks run.
-pub const BEFORE_PIVOT: u8 = 0;
-/// The barrier of the startContainer hooks of `run`.
-pub const BEFORE_EXEC: u8 = 1;
-
 /// Which straight line the child takes.
 pub enum Kind<'a> {
     /// init of a new container.
@@ -81,8 +77,8 @@ pub struct Init<'a> {
 pub struct Exec<'a> {
     /// Its init.
     pub init: BorrowedFd<'a>,
-    /// CLONE_NEW* bits of what is joined, without the cgroup namespace.
-    pub namespaces: u64,
+    /// What is joined, without the cgroup namespace.
+    pub namespaces: NamespaceSet,
     /// The cgroup namespace, when the container has its own.
     pub cgroup_namespace: Option<OwnedFd>,
     /// It is the caller's, see [`namespaces::Prepared::cgroup_first`].
@@ -122,16 +118,16 @@ pub fn intermediate(task: &Task<'_>, init: &Init<'_>) -> Done<Made> {
     }
     let cgroup = if enter_cgroup_first(task, init)? { None } else { task.cgroup };
     let planned = &init.plan.namespaces;
-    let later = planned.is_new(namespaces::Kind::User);
+    let later = planned.is_new(NamespaceKind::User);
     let clocks = if later { None } else { namespaces::child::clocks(planned)? };
     namespaces::child::join(init.namespaces)?;
     if !later {
         namespaces::child::new_time(planned, clocks)?;
     }
-    let mut new = if enters_pid_first(init) { 0 } else { planned.new_with_clone() };
+    let mut new = if enters_pid_first(init) { NamespaceSet::empty() } else { planned.new_with_clone() };
     if let Some(namespace) = init.rootfs.mount_namespace() {
         namespaces::child::join_mount(namespace)?;
-        new &= !namespaces::plan::bit(namespaces::Kind::Mount);
+        new.remove(NamespaceSet::MOUNT);
     }
     match clone3(Parent::CallersParent, new, cgroup).at(Step::Clone)? {
         Side::Parent { pid, pidfd } => Ok(Made { pid, pidfd }),
@@ -141,7 +137,7 @@ pub fn intermediate(task: &Task<'_>, init: &Init<'_>) -> Done<Made> {
 
 /// A new user namespace has no right over a foreign pid namespace.
 fn enters_pid_first(init: &Init<'_>) -> bool {
-    init.namespaces.watched_pid().is_some() && init.plan.namespaces.is_new(namespaces::Kind::User)
+    init.namespaces.watched_pid().is_some() && init.plan.namespaces.is_new(NamespaceKind::User)
 }
 
 /// What is done with the host's privileges and its procfs, before anything of a container is joined. A clone inherits it.
@@ -151,11 +147,12 @@ fn prepare_outside(task: &Task<'_>) -> Done {
 
 /// Whether the cgroup and its namespace had to be entered already.
 fn enter_cgroup_first(task: &Task<'_>, init: &Init<'_>) -> Done<bool> {
-    const CGROUP: u64 = namespaces::Kind::Cgroup as u64;
     if !init.namespaces.cgroup_first {
         return Ok(false);
     }
-    let Some(joined) = init.namespaces.join.iter().find(|joined| joined.kind == CGROUP) else { return Ok(false) };
+    let Some(joined) = init.namespaces.join.iter().find(|joined| joined.kind == NamespaceKind::Cgroup) else {
+        return Ok(false);
+    };
     namespaces::child::join_cgroup_first(joined.fd.as_fd(), task.cgroup, joined.index)?;
     Ok(true)
 }
@@ -217,7 +214,7 @@ fn join(task: &Task<'_>, exec: &Exec<'_>) -> Done {
     if let Some(root) = &exec.root {
         rootfs::child::enter(root.as_fd())?;
     }
-    if exec.namespaces & namespaces::plan::bit(namespaces::Kind::User) != 0 {
+    if exec.namespaces.contains(NamespaceSet::USER) {
         namespaces::child::root()?;
     }
     if let Some(namespace) = cgroup(false) {
@@ -303,7 +300,7 @@ fn container(task: &Task<'_>, init: &Init<'_>) -> Done {
         if !task.hidden {
             sys::process_attributes::set_dumpable(false).at(Step::BecomeRoot)?;
         }
-    } else if plan.namespaces.has(namespaces::Kind::User) {
+    } else if plan.namespaces.has(NamespaceKind::User) {
         namespaces::child::root()?;
     }
     if !init.namespaces.cgroup_first {
@@ -314,7 +311,7 @@ fn container(task: &Task<'_>, init: &Init<'_>) -> Done {
         keyring(task, program)?;
     }
     namespaces::child::names(&plan.namespaces)?;
-    if plan.namespaces.is_new(namespaces::Kind::Network) {
+    if plan.namespaces.is_new(NamespaceKind::Network) {
         network::child::loopback()?;
     }
     rootfs::child::propagation(&plan.rootfs, prepared)?;
@@ -332,7 +329,7 @@ fn container(task: &Task<'_>, init: &Init<'_>) -> Done {
     if plan.is_prepared_outside() {
         // Where createContainer hooks work, as with runc.
         rustix::process::fchdir(root).at(Step::Hooks)?;
-        while_seen(task, || barrier(task.socket, BEFORE_PIVOT))?;
+        while_seen(task, || wait_at(task.socket, Barrier::BeforePivot))?;
     }
     rootfs::child::pivot(&plan.rootfs, prepared, root)?;
     if !plan.namespaces.sysctls.is_empty() {
@@ -365,9 +362,9 @@ fn while_seen(task: &Task<'_>, act: impl FnOnce() -> Done) -> Done {
     Ok(())
 }
 
-/// Tells the parent to run the hooks of point `number` and waits.
-fn barrier(socket: BorrowedFd<'_>, number: u8) -> Done {
-    Packet::Barrier(number).send(socket).at(Step::Hooks)?;
+/// Tells the parent that `barrier` is reached and waits.
+fn wait_at(socket: BorrowedFd<'_>, barrier: Barrier) -> Done {
+    Packet::Barrier(barrier).send(socket).at(Step::Hooks)?;
     if receive_go_on(socket).at(Step::Hooks)? { Ok(()) } else { Err(Fault::new(Step::Hooks, 0, Errno::PIPE)) }
 }
 
@@ -420,7 +417,7 @@ fn enter_program(task: &Task<'_>, gate: Option<&Gate>, origin: Origin) -> Done<N
         && gate.is_none()
         && (!init.plan.hooks.start_container.is_empty() || init.plan.is_settled_late())
     {
-        while_seen(task, || barrier(task.socket, BEFORE_EXEC))?;
+        while_seen(task, || wait_at(task.socket, Barrier::BeforeExec))?;
     }
     if let (Kind::Init(init), false) = (&task.kind, task.hidden)
         && gate.is_some()

@@ -1,4 +1,6 @@
 //! The inside of the library, for its own tests alone: no part of the library's face, and gone without the feature.
+//!
+//! World: door.
 
 /// See the module of that name.
 pub mod bundle {

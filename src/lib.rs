@@ -30,6 +30,8 @@
 //!
 //! docs/architecture.md tells it, with the layers of the modules and the glossary. Read `container/create/mod.rs` for the
 //! parent's straight line and `init.rs` for the child's.
+//!
+//! World: door.
 
 mod bundle;
 mod cgroup;

@@ -1,4 +1,6 @@
 //! The binary: the command line on top of the library. `main` is in `sys/entry.rs`.
+//!
+//! World: parent.
 #![cfg_attr(not(test), no_main)]
 #![cfg_attr(test, allow(dead_code, reason = "the tests have a main of their own"))]
 

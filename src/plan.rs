@@ -8,19 +8,19 @@ mod rootless;
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxIntelRdt, LinuxNamespaceType as Kind, Process, Spec};
+use oci_spec::runtime::{LinuxIntelRdt, Process, Spec};
 
 use crate::cgroup;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::hooks;
 use crate::host::Host;
-use crate::namespaces;
+use crate::namespaces::{self, NamespaceKind, NamespaceSet};
 use crate::network;
 use crate::process;
 use crate::rootfs;
 use crate::seccomp;
 use crate::terminal;
-use crate::wire::{Fault, Step};
+use crate::wire::Fault;
 
 /// What the caller asks besides config.json.
 #[derive(Debug, Clone)]
@@ -74,8 +74,6 @@ pub struct Program {
     pub process: process::Plan,
     /// The filter.
     pub seccomp: Option<seccomp::Plan>,
-    /// It runs in another user namespace than tare.
-    pub user_namespace: bool,
     /// The terminal.
     pub terminal: Option<terminal::Plan>,
     /// Descriptors behind stdio that the program inherits.
@@ -105,22 +103,22 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     let root = spec.root().as_ref().ok_or_else(|| Error::invalid("root", "config.json has no root"))?;
     let rootfs_path = request.bundle.join(root.path());
     let hooks = hooks::plan(spec)?;
-    let foreign = |kind| namespaces.is_new(Kind::User) && namespaces.has(kind) && !namespaces.is_new(kind);
+    let foreign = |kind| namespaces.is_new(NamespaceKind::User) && namespaces.has(kind) && !namespaces.is_new(kind);
     let facts = rootfs::Facts {
         bundle: request.bundle,
-        user_namespace: namespaces.has(Kind::User) || host.in_user_namespace()?,
-        mount_namespace: namespaces.has(Kind::Mount),
-        new_mount_namespace: namespaces.is_new(Kind::Mount),
+        user_namespace: namespaces.has(NamespaceKind::User) || host.in_user_namespace()?,
+        mount_namespace: namespaces.has(NamespaceKind::Mount),
+        new_mount_namespace: namespaces.is_new(NamespaceKind::Mount),
         hooks_before_pivot: hooks.before_pivot(),
-        network_namespace: namespaces.has(Kind::Network),
-        foreign_network_namespace: foreign(Kind::Network),
-        pid_namespace: namespaces.has(Kind::Pid),
-        foreign_pid_namespace: foreign(Kind::Pid),
-        ipc_namespace: namespaces.has(Kind::Ipc),
-        foreign_ipc_namespace: foreign(Kind::Ipc),
+        network_namespace: namespaces.has(NamespaceKind::Network),
+        foreign_network_namespace: foreign(NamespaceKind::Network),
+        pid_namespace: namespaces.has(NamespaceKind::Pid),
+        foreign_pid_namespace: foreign(NamespaceKind::Pid),
+        ipc_namespace: namespaces.has(NamespaceKind::Ipc),
+        foreign_ipc_namespace: foreign(NamespaceKind::Ipc),
         maps_tty: rootless::maps_tty(spec, &namespaces, host)?,
         // A joined one may be the host's, where mounting cgroup2 anew would change its options.
-        cgroup_namespace: namespaces.is_new(Kind::Cgroup),
+        cgroup_namespace: namespaces.is_new(NamespaceKind::Cgroup),
         cgroup_path: cgroup_path.as_deref(),
         console: spec.process().as_ref().is_some_and(|process| process.terminal() == Some(true)),
         no_pivot: request.no_pivot,
@@ -129,7 +127,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     let rootfs = rootfs::plan(spec, &facts)?;
     let program = match spec.process() {
         Some(process) => {
-            let own_ids = namespaces.has(Kind::User);
+            let own_ids = namespaces.has(NamespaceKind::User);
             let mut facts = process_facts(process, "process", request.id, own_ids, request.new_keyring, host)?;
             facts.set_groups = rootless::may_set_groups(&namespaces, host)?;
             facts.keep_groups = rootless::keeps_groups(spec);
@@ -138,7 +136,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
         }
         None => None,
     };
-    let network_devices = network::plan(spec, namespaces.has(Kind::Network))?;
+    let network_devices = network::plan(spec, namespaces.has(NamespaceKind::Network))?;
     let notifies = program.as_ref().is_some_and(Program::notifies);
     let not_done = annotations::warnings(spec, request.cgroup == cgroup::CgroupManager::Systemd, notifies)?;
     Ok(Plan { namespaces, rootfs, cgroup, program, hooks, network_devices, rootfs_path, not_done })
@@ -166,8 +164,8 @@ fn plan_cgroup(
         user_namespace: rootless,
         own_path: &cgroup::own_path,
         systemd,
-        new_cgroup_namespace: own.is_new(Kind::Cgroup),
-        other_ids: own.has(Kind::User),
+        new_cgroup_namespace: own.is_new(NamespaceKind::Cgroup),
+        other_ids: own.has(NamespaceKind::User),
     };
     cgroup::plan(spec, request.id, &facts).map(Some)
 }
@@ -177,8 +175,8 @@ fn plan_cgroup(
 pub struct ExecRequest<'a> {
     /// The container's id.
     pub id: &'a str,
-    /// CLONE_NEW* bits of the container's namespaces.
-    pub namespaces: u64,
+    /// The container's namespaces.
+    pub namespaces: NamespaceSet,
     /// JSON path of the process: empty for a process file.
     pub at: &'a str,
     /// --console-socket.
@@ -198,7 +196,7 @@ pub struct ExecRequest<'a> {
 /// # Errors
 /// The first value that cannot be done, with its JSON path.
 pub fn plan_exec(spec: &Spec, process: &Process, request: &ExecRequest<'_>, host: &Host) -> Result<Program> {
-    let user_namespace = request.namespaces & namespaces::plan::bit(Kind::User) != 0;
+    let user_namespace = request.namespaces.contains(NamespaceSet::USER);
     let mut facts = process_facts(process, request.at, request.id, user_namespace, request.new_keyring, host)?;
     facts.init = false;
     facts.set_groups = request.set_groups;
@@ -223,6 +221,7 @@ fn process_facts<'a>(
         keep_groups: false,
         init: true,
         last_capability: host.last_capability()?,
+        callers_capabilities: host.permitted_capabilities(),
         new_keyring,
         // Looked up only where it matters.
         apparmor: process.apparmor_profile().is_some() && host.apparmor(),
@@ -243,8 +242,7 @@ fn program(
         return Err(Error::invalid("linux.seccomp", format!("the profile's action for execve is {action}"))
             .hint("allow execve: the program is executed under the filter"));
     }
-    let user_namespace = facts.user_namespace;
-    Ok(Program { process: process::plan(process, linux, facts)?, seccomp, user_namespace, terminal, preserve_fds })
+    Ok(Program { process: process::plan(process, linux, facts)?, seccomp, terminal, preserve_fds })
 }
 
 fn annotation<'a>(spec: &'a Spec, name: &str) -> Option<&'a str> {
@@ -308,67 +306,12 @@ impl Plan {
         not_done.chain(&self.rootfs.warnings).chain(self.program.iter().flat_map(|program| &program.process.warnings))
     }
 
-    /// Turns a failed step of the child into the error that the user sees.
+    /// Turns a failed step of the child into the error that the user sees: the rooms are asked in turn.
     #[must_use]
     pub fn explain(&self, fault: &Fault) -> Error {
-        if let Some(place) = self.rootfs.place(fault.step, fault.index, fault.errno) {
-            let mut error = Error::new(ErrorKind::System, place.what);
-            if let Some(at) = place.at {
-                error = error.at(at);
-            }
-            if let Some(hint) = place.hint {
-                error = error.hint(hint);
-            }
-            return with_kernel_words(error, fault);
-        }
-        if let Some(error) = self.program.as_ref().and_then(|program| program.process.describe(fault)) {
-            return error;
-        }
-        with_kernel_words(self.describe_namespaces(fault), fault)
-    }
-
-    fn describe_namespaces(&self, fault: &Fault) -> Error {
-        let error = Error::new(ErrorKind::System, fault.step.name());
-        let index = usize::try_from(fault.index).unwrap_or(usize::MAX);
-        match fault.step {
-            Step::JoinNamespace => self.describe_join(index, fault.errno),
-            Step::Clone if fault.errno == libc::ENOMEM && self.joins_pid_namespace() => {
-                error.hint("if the first process of the pid namespace to join has ended, no other can be made in there")
-            }
-            Step::Clone => describe_clone(error, fault.errno),
-            Step::TimeNamespace => error.at("linux.timeOffsets"),
-            Step::Hostname => error.at("hostname"),
-            Step::Domainname => error.at("domainname"),
-            Step::BecomeRoot => error.at("linux.uidMappings").hint("id 0 of the container must be mapped"),
-            Step::Seccomp | Step::SeccompNotify => {
-                error.at(self.program.as_ref().map_or("linux.seccomp", Program::filter_at))
-            }
-            Step::Sysctl => self.describe_sysctl(index, fault.errno),
-            _ => error,
-        }
-    }
-
-    fn joins_pid_namespace(&self) -> bool {
-        self.namespaces.join.iter().any(|join| join.kind == namespaces::Kind::Pid)
-    }
-
-    fn describe_join(&self, index: usize, errno: i32) -> Error {
-        let error = Error::new(ErrorKind::System, Step::JoinNamespace.name());
-        let Some(join) = self.namespaces.join.iter().find(|join| join.index == index) else { return error };
-        let word = namespaces::plan::word(join.kind);
-        let what = format!("join the {word} namespace {}", join.path.display());
-        let error = Error::new(ErrorKind::System, what).at(format!("linux.namespaces[{index}].path"));
-        if errno == libc::EINVAL { error.hint(format!("the file is not a {word} namespace")) } else { error }
-    }
-
-    fn describe_sysctl(&self, index: usize, errno: i32) -> Error {
-        let Some(sysctl) = self.namespaces.sysctls.get(index) else {
-            return Error::new(ErrorKind::System, Step::Sysctl.name());
-        };
-        let value = String::from_utf8_lossy(&sysctl.value).into_owned();
-        let error = Error::new(ErrorKind::System, format!("write {value:?}"));
-        let error = error.at(format!("linux.sysctl[{:?}]", sysctl.key));
-        if errno == libc::ENOENT { error.hint("this kernel has no such sysctl") } else { error }
+        let program = || self.program.as_ref().and_then(|program| program.explain_own(fault));
+        let room = self.namespaces.explain(fault).or_else(|| self.rootfs.explain(fault)).or_else(program);
+        room.unwrap_or_else(|| explain_step(fault))
     }
 }
 
@@ -385,39 +328,19 @@ impl Program {
         self.seccomp.as_ref().filter(|plan| !plan.empty)
     }
 
-    fn filter_at(&self) -> &'static str {
-        self.seccomp.as_ref().map_or("linux.seccomp", |plan| plan.at)
-    }
-
     /// Turns a failed step of an exec process into the error that the user sees.
     #[must_use]
     pub fn explain(&self, fault: &Fault) -> Error {
-        let plain = || {
-            let error = Error::new(ErrorKind::System, fault.step.name());
-            let filter = matches!(fault.step, Step::Seccomp | Step::SeccompNotify);
-            with_kernel_words(if filter { error.at(self.filter_at()) } else { error }, fault)
-        };
-        self.process.describe(fault).unwrap_or_else(plain)
+        self.explain_own(fault).unwrap_or_else(|| explain_step(fault))
+    }
+
+    fn explain_own(&self, fault: &Fault) -> Option<Error> {
+        let seccomp = || self.seccomp.as_ref().and_then(|seccomp| seccomp.explain(fault));
+        self.process.explain(fault).or_else(seccomp)
     }
 }
 
-/// Source: clone(2), user_namespaces(7).
-fn describe_clone(error: Error, errno: i32) -> Error {
-    match errno {
-        libc::EPERM => error.hint(
-            "without CAP_SYS_ADMIN this needs user namespaces, which the host may deny to ordinary users: see \
-             kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns",
-        ),
-        libc::ENOSPC => error.hint("there are too many namespaces: see /proc/sys/user/max_*_namespaces"),
-        libc::ENOSYS => error.hint(
-            "a seccomp profile around tare denies clone3, as Docker's default profile does without CAP_SYS_ADMIN; \
-             run the outer container with --privileged or another profile",
-        ),
-        _ => error,
-    }
-}
-
-fn with_kernel_words(error: Error, fault: &Fault) -> Error {
-    let text = fault.text.get(..usize::from(fault.text_len)).unwrap_or_default();
-    error.errno(fault.errno).detail(String::from_utf8_lossy(text).into_owned())
+/// A step about which no value of the config decides.
+fn explain_step(fault: &Fault) -> Error {
+    Error::system(fault.step.name(), fault.errno).detail(String::from_utf8_lossy(fault.said()))
 }

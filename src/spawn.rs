@@ -16,6 +16,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::init::{self, Kind, Made, Task};
 use crate::sys::clone::{self, Side, clone3, in_intermediate, own_pidfd};
+use crate::sys::namespace::NamespaceSet;
 use crate::sys::process_attributes::{is_dumpable, set_dumpable};
 use crate::sys::scheduling;
 use crate::wire::{At, Fault, Step};
@@ -97,7 +98,7 @@ fn spawn_exec(task: &Task<'_>) -> std::result::Result<Made, Fault> {
         scheduling::set_affinity(cpus).map(|()| before)
     };
     let before = initial.map(change).transpose().at(Step::CpuAffinity)?;
-    let side = clone3(clone::Parent::Caller, 0, task.cgroup).at(Step::Clone);
+    let side = clone3(clone::Parent::Caller, NamespaceSet::empty(), task.cgroup).at(Step::Clone);
     let made = match side? {
         Side::Child => init::run(task),
         Side::Parent { pid, pidfd } => Made { pid, pidfd },

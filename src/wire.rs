@@ -1,6 +1,6 @@
 //! What the child and the parent say to each other: fixed-size packets on a SOCK_SEQPACKET pair.
 //!
-//! World: both; therefore child rules (no allocation, no formatting).
+//! World: all; therefore child rules (no allocation, no formatting).
 //! The child sends `MapMe` (only with a new user namespace), `Barrier` (only with hooks), `Tolerated` (only when a step
 //! that it can do without failed), `Born` (only when another process becomes the program), then `Ready`: all is done but
 //! the start gate, if there is one, the filter and exec. End-of-file after `Ready` means that the program was executed,
@@ -165,6 +165,8 @@ pub struct Fault {
     pub step: Step,
     /// Which element of the plan's list, 0 where there is no list.
     pub index: u32,
+    /// Which parameter of that element, where it has some.
+    pub parameter: Option<u16>,
     /// The kernel's error number.
     pub errno: i32,
     /// The kernel's own message (fs context), or a path.
@@ -178,7 +180,20 @@ impl Fault {
     #[must_use]
     pub fn new(step: Step, index: usize, errno: Errno) -> Self {
         let index = u32::try_from(index).unwrap_or(u32::MAX);
-        Self { step, index, errno: errno.raw_os_error(), text: [0; TEXT], text_len: 0 }
+        Self { step, index, parameter: None, errno: errno.raw_os_error(), text: [0; TEXT], text_len: 0 }
+    }
+
+    /// The same for one parameter of the element.
+    #[must_use]
+    pub fn parameter(mut self, parameter: usize) -> Self {
+        self.parameter = u16::try_from(parameter).ok().filter(|parameter| *parameter != NO_PARAMETER);
+        self
+    }
+
+    /// The text, empty if there is none.
+    #[must_use]
+    pub fn said(&self) -> &[u8] {
+        self.text.get(..usize::from(self.text_len)).unwrap_or_default()
     }
 
     /// The same with (the beginning of) a text.
@@ -226,14 +241,30 @@ impl<T> At<T> for Result<T, nix::errno::Errno> {
     }
 }
 
+/// A point where the child waits for the parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Barrier {
+    /// Before pivot_root: network devices come, hooks run.
+    BeforePivot = 1,
+    /// Before the program of `run`: the startContainer hooks run.
+    BeforeExec = 2,
+}
+
+impl Barrier {
+    fn from_number(number: u8) -> Option<Self> {
+        [Self::BeforePivot, Self::BeforeExec].into_iter().find(|barrier| *barrier as u8 == number)
+    }
+}
+
 /// A packet of the child.
 #[derive(Clone, Copy)]
 #[allow(clippy::large_enum_variant, reason = "lives on the stack for one send")]
 pub enum Packet {
     /// Please write my id mappings, then send one byte.
     MapMe,
-    /// Please run the hooks of this point, then send one byte; numbered from 0.
-    Barrier(u8),
+    /// Please do what belongs to this point, then send one byte.
+    Barrier(Barrier),
     /// I wait on the start gate.
     Ready,
     /// A step failed; I am about to exit.
@@ -244,16 +275,19 @@ pub enum Packet {
     Born(i32),
 }
 
-const LEN: usize = 12 + TEXT;
+const LEN: usize = 14 + TEXT;
+
+/// In a packet: the fault is not about a parameter.
+const NO_PARAMETER: u16 = u16::MAX;
 
 impl Packet {
     fn encode(&self) -> [u8; LEN] {
         let mut bytes = [0; LEN];
         match self {
             Self::MapMe => bytes[0] = 1,
-            Self::Barrier(number) => {
+            Self::Barrier(barrier) => {
                 bytes[0] = 2;
-                bytes[1] = *number;
+                bytes[1] = *barrier as u8;
             }
             Self::Ready => bytes[0] = 3,
             Self::Born(pid) => {
@@ -265,7 +299,8 @@ impl Packet {
                 bytes[2..4].copy_from_slice(&(fault.step as u16).to_ne_bytes());
                 bytes[4..8].copy_from_slice(&fault.index.to_ne_bytes());
                 bytes[8..12].copy_from_slice(&fault.errno.to_ne_bytes());
-                bytes[12..].copy_from_slice(&fault.text);
+                bytes[12..14].copy_from_slice(&fault.parameter.unwrap_or(NO_PARAMETER).to_ne_bytes());
+                bytes[14..].copy_from_slice(&fault.text);
             }
         }
         bytes
@@ -275,16 +310,17 @@ impl Packet {
         let word = |at: usize| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
         match bytes[0] {
             1 => Some(Self::MapMe),
-            2 => Some(Self::Barrier(bytes[1])),
+            2 => Barrier::from_number(bytes[1]).map(Self::Barrier),
             3 => Some(Self::Ready),
             6 => Some(Self::Born(i32::from_ne_bytes(word(4)))).filter(|_| i32::from_ne_bytes(word(4)) > 0),
             kind @ (4 | 5) => {
                 let step = Step::from_number(u16::from_ne_bytes([bytes[2], bytes[3]]))?;
                 let errno = Errno::from_raw_os_error(i32::from_ne_bytes(word(8)));
-                let text = &bytes[12..];
+                let text = &bytes[14..];
                 let used = text.iter().position(|byte| *byte == 0).unwrap_or(TEXT);
                 let mut fault = Fault::new(step, 0, errno).text(&text[..used]);
                 fault.index = u32::from_ne_bytes(word(4));
+                fault = fault.parameter(usize::from(u16::from_ne_bytes([bytes[12], bytes[13]])));
                 Some(if kind == 4 { Self::Failed(fault) } else { Self::Tolerated(fault) })
             }
             _ => None,
@@ -370,12 +406,29 @@ mod tests {
 
     #[test]
     fn a_fault_survives_the_wire() {
-        let fault = Fault::new(Step::Mount, 7, Errno::INVAL).text(b"tmpfs: Bad value for 'size'");
+        let fault = Fault::new(Step::Mount, 70_000, Errno::INVAL).parameter(3).text(b"tmpfs: Bad value for 'size'");
         let Some(Packet::Failed(back)) = Packet::decode(&Packet::Failed(fault).encode()) else { panic!("not a fault") };
-        assert_eq!((back.step, back.index, back.errno), (Step::Mount, 7, libc::EINVAL));
-        assert_eq!(&back.text[..usize::from(back.text_len)], b"tmpfs: Bad value for 'size'");
-        let tolerated = Packet::decode(&Packet::Tolerated(fault).encode());
-        assert!(matches!(tolerated, Some(Packet::Tolerated(fault)) if fault.index == 7));
+        assert_eq!((back.step, back.index, back.errno), (Step::Mount, 70_000, libc::EINVAL));
+        assert_eq!((back.parameter, back.said()), (Some(3), &b"tmpfs: Bad value for 'size'"[..]));
+        let plain = Fault::new(Step::Keyring, 7, Errno::INVAL);
+        let Some(Packet::Tolerated(back)) = Packet::decode(&Packet::Tolerated(plain).encode()) else { panic!() };
+        assert_eq!((back.index, back.parameter, back.said()), (7, None, &b""[..]));
+    }
+
+    #[test]
+    fn barriers_survive_the_wire() {
+        for barrier in [Barrier::BeforePivot, Barrier::BeforeExec] {
+            let back = Packet::decode(&Packet::Barrier(barrier).encode());
+            assert!(matches!(back, Some(Packet::Barrier(back)) if back == barrier));
+        }
+        assert!(
+            Packet::decode(&{
+                let mut bytes = [0; LEN];
+                bytes[0] = 2;
+                bytes
+            })
+            .is_none()
+        );
     }
 
     #[test]

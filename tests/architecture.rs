@@ -1,17 +1,33 @@
-//! The rules of the project's shape, read from its sources: who may be unsafe, who may allocate, who may know whom.
+//! The rules of the project's shape, read from its sources: layers, worlds, where unsafe code is.
 //!
-//! The rules stand in `src/lib.rs`. Sources are looked at line by line: comments and code for tests do not count.
+//! The rules are described in docs/architecture.md. Comments and code for tests do not count.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test program")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Rooms: one kernel subject each, one folder each.
-const ROOMS: &[&str] = &["namespaces", "rootfs", "cgroup", "process", "seccomp", "terminal", "hooks", "network"];
+/// The layers, lowest first: a module imports modules of the rows above its own, and itself. Modules of one row do not
+/// know each other. A name is a module of the crate; one with a slash is a file or folder that is apart from its module.
+const LAYERS: &[&[&str]] = &[
+    &["sys"],
+    &["error", "wire", "json_path"],
+    // The rooms, one kernel subject each; and the bundle's files.
+    &["namespaces", "rootfs", "cgroup", "process", "seccomp", "terminal", "hooks", "network", "bundle"],
+    &["host"],
+    &["plan", "own_executable", "features"],
+    &["init"],
+    &["spawn"],
+    &["container"],
+    // The library's face, then the binary, which sees nothing else of the library.
+    &["runtime", "startup", "internals"],
+    &["tare"],
+    &["cli"],
+    &["main", "sys/entry"],
+];
 
-/// What every room may import besides itself.
-const SHARED: &[&str] = &["error", "wire", "sys"];
+/// What a file may do, by the word after `World:` in its head.
+const WORLDS: &[&str] = &["plan", "parent", "child", "all", "door"];
 
 /// Lines of a file at the most; above the first number it is a candidate for a split.
 const LINES: (usize, usize) = (200, 600);
@@ -93,18 +109,40 @@ fn code(text: &str) -> Vec<(usize, String)> {
 }
 
 impl Source {
+    /// The word after `World:`, empty if there is none.
+    fn world(&self) -> &str {
+        let rest = self.head.split("World: ").nth(1).unwrap_or_default();
+        &rest[..rest.find(|c: char| !c.is_alphabetic()).unwrap_or(rest.len())]
+    }
+
+    /// The world that the file's name or folder promises.
+    fn promised(&self) -> Option<&'static str> {
+        let named =
+            |world: &str| self.path.ends_with(&format!("/{world}.rs")) || self.path.contains(&format!("/{world}/"));
+        ["plan", "parent", "child"].into_iter().find(|world| named(world))
+    }
+
+    /// Whether it runs in the child too.
     fn is_child(&self) -> bool {
-        let name = self.path.rsplit('/').next().unwrap_or_default();
-        matches!(name, "child.rs" | "init.rs" | "wire.rs") || self.path.contains("/child/")
+        matches!(self.world(), "child" | "all")
     }
 
-    fn is_plan(&self) -> bool {
-        self.path.ends_with("plan.rs") || self.path.contains("/plan/") || self.head.contains("World: plan.")
+    /// The modules on the way to this file, from the crate's root: `rootfs`, `child`, `masks`.
+    fn modules(&self) -> Vec<&str> {
+        let path = self.path.strip_prefix("src/").unwrap().strip_suffix(".rs").unwrap();
+        path.strip_suffix("/mod").unwrap_or(path).split('/').collect()
     }
 
-    fn room(&self) -> Option<&str> {
-        let first = self.path.strip_prefix("src/")?.split(['/', '.']).next()?;
-        ROOMS.contains(&first).then_some(first)
+    /// The name in [`LAYERS`] that this file belongs to.
+    fn layer_name(&self) -> String {
+        let modules = self.modules();
+        let apart = |name: &&&str| name.contains('/') && modules.join("/").starts_with(**name);
+        LAYERS.iter().copied().flatten().find(apart).map_or_else(|| modules[0].to_string(), |name| (*name).to_string())
+    }
+
+    /// The code as one text.
+    fn text(&self) -> String {
+        self.code.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>().join("\n")
     }
 
     /// `path:line: text` of every line of code that breaks a rule.
@@ -119,11 +157,14 @@ fn assert_none(rule: &str, breaches: &[String]) {
     assert!(breaches.is_empty(), "{rule}:\n  {}", breaches.join("\n  "));
 }
 
-/// Whether `word` stands in `line` as a word of its own: `String` is not in `CString`.
+/// Whether `word` stands in `line` as a word of its own: `String` is neither in `CString` nor in `Strings`.
 fn has_word(line: &str, word: &str) -> bool {
     let joins = |c: char| c.is_alphanumeric() || c == '_';
-    let first_joins = word.starts_with(joins);
-    line.match_indices(word).any(|(at, _)| !first_joins || !line[..at].ends_with(joins))
+    let apart = |at: usize| {
+        let (before, after) = (&line[..at], &line[at + word.len()..]);
+        !(word.starts_with(joins) && before.ends_with(joins) || word.ends_with(joins) && after.starts_with(joins))
+    };
+    line.match_indices(word).any(|(at, _)| apart(at))
 }
 
 #[test]
@@ -144,6 +185,7 @@ fn the_child_neither_allocates_nor_formats_nor_panics() {
         "format!",
         "String",
         "Vec",
+        "VecDeque",
         "vec!",
         "Box::new",
         ".to_string(",
@@ -164,7 +206,7 @@ fn the_child_neither_allocates_nor_formats_nor_panics() {
         "std::fs",
     ];
     let breaks = |line: &str| {
-        let debug = line.contains("debug_assert");
+        let debug = line.contains("debug_assert") || line.starts_with("const ");
         WORDS.iter().any(|word| has_word(line, word) && !(debug && word.starts_with("assert")))
     };
     let breaches: Vec<_> =
@@ -173,41 +215,133 @@ fn the_child_neither_allocates_nor_formats_nor_panics() {
 }
 
 #[test]
-fn rooms_do_not_know_each_other() {
+fn modules_import_lower_layers() {
+    let row = |module: &str| LAYERS.iter().position(|row| row.contains(&module));
     let mut breaches = Vec::new();
-    for source in sources() {
-        let Some(room) = source.room() else { continue };
-        let knows = |module: &str| module == room || SHARED.contains(&module);
-        breaches.extend(source.breaches(|line| imported(line).iter().any(|module| !knows(module))));
-    }
-    assert_none("a room imports error, wire, sys and itself", &breaches);
-}
-
-/// The modules after each `crate::`, also those in braces.
-fn imported(line: &str) -> Vec<&str> {
-    let name = |text: &str| text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
-    let mut modules = Vec::new();
-    for (at, found) in line.match_indices("crate::") {
-        let rest = &line[at + found.len()..];
-        match rest.strip_prefix('{') {
-            Some(list) => modules.extend(list.split([',', '}']).map(|part| &part.trim()[..name(part.trim())])),
-            None => modules.push(&rest[..name(rest)]),
+    let mut used = 0;
+    for source in sources().iter().filter(|source| source.path != "src/lib.rs") {
+        let own = source.layer_name();
+        let Some(own_row) = row(&own) else {
+            breaches.push(format!("{}: {own} is in no row of the table", source.path));
+            continue;
+        };
+        let (text, in_binary) = (source.text(), own_row > row("tare").unwrap());
+        for module in imported(&text, source.modules().len(), in_binary) {
+            used += 1;
+            match row(&module) {
+                _ if module == own => {}
+                Some(other) if other < own_row => {}
+                Some(_) => breaches.push(format!("{}: {own} imports {module}", source.path)),
+                None => breaches.push(format!("{}: {module} is in no row of the table", source.path)),
+            }
         }
     }
-    modules.retain(|module| !module.is_empty() && *module != "self");
+    assert!(used > 300, "the imports were not found: {used}");
+    assert_none("a module imports lower layers and itself", &breaches);
+}
+
+/// The modules of the crate's root that a text names, in a file `depth` modules below the root: after `crate::` and enough
+/// `super::`, also in braces and over several lines. In the binary `tare`, if it names anything of the library.
+fn imported(text: &str, depth: usize, in_binary: bool) -> Vec<String> {
+    let mut modules = Vec::new();
+    if in_binary && text.contains("tare::") {
+        modules.push("tare".to_string());
+    }
+    let root = "super::".repeat(depth);
+    for prefix in ["crate::", root.as_str()] {
+        for (at, _) in text.match_indices(prefix) {
+            let before = &text[..at];
+            if before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':') {
+                continue;
+            }
+            modules.extend(names(&text[at + prefix.len()..]));
+        }
+    }
+    modules.retain(|module| !module.is_empty() && module != "self" && module != "super");
     modules
+}
+
+/// The first names of what follows `::`: one, or those of a list in braces.
+fn names(rest: &str) -> Vec<String> {
+    let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let Some(list) = rest.strip_prefix('{') else { return vec![name(rest)] };
+    let (mut depth, mut start, mut found) = (0, 0, Vec::new());
+    for (at, c) in list.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                found.push(name(list[start..at].trim()));
+                start = at + 1;
+                if c == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn every_file_names_its_world() {
+    let mut breaches = Vec::new();
+    for source in sources() {
+        let world = source.world();
+        if !WORLDS.contains(&world) {
+            breaches.push(format!("{}: no world: {world:?}", source.path));
+        } else if source
+            .promised()
+            .is_some_and(|promised| world != promised && !(world == "all" && promised == "child"))
+        {
+            breaches.push(format!("{}: {world}, unlike its name", source.path));
+        }
+    }
+    assert_none("the head of a file says `World: ` and one of plan, parent, child, all, door", &breaches);
+}
+
+#[test]
+fn a_door_has_no_code() {
+    let breaks = |line: &str| has_word(line, "fn ");
+    let breaches: Vec<_> =
+        sources().iter().filter(|source| source.world() == "door").flat_map(|source| source.breaches(breaks)).collect();
+    assert_none("a door declares and re-exports", &breaches);
+}
+
+#[test]
+fn worlds_call_what_they_may() {
+    // Types of the parent may be named anywhere: what it opens, it hands over.
+    let calls = |line: &str, world: &str| {
+        let path = format!("{world}::");
+        let called = |at: usize| line[at + path.len()..].trim_start_matches('{').starts_with(char::is_lowercase);
+        line.match_indices(&path)
+            .any(|(at, _)| called(at) && !line[..at].ends_with(|c: char| c == '_' || c.is_alphanumeric()))
+    };
+    let mut breaches = Vec::new();
+    for source in sources() {
+        breaches.extend(match source.world() {
+            // No error text, no facts, nothing of the parent's.
+            "child" | "all" => source.breaches(|line| calls(line, "parent") || line.contains("crate::error")),
+            "plan" => source.breaches(|line| calls(line, "parent") || calls(line, "child")),
+            _ => Vec::new(),
+        });
+    }
+    assert_none("plan and child call nothing of the parent's", &breaches);
 }
 
 #[test]
 fn plans_do_not_touch_the_kernel() {
     const FORBIDDEN: &[&str] = &["std::fs", "std::env", "std::process", "std::net", "OwnedFd", "BorrowedFd"];
     let mut breaches = Vec::new();
-    for source in sources().iter().filter(|source| source.is_plan()) {
+    for source in sources().iter().filter(|source| source.world() == "plan") {
         let breaks = |line: &str| calls_kernel(line) || FORBIDDEN.iter().any(|word| line.contains(word));
         breaches.extend(source.breaches(breaks));
     }
     assert_none("a plan is computed from the config and facts alone", &breaches);
 }
+
+/// An error number's text is a constant, as are its names.
+const PURE: &str = "nix::errno::";
 
 /// Types and constants of the wrappers may be named (`Winsize`, `MS_RDONLY`); a function or a module of theirs is a call.
 fn calls_kernel(line: &str) -> bool {
@@ -216,7 +350,7 @@ fn calls_kernel(line: &str) -> bool {
             let path =
                 line[at..].split(|c: char| !(c.is_alphanumeric() || "_:{".contains(c))).next().unwrap_or_default();
             let last = path.rsplit("::").next().unwrap_or_default();
-            let used = line[at + path.len()..].starts_with('(') || line.starts_with("use ");
+            let used = !path.starts_with(PURE) && line[at + path.len()..].starts_with('(') || line.starts_with("use ");
             used && last.trim_start_matches('{').starts_with(char::is_lowercase)
         })
     })
@@ -229,9 +363,15 @@ fn the_rules_see_what_they_forbid() {
     let lines: Vec<_> = code(text).into_iter().map(|(number, line)| format!("{number} {}", line.trim())).collect();
     assert_eq!(lines, ["1 a();", "5 b();", "10 d();"]);
     assert!(has_word("let x = Vec::new();", "Vec") && !has_word("let x = ArrayVec::new();", "Vec"));
+    assert!(has_word("use a::String;", "String") && !has_word("use a::Strings;", "String"));
     assert!(has_word("x.unwrap()", "unwrap(") && has_word("x.to_string()", ".to_string("));
-    assert_eq!(imported("use crate::{cgroup, error::Result};"), ["cgroup", "error"]);
-    assert_eq!(imported("let x = crate::hooks::plan(crate::wire::Step::Exec);"), ["hooks", "wire"]);
+    assert_eq!(
+        imported("use crate::{cgroup, error::{Error, Result},\n    wire};", 2, false),
+        ["cgroup", "error", "wire"]
+    );
+    assert_eq!(imported("let x = crate::hooks::plan(crate::wire::Step::Exec);", 2, false), ["hooks", "wire"]);
+    assert_eq!(imported("use super::plan; use super::super::hooks;", 2, false), ["hooks"]);
+    assert_eq!(imported("use tare::Runtime;", 2, true), ["tare"]);
     for call in ["libc::getpid()", "rustix::fs::open(x)", "use nix::unistd;", "use crate::sys::clone::clone3;"] {
         assert!(calls_kernel(call), "{call}");
     }

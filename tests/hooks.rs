@@ -13,6 +13,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
 use tare::error::{Error, ErrorKind};
 use tare::internals::hooks::{self, Place, Plan};
+use tare::internals::sys::namespace::NamespaceSet;
 
 /// The clone of a hook process uses one stack: tare has one thread, this program has many.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -241,9 +242,9 @@ impl Inside {
         Pid::from_raw(pid.parse().unwrap()).unwrap()
     }
 
-    fn run(&self, script: &str, namespaces: i32) -> Result<(), Error> {
+    fn run(&self, script: &str, namespaces: NamespaceSet) -> Result<(), Error> {
         let pidfd = pidfd_open(self.pid(), PidfdFlags::empty()).unwrap();
-        let place = Place::Container { pidfd: pidfd.as_fd(), namespaces: u64::from(namespaces.cast_unsigned()) };
+        let place = Place::Container { pidfd: pidfd.as_fd(), namespaces };
         let _alone = alone();
         hooks::run(&plan(&json!([sh(script)]), &json!({})).create_runtime, b"{}", place)
     }
@@ -257,7 +258,7 @@ impl Drop for Inside {
 }
 
 /// Compares every namespace of the hook with those of the process inside, by their numbers.
-fn namespaces_agree(inside: &Inside, bits: i32, names: &[&str]) {
+fn namespaces_agree(inside: &Inside, bits: NamespaceSet, names: &[&str]) {
     let pid = inside.pid().as_raw_nonzero();
     for name in names {
         let link = std::fs::read_link(format!("/proc/{pid}/ns/{name}")).unwrap();
@@ -270,12 +271,12 @@ fn namespaces_agree(inside: &Inside, bits: i32, names: &[&str]) {
 
 #[test]
 fn in_the_container_all_its_namespaces_are_joined() {
-    let bits = libc::CLONE_NEWNS
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWNET
-        | libc::CLONE_NEWTIME;
+    let bits = NamespaceSet::MOUNT
+        | NamespaceSet::PID
+        | NamespaceSet::UTS
+        | NamespaceSet::IPC
+        | NamespaceSet::NETWORK
+        | NamespaceSet::TIME;
     let inside = Inside::new(&["-m", "-p", "-f", "-u", "-i", "-n", "-T", "--mount-proc"], "cd /; hostname inside");
     namespaces_agree(&inside, bits, &["mnt", "pid", "uts", "ipc", "net", "time"]);
     inside.run("test \"$(hostname)\" = inside", bits).unwrap();
@@ -287,7 +288,7 @@ fn in_the_container_all_its_namespaces_are_joined() {
 
 #[test]
 fn in_a_user_namespace_the_hook_is_its_root() {
-    let bits = libc::CLONE_NEWUSER | libc::CLONE_NEWUTS;
+    let bits = NamespaceSet::USER | NamespaceSet::UTS;
     let inside = Inside::new(&["-U", "-r", "-u"], "hostname user");
     let script = "test \"$(id -u) $(id -g)\" = '0 0' && test \"$(hostname)\" = user && hostname changed";
     inside.run(script, bits).unwrap();
@@ -297,7 +298,7 @@ fn in_a_user_namespace_the_hook_is_its_root() {
 #[test]
 fn the_user_namespace_of_the_runtime_is_not_joined_again() {
     let inside = Inside::new(&["-u"], "hostname same");
-    inside.run("test \"$(hostname)\" = same", libc::CLONE_NEWUSER | libc::CLONE_NEWUTS).unwrap();
+    inside.run("test \"$(hostname)\" = same", NamespaceSet::USER | NamespaceSet::UTS).unwrap();
 }
 
 #[test]
@@ -309,7 +310,7 @@ fn after_pivot_root_the_root_is_the_containers() {
         directory.path().display()
     );
     let inside = Inside::new(&["-m"], &script);
-    inside.run("test -e /marker && test ! -e /etc && test \"$(pwd)\" = /", libc::CLONE_NEWNS).unwrap();
+    inside.run("test -e /marker && test ! -e /etc && test \"$(pwd)\" = /", NamespaceSet::MOUNT).unwrap();
 }
 
 #[test]
@@ -327,7 +328,7 @@ fn without_a_mount_namespace_the_root_is_that_of_init() {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdout.as_mut().unwrap().read_exact(&mut [0; 6]).unwrap();
     let inside = Inside(child);
-    inside.run("test ! -e /etc && test -e /bin/sh", 0).unwrap();
+    inside.run("test ! -e /etc && test -e /bin/sh", NamespaceSet::empty()).unwrap();
 }
 
 #[test]
@@ -335,7 +336,7 @@ fn a_container_that_is_gone_is_said_to_be() {
     let inside = Inside::new(&["-u"], "true");
     let pidfd = pidfd_open(inside.pid(), PidfdFlags::empty()).unwrap();
     drop(inside);
-    let place = Place::Container { pidfd: pidfd.as_fd(), namespaces: u64::from(libc::CLONE_NEWUTS.cast_unsigned()) };
+    let place = Place::Container { pidfd: pidfd.as_fd(), namespaces: NamespaceSet::UTS };
     let _alone = alone();
     let error = hooks::run(&plan(&json!([sh("true")]), &json!({})).create_runtime, b"{}", place).unwrap_err();
     assert!(error.to_string().ends_with("/bin/sh: the container's init has ended"), "{error}");

@@ -132,6 +132,7 @@ fn applied_here() {
         keep_groups: false,
         init: true,
         last_capability: last.trim().parse().unwrap(),
+        callers_capabilities: u64::MAX,
         new_keyring: true,
         apparmor: false,
         selinux: false,
@@ -139,7 +140,7 @@ fn applied_here() {
     let plan = tare::internals::process::plan(&process, Some(&linux), &facts).unwrap();
     enter(&std::env::var(ROOT).unwrap());
     let Err(fault) = apply(&plan, &case);
-    println!("\nfault: {}", plan.describe(&fault).unwrap());
+    println!("\nfault: {}", plan.explain(&fault).unwrap());
 }
 
 fn flag(case: &Value, name: &str) -> bool {

@@ -1,5 +1,6 @@
 //! The cgroup of a container: where it is, what limits it has, how it is frozen, killed and measured.
 //!
+//! World: door.
 //! Verbs: [`plan`] (pure) -> [`Cgroup::create`] (parent) -> clone into [`Cgroup::directory`]. cgroup v2
 //! only; on a hybrid host the v2 tree is used and a limit of a controller bound to v1 is an error.
 

@@ -3,6 +3,8 @@
 //! Building all commands takes longer than most of them run, so only the command that is used is built, without texts.
 //! A line that it does not accept is parsed again with everything, for the help or the error. An option may be
 //! repeated: the last one wins.
+//!
+//! World: parent.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,4 +1,6 @@
 //! Each command: options in, one library call, output.
+//!
+//! World: parent.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,4 +1,6 @@
 //! Durations as Go writes them: `5s`, `1m30s`, `1.5h`, `500ms`; a number alone is seconds.
+//!
+//! World: parent.
 
 use std::time::Duration;
 

@@ -2,6 +2,7 @@
 //! `-option` becomes `--option`, `--flag=true` becomes `--flag`, and `--flag=false` is left out.
 //!
 //! Words that are not options of tare stay as they are: values, what follows `--`, and what follows the id of exec.
+//! World: parent.
 
 use std::ffi::OsString;
 

@@ -1,5 +1,6 @@
 //! Messages as engines read them: one line per message, `level`, `msg` and `time` in JSON, the error last.
 //!
+//! World: parent.
 //! The log is opened for appending and never truncated: engines keep one file per container. One that cannot be opened is
 //! an error before anything is done. An error goes to stderr as well, in one write (conmon reads stderr once), its cause on
 //! the last line; warnings only to where they are wanted.

@@ -1,5 +1,6 @@
 //! The command line: one file per concern, each command is one call into the library.
 //!
+//! World: parent.
 //! Promises: nothing on stdout or stderr on success but what was asked for; one line on stderr on failure, in the log
 //! too when there is one; exit codes as runc's (1, exec 255, run and exec in the foreground the program's).
 

@@ -2,6 +2,7 @@
 //!
 //! clap's commands, Go's spelling, help, man pages, completions and `update` are made from these two tables. A name
 //! may occur twice with two meanings (`--rootless` of tare and of `spec`), but only once in a place.
+//! World: parent.
 
 use super::log::LEVELS;
 

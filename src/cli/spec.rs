@@ -1,4 +1,6 @@
 //! `tare spec`: an example config.json, the same container that `runc spec` describes.
+//!
+//! World: parent.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;

@@ -1,4 +1,6 @@
 //! list, ps and doctor: tables for people, JSON for programs; list and ps in runc's layout.
+//!
+//! World: parent.
 
 use std::process::Command;
 

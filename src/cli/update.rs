@@ -1,4 +1,6 @@
 //! `update`: each setting is a member of the resources object. An option overrides the same member of the file.
+//!
+//! World: parent.
 
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! A usage error in one line, instead of clap's paragraph: the word at fault, the likely intention, and where the help
 //! is. Podman and CRI-O look for "flag needs an argument".
+//!
+//! World: parent.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 

@@ -159,7 +159,7 @@ const HANGS: &str = "a process in state D waits in the kernel, see /proc/PID/sta
 /// `process 71 (dd, state D), process 72 (sh, state S)`.
 fn names(pids: &[i32]) -> String {
     let name = |pid: &i32| {
-        let text = crate::host::read_small(&format!("/proc/{pid}/stat")).unwrap_or_default();
+        let text = crate::sys::page::read(&format!("/proc/{pid}/stat")).unwrap_or_default();
         let name = text.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')'));
         name.map_or_else(
             || format!("process {pid}"),

@@ -17,7 +17,7 @@ use super::status::{Status, cgroup, status};
 use super::{Container, find};
 use crate::cgroup::{BlockIo, Cgroup, Cpu, CpuSet, Happening, HugePages, Memory, Pids, Stats, Watch};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::namespaces;
+use crate::namespaces::NamespaceSet;
 use crate::network::statistics::{Interface, interfaces};
 use crate::sys::pidfd;
 
@@ -176,8 +176,12 @@ impl Source {
 
     /// Those of the container's own network namespace; the host's are not the container's.
     fn interfaces(&self) -> Option<Vec<Interface>> {
-        let own = namespaces::plan::bit(namespaces::Kind::Network);
-        let found = (self.record.namespaces & own != 0).then(|| interfaces(self.record.pid).ok()).flatten()?;
+        let found = self
+            .record
+            .namespaces
+            .contains(NamespaceSet::NETWORK)
+            .then(|| interfaces(self.record.pid).ok())
+            .flatten()?;
         // Still init's pid.
         pidfd::send_signal(self.init.as_fd(), 0).is_ok().then_some(found)
     }

@@ -9,6 +9,7 @@ use super::status::{cgroup, gate, living_init, pid_inside};
 use super::store::Directory;
 use super::{Container, find};
 use crate::error::{Context, Error, ErrorKind, Result, nearest};
+use crate::namespaces::NamespaceSet;
 
 /// Signals init; with `all` every process of the cgroup, and then a dead init is not an error.
 ///
@@ -60,8 +61,7 @@ fn send(init: BorrowedFd<'_>, signal: i32, id: &str) -> Result<()> {
 
 /// Whether init is the first process of a pid namespace that was made for it.
 fn is_first(record: &Record) -> bool {
-    const PID: u64 = crate::namespaces::Kind::Pid as u64;
-    record.namespaces & !record.joined & PID != 0
+    record.namespaces.difference(record.joined).contains(NamespaceSet::PID)
 }
 
 /// Whether only SIGKILL does what this signal asks for: init waits at the gate as the first process of a pid namespace.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::store::Directory;
 use crate::error::{Error, ErrorKind, Result};
+use crate::namespaces::NamespaceSet;
 
 /// How far `create` came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,11 +52,12 @@ pub struct Record {
     /// The inode of init's pidfd, for an ordinary user, to whom /proc may not show init.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pidfd_inode: Option<u64>,
-    /// CLONE_NEW* bits of the namespaces that are the container's own.
-    pub namespaces: u64,
+    /// The namespaces that are the container's own.
+    #[serde(with = "as_number")]
+    pub namespaces: NamespaceSet,
     /// Those of them that were joined: others live in them too.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub joined: u64,
+    #[serde(default, with = "as_number", skip_serializing_if = "NamespaceSet::is_empty")]
+    pub joined: NamespaceSet,
     /// The cgroup, as a path below the root of the v2 hierarchy; `None` with cgroups disabled.
     pub cgroup: Option<String>,
     /// The inode of the cgroup, once it is made: a removed one's place may be taken by another container's.
@@ -77,9 +79,20 @@ pub struct Record {
     pub annotations: BTreeMap<String, String>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
-fn is_zero(bits: &u64) -> bool {
-    *bits == 0
+/// CLONE_NEW* bits.
+mod as_number {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::NamespaceSet;
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+    pub fn serialize<S: Serializer>(set: &NamespaceSet, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(set.bits())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NamespaceSet, D::Error> {
+        u64::deserialize(deserializer).map(NamespaceSet::from_bits_retain)
+    }
 }
 
 /// The layout that this version writes.
@@ -171,8 +184,8 @@ pub(super) mod tests {
             pid: 1,
             start_time: 2,
             pidfd_inode: None,
-            namespaces: 0,
-            joined: 0,
+            namespaces: NamespaceSet::empty(),
+            joined: NamespaceSet::empty(),
             cgroup: None,
             cgroup_inode: None,
             unit: None,
@@ -181,6 +194,15 @@ pub(super) mod tests {
             hooks: false,
             annotations: BTreeMap::new(),
         }
+    }
+
+    #[test]
+    fn namespaces_are_one_number() {
+        let record = Record { namespaces: NamespaceSet::PID | NamespaceSet::TIME, ..example() };
+        let json = serde_json::to_value(&record).unwrap();
+        assert_eq!(json["namespaces"], libc::CLONE_NEWPID | libc::CLONE_NEWTIME);
+        assert!(json.get("joined").is_none());
+        assert_eq!(serde_json::from_value::<Record>(json).unwrap(), record);
     }
 
     #[test]

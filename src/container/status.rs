@@ -13,7 +13,7 @@ use super::record::{Phase, Record};
 use super::store::Directory;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::host::read_small;
+use crate::sys::page::read as read_small;
 
 /// The status words of the state JSON; `Paused` is the engines' addition to the spec's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

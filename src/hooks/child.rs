@@ -6,14 +6,14 @@
 
 use std::os::fd::{BorrowedFd, RawFd};
 
-use nix::sched::{CloneFlags, setns};
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::plan::Hook;
 use crate::sys::clone::{Parent, Side, clone3, exit_now, in_intermediate};
+use crate::sys::namespace::{self, NamespaceSet};
 use crate::sys::{descriptors, exec, process_attributes, signals};
-use crate::wire::{At, Done, Fault, Step};
+use crate::wire::{At, Done, Fault, Packet, Step};
 
 /// What a hook process is given.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +23,7 @@ pub(super) struct Task<'a> {
     pub(super) stdin: BorrowedFd<'a>,
     pub(super) stdout: BorrowedFd<'a>,
     pub(super) stderr: BorrowedFd<'a>,
-    /// Takes the [`Report`] of a start that fails after the clone; end-of-file means executed or dead.
+    /// Takes the [`Packet::Failed`] of a start that fails after the clone; end-of-file means executed or dead.
     pub(super) report: BorrowedFd<'a>,
     pub(super) join: Option<Join<'a>>,
     /// The working directory.
@@ -34,8 +34,8 @@ pub(super) struct Task<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Join<'a> {
     pub(super) pidfd: BorrowedFd<'a>,
-    /// CLONE_NEW* bits.
-    pub(super) namespaces: u64,
+    /// Its namespaces that are not the runtime's.
+    pub(super) namespaces: NamespaceSet,
     /// Its root, where no mount namespace brings it along.
     pub(super) root: Option<BorrowedFd<'a>>,
 }
@@ -59,23 +59,19 @@ pub(super) fn start(task: &Task<'_>) -> Option<Done<(i32, RawFd)>> {
 fn start_joined(task: &Task<'_>) -> Done<(i32, RawFd)> {
     if let Some(join) = &task.join {
         process_attributes::set_dumpable(false).at(Step::JoinNamespace)?;
-        if join.namespaces != 0 {
-            setns(join.pidfd, flags(join.namespaces)).at(Step::JoinNamespace)?;
+        if !join.namespaces.is_empty() {
+            namespace::join(join.pidfd, join.namespaces).at(Step::JoinNamespace)?;
         }
     }
-    match clone3(Parent::CallersParent, 0, None).at(Step::Clone)? {
+    match clone3(Parent::CallersParent, NamespaceSet::empty(), None).at(Step::Clone)? {
         Side::Parent { pid, pidfd } => Ok((pid, pidfd)),
         Side::Child => {
             if let Err(fault) = become_hook(task) {
-                let _ = rustix::io::write(task.report, &Report::of(&fault).0);
+                let _lost = Packet::Failed(fault).send(task.report);
             }
             exit_now(NOT_EXECUTED)
         }
     }
-}
-
-fn flags(bits: u64) -> CloneFlags {
-    CloneFlags::from_bits_retain(i32::try_from(bits).unwrap_or(0))
 }
 
 /// Returns only when a step failed.
@@ -101,12 +97,11 @@ fn become_hook(task: &Task<'_>) -> Done {
 }
 
 fn enter(join: &Join<'_>) -> Done {
-    const USER: u64 = libc::CLONE_NEWUSER as u64;
     if let Some(root) = join.root {
         rustix::process::fchdir(root).at(Step::WorkingDirectory)?;
         rustix::process::chroot(c".").at(Step::WorkingDirectory)?;
     }
-    if join.namespaces & USER != 0 {
+    if join.namespaces.contains(NamespaceSet::USER) {
         // Denied where setgroups(2) is denied in the namespace; the groups are then nobody's.
         match set_thread_groups(&[]) {
             Ok(()) | Err(rustix::io::Errno::PERM) => {}
@@ -116,24 +111,4 @@ fn enter(join: &Join<'_>) -> Done {
         set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).at(Step::BecomeRoot)?;
     }
     Ok(())
-}
-
-/// A fault on its way through the report pipe.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Report(pub(super) [u8; Report::LEN]);
-
-impl Report {
-    pub(super) const LEN: usize = 6;
-
-    fn of(fault: &Fault) -> Self {
-        let [a, b] = (fault.step as u16).to_ne_bytes();
-        let [c, d, e, f] = fault.errno.to_ne_bytes();
-        Self([a, b, c, d, e, f])
-    }
-
-    /// The step and the error number.
-    pub(super) fn read(self) -> Option<(Step, i32)> {
-        let [a, b, c, d, e, f] = self.0;
-        Some((Step::from_number(u16::from_ne_bytes([a, b]))?, i32::from_ne_bytes([c, d, e, f])))
-    }
 }

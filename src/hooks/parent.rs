@@ -3,6 +3,7 @@
 //! Promises: a hook that fails, cannot be executed or runs too long is an error with the end of its stderr; no descendant
 //! of a hook has our stdio, and none can keep us waiting: after the hook itself has ended nobody is waited for.
 
+use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,13 +12,14 @@ use rustix::fs::{CWD, Mode, OFlags, openat, stat};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, kill_process_group, waitid};
 
-use super::child::{self, Join, Report, Task};
+use super::child::{self, Join, Task};
 use super::plan::Hook;
 use super::streams::{self, End, Ends, Streams, Until};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::clone::own_pidfd;
 use crate::sys::exec::Strings;
-use crate::wire::Step;
+use crate::sys::namespace::NamespaceSet;
+use crate::wire::{Packet, Step};
 
 /// Where hooks run.
 #[derive(Debug, Clone, Copy)]
@@ -33,8 +35,8 @@ pub enum Place<'a> {
     Container {
         /// Its init.
         pidfd: BorrowedFd<'a>,
-        /// Its namespaces that are not the runtime's: CLONE_NEW* bits.
-        namespaces: u64,
+        /// Its namespaces that are not the runtime's.
+        namespaces: NamespaceSet,
     },
 }
 
@@ -85,7 +87,7 @@ fn run_one(hook: &Hook, state: &[u8], place: Place<'_>) -> Result<()> {
     let directory = working_directory(place)?;
     let (Ends { stdin, stdout, stderr }, streams) = streams::open(&hook.output)?;
     let (report, report_end) = streams::pipe("the report")?;
-    let inherits = || Hook { env: Some(Strings::of_environment()), ..hook.clone() };
+    let inherits = || Hook { env: Some(environment()), ..hook.clone() };
     let inheriting = if hook.env.is_none() { Some(inherits()) } else { None };
     let hook = inheriting.as_ref().unwrap_or(hook);
     let task = Task {
@@ -136,6 +138,16 @@ fn wait(
     }
 }
 
+/// The environment of this process.
+fn environment() -> Strings {
+    let entry = |(name, value): (OsString, OsString)| {
+        let entry = [name.as_encoded_bytes(), b"=", value.as_encoded_bytes()].concat();
+        // What came from the environment has no NUL in it.
+        CString::new(entry).unwrap_or_default()
+    };
+    Strings::new(std::env::vars_os().map(entry).collect())
+}
+
 /// Where a hook in the runtime's namespaces works.
 fn working_directory(place: Place<'_>) -> Result<Option<OwnedFd>> {
     let directory = match place {
@@ -163,25 +175,23 @@ fn init_directory(pidfd: BorrowedFd<'_>) -> Result<OwnedFd> {
 /// What a hook process that joins the container needs.
 struct Container<'a> {
     pidfd: BorrowedFd<'a>,
-    namespaces: u64,
+    namespaces: NamespaceSet,
     root: Option<OwnedFd>,
 }
 
 impl<'a> Container<'a> {
     fn open(place: Place<'a>) -> Result<Option<Self>> {
-        const MOUNT: u64 = libc::CLONE_NEWNS as u64;
-        const USER: u64 = libc::CLONE_NEWUSER as u64;
         let Place::Container { pidfd, mut namespaces } = place else { return Ok(None) };
         let pid = pid_of(pidfd)?;
-        if namespaces & USER != 0 {
+        if namespaces.contains(NamespaceSet::USER) {
             // setns(2) into the user namespace one is already in is EINVAL.
             let own = stat("/proc/self/ns/user").context(|| "stat the user namespace")?;
             let its = stat(format!("/proc/{pid}/ns/user")).map_err(of_init("stat the user namespace"))?;
             if (own.st_dev, own.st_ino) == (its.st_dev, its.st_ino) {
-                namespaces &= !USER;
+                namespaces.remove(NamespaceSet::USER);
             }
         }
-        let root = if namespaces & MOUNT == 0 {
+        let root = if !namespaces.contains(NamespaceSet::MOUNT) {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let path = format!("/proc/{pid}/root");
             Some(openat(CWD, path, flags, Mode::empty()).map_err(of_init("open the root of the container"))?)
@@ -256,11 +266,9 @@ fn judge(status: Option<WaitIdStatus>, report: Option<&OwnedFd>) -> Result<()> {
 
 /// The step that failed before or in execve.
 fn not_executed(report: &OwnedFd) -> Option<Error> {
-    let mut bytes = [0; Report::LEN];
-    let count = rustix::io::retry_on_intr(|| rustix::io::read(report, &mut bytes)).ok()?;
-    let (step, errno) = Report(bytes).read().filter(|_| count == bytes.len())?;
-    let error = Error::new(ErrorKind::Hook, step.name()).errno(errno);
-    Some(match (step, errno) {
+    let Ok(Some(Packet::Failed(fault))) = Packet::receive(report.as_fd()) else { return None };
+    let error = Error::new(ErrorKind::Hook, fault.step.name()).errno(fault.errno);
+    Some(match (fault.step, fault.errno) {
         (Step::Exec, libc::ENOENT) => error.hint("the program or the interpreter of its first line is missing"),
         _ => error,
     })

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use oci_spec::runtime::{Hook as Asked, Spec};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, c_string};
 use crate::sys::exec::Strings;
 
 /// All hooks of a config, in the order in which they are asked for.
@@ -137,10 +137,6 @@ fn timeout(seconds: i64, at: String) -> Result<Duration> {
 fn strings(list: &[String], field: &str, at: impl Fn(&str) -> String) -> Result<Vec<CString>> {
     let string = |(i, text): (usize, &String)| c_string(text.as_bytes(), || at(&format!("{field}[{i}]")));
     list.iter().enumerate().map(string).collect()
-}
-
-fn c_string(text: &[u8], at: impl FnOnce() -> String) -> Result<CString> {
-    CString::new(text).map_err(|_| Error::invalid(at(), "contains a NUL character"))
 }
 
 fn absolute(path: &Path, at: String, noun: &str) -> Result<CString> {

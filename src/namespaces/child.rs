@@ -4,7 +4,6 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
@@ -13,12 +12,9 @@ use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 
 use super::parent::{Joined, Prepared};
 use super::plan::Plan;
+use super::{NamespaceKind, NamespaceSet};
+use crate::sys::namespace::{join as setns, unshare};
 use crate::wire::{At, Done, Fault, Step};
-
-/// The CLONE_NEW* bits as nix has them; all of them fit into an int.
-fn flags(bits: u64) -> CloneFlags {
-    CloneFlags::from_bits_retain(i32::try_from(bits).unwrap_or(0))
-}
 
 /// Joins the foreign namespaces, except a cgroup namespace and a pid namespace that is watched.
 ///
@@ -29,18 +25,18 @@ fn flags(bits: u64) -> CloneFlags {
 /// A fault of [`Step::JoinNamespace`] with the index in linux.namespaces.
 pub fn join(prepared: &Prepared) -> Done {
     let last = prepared.watched_pid().map(|joined| joined.kind);
-    let now = |joined: &Joined| joined.kind != CGROUP && Some(joined.kind) != last;
+    let now = |joined: &Joined| joined.kind != NamespaceKind::Cgroup && Some(joined.kind) != last;
     let others = || prepared.join.iter().enumerate().filter(|(_, joined)| now(joined));
     let with_user = prepared.user_namespace().is_some();
     let mut refused = 0_u64;
     for (number, joined) in others() {
-        match setns(joined.fd.as_fd(), flags(joined.kind)) {
-            Err(nix::errno::Errno::EPERM) if with_user && joined.kind != USER => refused |= bit_of(number),
+        match setns(joined.fd.as_fd(), joined.kind.into()) {
+            Err(Errno::PERM) if with_user && joined.kind != NamespaceKind::User => refused |= bit_of(number),
             result => result.at_index(Step::JoinNamespace, joined.index)?,
         }
     }
     for (_, joined) in others().filter(|(number, _)| refused & bit_of(*number) != 0) {
-        setns(joined.fd.as_fd(), flags(joined.kind)).at_index(Step::JoinNamespace, joined.index)?;
+        setns(joined.fd.as_fd(), joined.kind.into()).at_index(Step::JoinNamespace, joined.index)?;
     }
     Ok(())
 }
@@ -55,7 +51,7 @@ fn bit_of(number: usize) -> u64 {
 /// # Errors
 /// A fault of [`Step::Rootfs`].
 pub fn join_mount(namespace: BorrowedFd<'_>) -> Done {
-    setns(namespace, flags(super::Kind::Mount as u64)).at(Step::Rootfs)
+    setns(namespace, NamespaceSet::MOUNT).at(Step::Rootfs)
 }
 
 /// Joins the pid namespace that [`join`] left out, for the children of the calling process, which stays out of sight.
@@ -63,7 +59,7 @@ pub fn join_mount(namespace: BorrowedFd<'_>) -> Done {
 /// # Errors
 /// A fault of [`Step::JoinNamespace`] with the index in linux.namespaces.
 pub fn join_pid(joined: &Joined) -> Done {
-    setns(joined.fd.as_fd(), flags(PID)).at_index(Step::JoinNamespace, joined.index)
+    setns(joined.fd.as_fd(), NamespaceSet::PID).at_index(Step::JoinNamespace, joined.index)
 }
 
 /// Makes the new namespaces around the calling process, where clone3 could not.
@@ -71,12 +67,8 @@ pub fn join_pid(joined: &Joined) -> Done {
 /// # Errors
 /// A fault of [`Step::Clone`].
 pub fn new(plan: &Plan) -> Done {
-    unshare(flags(plan.new_with_clone())).at(Step::Clone)
+    unshare(plan.new_with_clone()).at(Step::Clone)
 }
-
-const USER: u64 = super::Kind::User as u64;
-const PID: u64 = super::Kind::Pid as u64;
-const CGROUP: u64 = super::Kind::Cgroup as u64;
 
 /// Joins a foreign cgroup namespace. Only a process that is in its cgroup already may do so: where cgroup2 is mounted
 /// with nsdelegate, as by systemd, the cgroup of clone3 has to lie below the root of the caller's cgroup namespace,
@@ -85,8 +77,8 @@ const CGROUP: u64 = super::Kind::Cgroup as u64;
 /// # Errors
 /// A fault of [`Step::JoinNamespace`] with the index in linux.namespaces.
 pub fn join_cgroup(prepared: &Prepared) -> Done {
-    for joined in prepared.join.iter().filter(|joined| joined.kind == CGROUP) {
-        setns(joined.fd.as_fd(), flags(CGROUP)).at_index(Step::JoinNamespace, joined.index)?;
+    for joined in prepared.join.iter().filter(|joined| joined.kind == NamespaceKind::Cgroup) {
+        setns(joined.fd.as_fd(), NamespaceSet::CGROUP).at_index(Step::JoinNamespace, joined.index)?;
     }
     Ok(())
 }
@@ -101,7 +93,7 @@ pub fn join_cgroup_first(namespace: BorrowedFd<'_>, cgroup: Option<BorrowedFd<'_
         let file = openat(cgroup, c"cgroup.procs", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).at(Step::Clone)?;
         write_whole(file.as_fd(), b"0").at(Step::Clone)?;
     }
-    setns(namespace, flags(CGROUP)).at_index(Step::JoinNamespace, index)
+    setns(namespace, NamespaceSet::CGROUP).at_index(Step::JoinNamespace, index)
 }
 
 /// Joins the cgroup namespace of a container, as [`join_cgroup`].
@@ -109,19 +101,19 @@ pub fn join_cgroup_first(namespace: BorrowedFd<'_>, cgroup: Option<BorrowedFd<'_
 /// # Errors
 /// A fault of [`Step::JoinNamespace`].
 pub fn join_container_cgroup(namespace: BorrowedFd<'_>) -> Done {
-    setns(namespace, flags(CGROUP)).at(Step::JoinNamespace)
+    setns(namespace, NamespaceSet::CGROUP).at(Step::JoinNamespace)
 }
 
-/// Joins the namespaces `bits` of the process behind `pidfd` in one call. Kernel: 5.8.
+/// Joins the namespaces `kinds` of the process behind `pidfd` in one call. Kernel: 5.8.
 ///
 /// # Errors
 /// A fault of [`Step::JoinNamespace`].
-pub fn join_container(pidfd: BorrowedFd<'_>, bits: u64) -> Done {
+pub fn join_container(pidfd: BorrowedFd<'_>, kinds: NamespaceSet) -> Done {
     // setns(2) takes no empty set.
-    if bits == 0 {
+    if kinds.is_empty() {
         return Ok(());
     }
-    setns(pidfd, flags(bits)).at(Step::JoinNamespace)
+    setns(pidfd, kinds).at(Step::JoinNamespace)
 }
 
 /// Opens the file for the clocks of a time namespace to be made: before a foreign mount namespace is joined, in which
@@ -130,7 +122,7 @@ pub fn join_container(pidfd: BorrowedFd<'_>, bits: u64) -> Done {
 /// # Errors
 /// A fault of [`Step::TimeNamespace`].
 pub fn clocks(plan: &Plan) -> Done<Option<OwnedFd>> {
-    if plan.new & TIME == 0 || plan.time_offsets.is_empty() {
+    if !plan.is_new(NamespaceKind::Time) || plan.time_offsets.is_empty() {
         return Ok(None);
     }
     let file = openat(CWD, c"/proc/self/timens_offsets", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
@@ -142,10 +134,10 @@ pub fn clocks(plan: &Plan) -> Done<Option<OwnedFd>> {
 /// # Errors
 /// A fault of [`Step::TimeNamespace`].
 pub fn new_time(plan: &Plan, clocks: Option<OwnedFd>) -> Done {
-    if plan.new & TIME == 0 {
+    if !plan.is_new(NamespaceKind::Time) {
         return Ok(());
     }
-    unshare(flags(TIME)).at(Step::TimeNamespace)?;
+    unshare(NamespaceSet::TIME).at(Step::TimeNamespace)?;
     match clocks {
         Some(file) => write_whole(file.as_fd(), &plan.time_offsets).at(Step::TimeNamespace),
         None => Ok(()),
@@ -158,7 +150,7 @@ pub fn new_time(plan: &Plan, clocks: Option<OwnedFd>) -> Done {
 /// # Errors
 /// A fault of [`Step::TimeNamespace`].
 pub fn new_time_of_user_namespace(plan: &Plan) -> Done {
-    if plan.new & TIME == 0 { Ok(()) } else { unshare(flags(TIME)).at(Step::TimeNamespace) }
+    if !plan.is_new(NamespaceKind::Time) { Ok(()) } else { unshare(NamespaceSet::TIME).at(Step::TimeNamespace) }
 }
 
 /// Enters that namespace, alone in its memory as init is.
@@ -166,25 +158,23 @@ pub fn new_time_of_user_namespace(plan: &Plan) -> Done {
 /// # Errors
 /// A fault of [`Step::TimeNamespace`].
 pub fn enter_time_of_user_namespace(plan: &Plan) -> Done {
-    if plan.new & TIME == 0 {
+    if !plan.is_new(NamespaceKind::Time) {
         return Ok(());
     }
     let namespace = openat(CWD, c"/proc/self/ns/time_for_children", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let namespace = namespace.at(Step::TimeNamespace)?;
-    setns(namespace.as_fd(), flags(TIME)).at(Step::TimeNamespace)
+    setns(namespace.as_fd(), NamespaceSet::TIME).at(Step::TimeNamespace)
 }
-
-const TIME: u64 = super::Kind::Time as u64;
 
 /// Makes the cgroup namespace. It must be made by init itself: clone3 would root it in the cgroup of the caller.
 ///
 /// # Errors
 /// A fault of [`Step::CgroupNamespace`].
 pub fn new_cgroup(plan: &Plan) -> Done {
-    if plan.new & CGROUP == 0 {
+    if !plan.is_new(NamespaceKind::Cgroup) {
         return Ok(());
     }
-    unshare(flags(CGROUP)).at(Step::CgroupNamespace)
+    unshare(NamespaceSet::CGROUP).at(Step::CgroupNamespace)
 }
 
 /// Sets hostname and domainname.

@@ -1,11 +1,15 @@
 //! Namespaces: which are new, which are joined, their id mappings, names, clocks and sysctls.
 //!
+//! World: door.
 //! plan (pure) -> parent (opens the joined ones, writes id mappings) -> child (enters, names, sysctls).
 
 pub mod child;
+mod explain;
+mod kind;
 pub mod parent;
 pub mod plan;
 pub mod sysctl;
 
+pub use kind::{NamespaceKind, NamespaceSet};
 pub use parent::Prepared;
-pub use plan::{Kind, Plan, plan};
+pub use plan::{Plan, plan};

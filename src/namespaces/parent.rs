@@ -10,7 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, fstat, open, stat};
 use rustix::io::Errno;
 
-use super::plan::{Kind, Mappings, Plan, bit, word};
+use super::kind::{NamespaceKind, NamespaceSet, word};
+use super::plan::{Mappings, Plan};
 use crate::error::{Context, Error, ErrorKind, Result};
 
 pub use helper::path as helper;
@@ -25,34 +26,34 @@ pub struct Prepared {
     pub cgroup_first: bool,
     /// The pid namespace that is joined belongs to the caller's user namespace.
     pub pid_is_callers: bool,
-    /// CLONE_NEW* bits of the paths that lead to the caller's own namespaces.
-    pub callers_own: u64,
+    /// Those that are joined by a path that leads to the caller's own namespace.
+    pub callers_own: NamespaceSet,
 }
 
 impl Prepared {
     /// The user namespace that is joined, if there is one.
     #[must_use]
     pub fn user_namespace(&self) -> Option<BorrowedFd<'_>> {
-        self.join.iter().find(|joined| joined.kind == bit(Kind::User)).map(|joined| joined.fd.as_fd())
+        self.join.iter().find(|joined| joined.kind == NamespaceKind::User).map(|joined| joined.fd.as_fd())
     }
 
     /// The pid namespace that is joined, where those who live in it may have CAP_SYS_PTRACE over tare's own user
     /// namespace: from them nothing is hidden that a process of tare holds. It is joined last, see `init`.
     #[must_use]
     pub fn watched_pid(&self) -> Option<&Joined> {
-        self.join.iter().find(|joined| joined.kind == bit(Kind::Pid) && self.pid_is_callers)
+        self.join.iter().find(|joined| joined.kind == NamespaceKind::Pid && self.pid_is_callers)
     }
 
     /// Whether the namespace of this kind that is joined is the caller's own.
     #[must_use]
-    pub fn is_callers_own(&self, kind: Kind) -> bool {
-        self.callers_own & bit(kind) != 0
+    pub fn is_callers_own(&self, kind: NamespaceKind) -> bool {
+        self.callers_own.contains(kind.into())
     }
 
     /// Whether a time namespace is joined, which a process that shares memory cannot do.
     #[must_use]
     pub fn joins_time(&self) -> bool {
-        self.join.iter().any(|joined| joined.kind == bit(Kind::Time))
+        self.join.iter().any(|joined| joined.kind == NamespaceKind::Time)
     }
 }
 
@@ -61,8 +62,8 @@ impl Prepared {
 pub struct Joined {
     /// The open nsfs file.
     pub fd: OwnedFd,
-    /// CLONE_NEW* bit, checked by setns(2).
-    pub kind: u64,
+    /// Its kind, checked by setns(2).
+    pub kind: NamespaceKind,
     /// Its place in linux.namespaces.
     pub index: usize,
 }
@@ -81,27 +82,27 @@ pub fn open_all(plan: &Plan) -> Result<Prepared> {
             Error::new(ErrorKind::InvalidConfig, what).at(&*at).errno(e)
         })?;
         let facts = fstat(&fd).context(|| format!("stat {}", join.path.display()))?;
-        if let Some(asked) = plan.joined_mappings.as_ref().filter(|_| join.kind == Kind::User) {
+        if let Some(asked) = plan.joined_mappings.as_ref().filter(|_| join.kind == NamespaceKind::User) {
             mappings::check(join, fd.as_fd(), asked)?;
         }
         let own = format!("/proc/self/ns/{}", file(join.kind));
         let own = stat(&*own).context(|| format!("stat {own}"))?;
         if (own.st_dev, own.st_ino) == (facts.st_dev, facts.st_ino) {
-            prepared.callers_own |= bit(join.kind);
+            prepared.callers_own |= join.kind.into();
             // setns(2) into the user namespace one is already in is EINVAL, and nothing is to be done.
-            if join.kind == Kind::User {
+            if join.kind == NamespaceKind::User {
                 continue;
             }
         }
-        prepared.join.push(Joined { fd, kind: bit(join.kind), index: join.index });
+        prepared.join.push(Joined { fd, kind: join.kind, index: join.index });
     }
-    if let Some(pid) = prepared.join.iter().find(|joined| joined.kind == bit(Kind::Pid)) {
+    if let Some(pid) = prepared.join.iter().find(|joined| joined.kind == NamespaceKind::Pid) {
         prepared.pid_is_callers = is_callers(pid.fd.as_fd())?;
     }
     refuse_changes_of_the_callers(plan, &prepared)?;
-    prepared.join.sort_by_key(|joined| joined.kind == bit(Kind::User));
-    if plan.has(Kind::User)
-        && let Some(cgroup) = prepared.join.iter().find(|joined| joined.kind == bit(Kind::Cgroup))
+    prepared.join.sort_by_key(|joined| joined.kind == NamespaceKind::User);
+    if plan.has(NamespaceKind::User)
+        && let Some(cgroup) = prepared.join.iter().find(|joined| joined.kind == NamespaceKind::Cgroup)
     {
         prepared.cgroup_first = is_callers(cgroup.fd.as_fd())?;
     }
@@ -109,10 +110,10 @@ pub fn open_all(plan: &Plan) -> Result<Prepared> {
 }
 
 /// The name in /proc/PID/ns. Source: namespaces(7).
-fn file(kind: Kind) -> &'static str {
+fn file(kind: NamespaceKind) -> &'static str {
     match kind {
-        Kind::Mount => "mnt",
-        Kind::Network => "net",
+        NamespaceKind::Mount => "mnt",
+        NamespaceKind::Network => "net",
         kind => word(kind),
     }
 }
@@ -121,13 +122,13 @@ fn file(kind: Kind) -> &'static str {
 /// paths alone, and which namespace a path leads to is known only here. The words are runc's.
 fn refuse_changes_of_the_callers(plan: &Plan, prepared: &Prepared) -> Result<()> {
     let own = |kind| prepared.is_callers_own(kind);
-    let refuse = |at: String, what: String, kind: Kind| {
+    let refuse = |at: String, what: String, kind: NamespaceKind| {
         let index = plan.join.iter().find(|join| join.kind == kind).map_or(0, |join| join.index);
         let hint = format!("linux.namespaces[{index}].path leads to the runtime's own namespace");
         Err(Error::invalid(at, what).hint(hint))
     };
-    if own(Kind::Mount) {
-        let join = plan.join.iter().find(|join| join.kind == Kind::Mount);
+    if own(NamespaceKind::Mount) {
+        let join = plan.join.iter().find(|join| join.kind == NamespaceKind::Mount);
         let at = format!("linux.namespaces[{}].path", join.map_or(0, |join| join.index));
         let what = "the mount namespace is the runtime's own: pivot_root would change the root of the host";
         return Err(Error::invalid(at, what).hint("leave the path out for a new one"));
@@ -137,8 +138,8 @@ fn refuse_changes_of_the_callers(plan: &Plan, prepared: &Prepared) -> Result<()>
         return refuse(format!("linux.sysctl[{:?}]", sysctl.key), what, sysctl.kind);
     }
     for (at, name) in [("hostname", &plan.hostname), ("domainname", &plan.domainname)] {
-        if name.is_some() && own(Kind::Uts) {
-            return refuse(at.to_owned(), format!("unable to set {at} in host uts namespace"), Kind::Uts);
+        if name.is_some() && own(NamespaceKind::Uts) {
+            return refuse(at.to_owned(), format!("unable to set {at} in host uts namespace"), NamespaceKind::Uts);
         }
     }
     Ok(())
@@ -183,7 +184,7 @@ pub fn write_mappings(pid: i32, mappings: &Mappings) -> Result<()> {
 /// # Errors
 /// The kernel's refusal, at `linux.timeOffsets`.
 pub fn write_time_offsets(pid: i32, plan: &Plan) -> Result<()> {
-    if plan.new & bit(Kind::Time) == 0 || plan.time_offsets.is_empty() {
+    if !plan.is_new(NamespaceKind::Time) || plan.time_offsets.is_empty() {
         return Ok(());
     }
     let path = format!("/proc/{pid}/timens_offsets");

@@ -5,19 +5,17 @@
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, Spec};
+use oci_spec::runtime::{Linux, LinuxIdMapping, Spec};
 
+use super::kind::{NamespaceKind, NamespaceSet, word};
 use super::sysctl::{self, Sysctl};
-use crate::error::{Error, Result};
-
-/// The kind of a namespace.
-pub type Kind = LinuxNamespaceType;
+use crate::error::{Error, Result, c_string};
 
 /// What will be done about namespaces.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// CLONE_NEW* bits of the namespaces that are made.
-    pub new: u64,
+    /// The namespaces that are made.
+    pub new: NamespaceSet,
     /// The namespaces that are joined, in the order of the config.
     pub join: Vec<Join>,
     /// The id mappings of a new user namespace.
@@ -38,7 +36,7 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Join {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: NamespaceKind,
     /// Its path, absolute.
     pub path: PathBuf,
     /// Its place in linux.namespaces.
@@ -97,35 +95,29 @@ impl Mappings {
     }
 }
 
-/// The CLONE_NEW* bit of a kind.
-#[must_use]
-pub fn bit(kind: Kind) -> u64 {
-    kind as u64
-}
-
 impl Plan {
     /// Whether the container has a namespace of this kind of its own, new or joined.
     #[must_use]
-    pub fn has(&self, kind: Kind) -> bool {
+    pub fn has(&self, kind: NamespaceKind) -> bool {
         self.is_new(kind) || self.join.iter().any(|join| join.kind == kind)
     }
 
     /// Whether a namespace of this kind is made.
     #[must_use]
-    pub fn is_new(&self, kind: Kind) -> bool {
-        self.new & bit(kind) != 0
+    pub fn is_new(&self, kind: NamespaceKind) -> bool {
+        self.new.contains(kind.into())
     }
 
-    /// The bits for clone3: time and cgroup namespaces are made by other means, see `child`.
+    /// Those that clone3 makes: time and cgroup namespaces are made by other means, see `child`.
     #[must_use]
-    pub fn new_with_clone(&self) -> u64 {
-        self.new & !(bit(Kind::Time) | bit(Kind::Cgroup))
+    pub fn new_with_clone(&self) -> NamespaceSet {
+        self.new.difference(NamespaceSet::TIME | NamespaceSet::CGROUP)
     }
 
-    /// CLONE_NEW* bits of all namespaces, new and joined.
+    /// All namespaces of the container's own, new and joined.
     #[must_use]
-    pub fn all(&self) -> u64 {
-        self.join.iter().fold(self.new, |bits, join| bits | bit(join.kind))
+    pub fn all(&self) -> NamespaceSet {
+        self.join.iter().fold(self.new, |all, join| all | join.kind.into())
     }
 }
 
@@ -154,7 +146,7 @@ pub fn plan(spec: &Spec, caller: &Caller) -> Result<Plan> {
     Ok(plan)
 }
 
-fn add(plan: &mut Plan, index: usize, kind: Kind, path: Option<&Path>) -> Result<()> {
+fn add(plan: &mut Plan, index: usize, kind: NamespaceKind, path: Option<&Path>) -> Result<()> {
     let at = format!("linux.namespaces[{index}]");
     if plan.has(kind) {
         return Err(Error::invalid(at, format!("namespace type {} is listed twice", word(kind))));
@@ -167,30 +159,15 @@ fn add(plan: &mut Plan, index: usize, kind: Kind, path: Option<&Path>) -> Result
             }
             plan.join.push(Join { kind, path: path.to_path_buf(), index });
         }
-        _ => plan.new |= bit(kind),
+        _ => plan.new |= kind.into(),
     }
     Ok(())
-}
-
-/// The word of the spec for a kind.
-#[must_use]
-pub fn word(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Mount => "mount",
-        Kind::Cgroup => "cgroup",
-        Kind::Uts => "uts",
-        Kind::Ipc => "ipc",
-        Kind::User => "user",
-        Kind::Pid => "pid",
-        Kind::Network => "network",
-        Kind::Time => "time",
-    }
 }
 
 fn mappings(linux: &Linux, plan: &Plan) -> Result<Option<Mappings>> {
     let uid = linux.uid_mappings().as_deref().unwrap_or_default();
     let gid = linux.gid_mappings().as_deref().unwrap_or_default();
-    if !plan.has(Kind::User) {
+    if !plan.has(NamespaceKind::User) {
         for (list, at) in [(uid, "linux.uidMappings"), (gid, "linux.gidMappings")] {
             if !list.is_empty() {
                 let hint = "add {\"type\": \"user\"} to linux.namespaces or remove the mappings";
@@ -199,7 +176,7 @@ fn mappings(linux: &Linux, plan: &Plan) -> Result<Option<Mappings>> {
         }
         return Ok(None);
     }
-    if !plan.is_new(Kind::User) {
+    if !plan.is_new(NamespaceKind::User) {
         return Ok(None);
     }
     for (list, at) in [(uid, "linux.uidMappings"), (gid, "linux.gidMappings")] {
@@ -221,7 +198,7 @@ fn mappings(linux: &Linux, plan: &Plan) -> Result<Option<Mappings>> {
 fn joined_mappings(linux: &Linux, plan: &Plan) -> Result<Option<MapTexts>> {
     let uid = linux.uid_mappings().as_deref().unwrap_or_default();
     let gid = linux.gid_mappings().as_deref().unwrap_or_default();
-    if !plan.join.iter().any(|join| join.kind == Kind::User) || uid.is_empty() && gid.is_empty() {
+    if !plan.join.iter().any(|join| join.kind == NamespaceKind::User) || uid.is_empty() && gid.is_empty() {
         return Ok(None);
     }
     Ok(Some(MapTexts { uid: map_text(uid, "linux.uidMappings")?, gid: map_text(gid, "linux.gidMappings")? }))
@@ -258,7 +235,7 @@ fn time_offsets(linux: &Linux, plan: &Plan) -> Result<Vec<u8>> {
     let Some(offsets) = linux.time_offsets().as_ref().filter(|offsets| !offsets.is_empty()) else {
         return Ok(text);
     };
-    if !plan.is_new(Kind::Time) {
+    if !plan.is_new(NamespaceKind::Time) {
         let what = "time offsets are given, but no new time namespace";
         return Err(Error::invalid("linux.timeOffsets", what).hint("add {\"type\": \"time\"} to linux.namespaces"));
     }
@@ -283,14 +260,14 @@ const NAME_MAX: usize = 64;
 
 fn name(name: Option<&str>, at: &str, plan: &Plan) -> Result<Option<CString>> {
     let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
-    if !plan.has(Kind::Uts) {
+    if !plan.has(NamespaceKind::Uts) {
         let what = format!("{at} is set, but the container has no UTS namespace of its own");
         return Err(Error::invalid(at, what).hint("add {\"type\": \"uts\"} to linux.namespaces"));
     }
     if name.len() > NAME_MAX {
         return Err(Error::invalid(at, format!("{} bytes; the kernel accepts at most {NAME_MAX}", name.len())));
     }
-    CString::new(name).map(Some).map_err(|_| Error::invalid(at, "contains a NUL byte"))
+    c_string(name, || at.to_string()).map(Some)
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 
-use super::plan::{Kind, Plan};
-use crate::error::{Error, Result};
+use super::kind::{NamespaceKind, word};
+use super::plan::Plan;
+use crate::error::{Error, Result, c_string};
 
 /// One file below /proc/sys and the text for it.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub struct Sysctl {
     /// The key as the config has it.
     pub key: String,
     /// The kind of namespace that it belongs to.
-    pub kind: Kind,
+    pub kind: NamespaceKind,
 }
 
 /// Keys of the IPC namespace besides fs.mqueue.
@@ -49,11 +50,11 @@ fn check(key: &str, value: &str, plan: &Plan) -> Result<Sysctl> {
         return Err(Error::invalid(at, what).hint("set it on the host"));
     };
     if !plan.has(kind) {
-        let word = super::plan::word(kind);
+        let word = word(kind);
         let what = format!("this sysctl belongs to the {word} namespace, and the container shares the host's");
         return Err(Error::invalid(at, what).hint(format!("add {{\"type\": \"{word}\"}} to linux.namespaces")));
     }
-    let path = CString::new(format!("sys/{}", parts.join("/"))).map_err(|_| Error::invalid(&*at, "NUL byte"))?;
+    let path = c_string(format!("sys/{}", parts.join("/")), || at.clone())?;
     if value.contains('\0') {
         return Err(Error::invalid(at, "the value contains a NUL byte"));
     }
@@ -69,33 +70,34 @@ fn split(key: &str) -> Vec<String> {
     }
 }
 
-fn namespace_of(parts: &[String]) -> Option<Kind> {
+fn namespace_of(parts: &[String]) -> Option<NamespaceKind> {
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     match parts.as_slice() {
-        ["net", _, ..] => Some(Kind::Network),
-        ["fs", "mqueue", _] => Some(Kind::Ipc),
-        ["kernel", name] if IPC.contains(name) => Some(Kind::Ipc),
-        ["kernel", "domainname"] => Some(Kind::Uts),
-        ["user", _] => Some(Kind::User),
+        ["net", _, ..] => Some(NamespaceKind::Network),
+        ["fs", "mqueue", _] => Some(NamespaceKind::Ipc),
+        ["kernel", name] if IPC.contains(name) => Some(NamespaceKind::Ipc),
+        ["kernel", "domainname"] => Some(NamespaceKind::Uts),
+        ["user", _] => Some(NamespaceKind::User),
         _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::kind::NamespaceSet;
     use super::*;
 
-    fn own(kinds: &[Kind]) -> Plan {
-        Plan { new: kinds.iter().fold(0, |bits, kind| bits | *kind as u64), ..Plan::default() }
+    fn own(kinds: &[NamespaceKind]) -> Plan {
+        Plan { new: kinds.iter().map(|kind| NamespaceSet::from(*kind)).collect(), ..Plan::default() }
     }
 
-    fn result(key: &str, kinds: &[Kind]) -> Result<Sysctl> {
+    fn result(key: &str, kinds: &[NamespaceKind]) -> Result<Sysctl> {
         check(key, "1", &own(kinds))
     }
 
     #[test]
     fn own_namespaces_only() {
-        let all = [Kind::Network, Kind::Ipc, Kind::Uts, Kind::User];
+        let all = [NamespaceKind::Network, NamespaceKind::Ipc, NamespaceKind::Uts, NamespaceKind::User];
         for (key, path) in [
             ("net.ipv4.ip_forward", "sys/net/ipv4/ip_forward"),
             ("net/ipv4/conf/eth0.1/forwarding", "sys/net/ipv4/conf/eth0.1/forwarding"),
@@ -106,13 +108,13 @@ mod tests {
             ("user.max_user_namespaces", "sys/user/max_user_namespaces"),
         ] {
             assert_eq!(result(key, &all).unwrap().path.to_str().unwrap(), path);
-            assert!(result(key, &[Kind::Pid]).is_err(), "{key}");
+            assert!(result(key, &[NamespaceKind::Pid]).is_err(), "{key}");
         }
     }
 
     #[test]
     fn hostile_keys_are_refused() {
-        let all = [Kind::Network, Kind::Ipc, Kind::Uts, Kind::User];
+        let all = [NamespaceKind::Network, NamespaceKind::Ipc, NamespaceKind::Uts, NamespaceKind::User];
         for key in [
             "net/../kernel/core_pattern",
             "net.",

@@ -1,6 +1,7 @@
 //! Network set-up: the loopback interface of a new network namespace, devices that are moved into one; and what went
 //! through the interfaces.
 //!
+//! World: door.
 //! Interfaces beyond those are the engine's work (CNI, netavark), between create and start.
 
 pub mod child;

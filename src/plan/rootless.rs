@@ -1,15 +1,12 @@
 //! World: plan. What is decided otherwise for a caller who is not the host's root.
 
-use oci_spec::runtime::{
-    Linux, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType as Kind,
-    Spec,
-};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceBuilder, Spec};
 
 use super::Request;
 use crate::cgroup::{self, Driver};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Host, Range};
-use crate::namespaces;
+use crate::namespaces::{self, NamespaceKind};
 
 /// TTY_GID of every distribution: engines ask for a devpts of that group.
 const TTY: u32 = 5;
@@ -21,7 +18,7 @@ const TTY: u32 = 5;
 /// None in practice.
 pub(super) fn with_user_namespace(spec: &Spec, host: &Host) -> Result<Option<Spec>> {
     let caller = host.caller();
-    let has = |namespace: &LinuxNamespace| namespace.typ() == Kind::User;
+    let has = |namespace: &LinuxNamespace| namespace.typ() == NamespaceKind::User;
     let present = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
     if caller.administers || present.is_some_and(|namespaces| namespaces.iter().any(has)) {
         return Ok(None);
@@ -30,7 +27,7 @@ pub(super) fn with_user_namespace(spec: &Spec, host: &Host) -> Result<Option<Spe
     let [uids, gids] = host.subordinate_ids();
     // One helper without the other would leave a user without groups, or the other way round.
     let (uids, gids) = if uids.is_empty() || gids.is_empty() { (Vec::new(), Vec::new()) } else { (uids, gids) };
-    let user = LinuxNamespaceBuilder::default().typ(Kind::User).build();
+    let user = LinuxNamespaceBuilder::default().typ(NamespaceKind::User).build();
     let user = user.map_err(|e| Error::new(ErrorKind::Internal, "a user namespace").detail(e.to_string()))?;
     // The model's own default is a whole container.
     let empty = || serde_json::from_str("{}");
@@ -76,9 +73,9 @@ fn mappings(own: u32, outside: u32, ranges: &[Range]) -> Result<Vec<LinuxIdMappi
 
 /// Whether the group tty exists in the container.
 pub(super) fn maps_tty(spec: &Spec, own: &namespaces::Plan, host: &Host) -> Result<bool> {
-    if !own.is_new(Kind::User) {
+    if !own.is_new(NamespaceKind::User) {
         // The mappings of one that is joined are not known, and those who made it knew them.
-        return if own.has(Kind::User) { Ok(true) } else { host.maps_group(TTY) };
+        return if own.has(NamespaceKind::User) { Ok(true) } else { host.maps_group(TTY) };
     }
     let maps = spec.linux().as_ref().and_then(|linux| linux.gid_mappings().as_ref());
     let inside = |map: &LinuxIdMapping| TTY.checked_sub(map.container_id()).is_some_and(|offset| offset < map.size());
@@ -87,7 +84,7 @@ pub(super) fn maps_tty(spec: &Spec, own: &namespaces::Plan, host: &Host) -> Resu
 
 /// Whether setgroups(2) is permitted in the container.
 pub(super) fn may_set_groups(own: &namespaces::Plan, host: &Host) -> Result<bool> {
-    if let Some(joined) = own.join.iter().find(|join| join.kind == Kind::User) {
+    if let Some(joined) = own.join.iter().find(|join| join.kind == NamespaceKind::User) {
         return host.set_groups_at(&joined.path);
     }
     Ok(host.set_groups()? && !own.mappings.as_ref().is_some_and(|mappings| mappings.deny_set_groups))

@@ -9,7 +9,8 @@ use std::collections::HashSet;
 use caps::Capability as Number;
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
-use super::{Facts, path};
+use super::Facts;
+use super::plan::path;
 use crate::error::{Error, Result, nearest};
 
 /// CAP_SYS_ADMIN, which installs a seccomp filter where no_new_privs is unset.

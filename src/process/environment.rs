@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 
-use super::{c_string, path};
-use crate::error::{Error, Result};
+use super::plan::path;
+use crate::error::{Error, Result, c_string};
 
 /// The entries for execve.
 pub(super) fn plan(entries: &[String], at: &str) -> Result<Vec<CString>> {
@@ -22,7 +22,7 @@ pub(super) fn plan(entries: &[String], at: &str) -> Result<Vec<CString>> {
         if name.is_empty() {
             return Err(Error::invalid(here(), format!("environment variable name can't be empty: {entry:?}")));
         }
-        let string = c_string(entry, here)?;
+        let string = c_string(entry.as_str(), here)?;
         match positions.get(name) {
             Some(position) => planned[*position] = string,
             None if name == "HOME" && value.is_empty() => {}

@@ -1,13 +1,12 @@
 //! Words for the faults of this room's child, as runc words them where engines match them.
 //!
-//! World: parent.
+//! World: plan.
 
 use super::Plan;
 use super::capabilities::{self, SYS_ADMIN};
 use super::child::{MAKING, OUTSIDE, STAT};
-use super::path;
+use super::plan::path;
 use crate::error::{Error, ErrorKind, errno_text};
-use crate::sys;
 use crate::wire::{Fault, Step};
 
 /// Source: setrlimit(2).
@@ -20,13 +19,13 @@ const NEEDS_RESOURCE: &str = "this needs CAP_SYS_RESOURCE on the host";
 impl Plan {
     /// The error for `fault`; `None` when the step is not one of this room.
     #[must_use]
-    pub fn describe(&self, fault: &Fault) -> Option<Error> {
+    pub fn explain(&self, fault: &Fault) -> Option<Error> {
         let at = |field: &str| path(&self.at, field);
         let plain = |field: &str| Error::system(fault.step.name(), fault.errno).at(at(field));
         Some(match fault.step {
-            Step::FindProgram => self.describe_program(fault),
-            Step::Exec => self.describe_exec(fault),
-            Step::WorkingDirectory => self.describe_directory(fault),
+            Step::FindProgram => self.explain_program(fault),
+            Step::Exec => self.explain_exec(fault),
+            Step::WorkingDirectory => self.explain_directory(fault),
             Step::OomScoreAdj => hinted(plain("oomScoreAdj"), fault, &[libc::EACCES, libc::EPERM], NEEDS_RESOURCE),
             Step::Rlimit => hinted(plain(&format!("rlimits[{}]", fault.index)), fault, &[libc::EPERM], RLIMIT),
             Step::Scheduler => hinted(plain("scheduler"), fault, &[libc::EPERM], "this needs CAP_SYS_NICE"),
@@ -35,19 +34,19 @@ impl Plan {
             Step::Personality => Error::system(fault.step.name(), fault.errno).at("linux.personality"),
             Step::CpuAffinity if fault.index == 0 => plain("execCPUAffinity.initial"),
             Step::CpuAffinity => plain("execCPUAffinity.final"),
-            Step::Label => self.describe_label(fault),
-            Step::Keyring => describe_keyring(fault),
+            Step::Label => self.explain_label(fault),
+            Step::Keyring => explain_keyring(fault),
             Step::StdioOwner => {
                 let name = ["stdin", "stdout", "stderr"].get(usize_of(fault.index)).copied().unwrap_or("stdio");
                 Error::system(format!("change the owner of {name} to uid {}", self.uid), fault.errno)
             }
             Step::NoNewPrivileges => plain("noNewPrivileges"),
-            Step::Groups => self.describe_id(fault, "user.additionalGids", "a group"),
-            Step::Gid => self.describe_id(fault, "user.gid", &format!("gid {}", self.gid)),
-            Step::Uid => self.describe_id(fault, "user.uid", &format!("uid {}", self.uid)),
-            Step::BoundingCapabilities => self.describe_capability(fault, "bounding"),
-            Step::AmbientCapabilities => self.describe_capability(fault, "ambient"),
-            Step::Capabilities => self.describe_capabilities(fault),
+            Step::Groups => self.explain_id(fault, "user.additionalGids", "a group"),
+            Step::Gid => self.explain_id(fault, "user.gid", &format!("gid {}", self.gid)),
+            Step::Uid => self.explain_id(fault, "user.uid", &format!("uid {}", self.uid)),
+            Step::BoundingCapabilities => self.explain_capability(fault, "bounding"),
+            Step::AmbientCapabilities => self.explain_capability(fault, "ambient"),
+            Step::Capabilities => self.explain_capabilities(fault),
             Step::VerifyCredentials => {
                 let what = ["the user ids", "the group ids", "the capabilities"];
                 let what = what.get(usize_of(fault.index)).copied().unwrap_or("the credentials");
@@ -58,13 +57,13 @@ impl Plan {
     }
 
     /// The texts of Go's exec.LookPath, from which engines derive the exit codes 126 and 127.
-    fn describe_program(&self, fault: &Fault) -> Error {
+    fn explain_program(&self, fault: &Fault) -> Error {
         let name = self.args.as_slice().first().map(|arg| arg.to_string_lossy()).unwrap_or_default();
         let at = path(&self.at, "args[0]");
         let error = |what: String| Error::new(ErrorKind::NotFound, format!("exec: {name:?}: {what}")).at(&at);
         let reason = errno_text(fault.errno);
         if !self.searched {
-            let stat = text(fault) == STAT;
+            let stat = fault.said() == STAT;
             return error(if stat { format!("stat {name}: {reason}") } else { reason });
         }
         let error = error("executable file not found in $PATH".to_string());
@@ -78,7 +77,7 @@ impl Plan {
         }
     }
 
-    fn describe_exec(&self, fault: &Fault) -> Error {
+    fn explain_exec(&self, fault: &Fault) -> Error {
         let program = self.candidates.get(usize_of(fault.index)).map(|path| path.to_string_lossy()).unwrap_or_default();
         let error = Error::system(format!("exec {program}"), fault.errno).at(path(&self.at, "args[0]"));
         match fault.errno {
@@ -90,10 +89,10 @@ impl Plan {
         }
     }
 
-    fn describe_directory(&self, fault: &Fault) -> Error {
+    fn explain_directory(&self, fault: &Fault) -> Error {
         let cwd = self.cwd.to_string_lossy();
         let at = path(&self.at, "cwd");
-        match text(fault) {
+        match fault.said() {
             MAKING => Error::system(format!("mkdir {cwd}"), fault.errno).at(at),
             OUTSIDE => Error::new(ErrorKind::Denied, format!("cwd {cwd:?} is outside of the container")).at(at),
             _ => {
@@ -105,15 +104,15 @@ impl Plan {
     }
 
     /// podman recognises the back-quoted path.
-    fn describe_label(&self, fault: &Fault) -> Error {
-        let file = String::from_utf8_lossy(text(fault)).into_owned();
+    fn explain_label(&self, fault: &Fault) -> Error {
+        let file = String::from_utf8_lossy(fault.said()).into_owned();
         let selinux = self.labels.apparmor.is_none();
         let field = if selinux { "selinuxLabel" } else { "apparmorProfile" };
         let error = Error::system(format!("write to `/proc/{file}`"), fault.errno).at(path(&self.at, field));
         hinted(error, fault, &[libc::ENOENT], "the profile is not loaded")
     }
 
-    fn describe_id(&self, fault: &Fault, field: &str, what: &str) -> Error {
+    fn explain_id(&self, fault: &Fault, field: &str, what: &str) -> Error {
         let error = Error::system(fault.step.name(), fault.errno).at(path(&self.at, field));
         match fault.errno {
             libc::EINVAL if self.user_namespace => {
@@ -124,16 +123,16 @@ impl Plan {
         }
     }
 
-    fn describe_capability(&self, fault: &Fault, set: &str) -> Error {
+    fn explain_capability(&self, fault: &Fault, set: &str) -> Error {
         let name = capabilities::names(1_u64.checked_shl(fault.index).unwrap_or(0));
         let error = Error::system(format!("{} ({name})", fault.step.name()), fault.errno);
         error.at(path(&self.at, &format!("capabilities.{set}")))
     }
 
     /// Tare cannot give what it does not have: names it.
-    fn describe_capabilities(&self, fault: &Fault) -> Error {
+    fn explain_capabilities(&self, fault: &Fault) -> Error {
         let error = Error::system(fault.step.name(), fault.errno).at(path(&self.at, "capabilities"));
-        let own = sys::credentials::capabilities().map_or(u64::MAX, |own| own.permitted);
+        let own = self.callers_capabilities;
         let masks = &self.capabilities;
         let missing = (masks.permitted | masks.inheritable) & !own;
         if fault.errno != libc::EPERM || self.user_namespace {
@@ -149,16 +148,12 @@ impl Plan {
     }
 }
 
-fn text(fault: &Fault) -> &[u8] {
-    fault.text.get(..usize::from(fault.text_len)).unwrap_or_default()
-}
-
 fn usize_of(index: u32) -> usize {
     usize::try_from(index).unwrap_or(usize::MAX)
 }
 
 /// An error, or the warning about a fault that is tolerated.
-fn describe_keyring(fault: &Fault) -> Error {
+fn explain_keyring(fault: &Fault) -> Error {
     let error = Error::system(fault.step.name(), fault.errno);
     let tolerated = super::child::TOLERATED_OF_KEYRINGS.iter().any(|errno| errno.raw_os_error() == fault.errno);
     match fault.errno {
@@ -184,7 +179,7 @@ mod tests {
     use super::*;
 
     fn shown(changes: Value, fault: &Fault) -> String {
-        planned(changes).describe(fault).unwrap().to_string()
+        planned(changes).explain(fault).unwrap().to_string()
     }
 
     fn find(index: usize, errno: Errno) -> Fault {
@@ -252,6 +247,6 @@ mod tests {
             shown(json!({}), &Fault::new(Step::Keyring, 0, Errno::PERM)),
             "join a session keyring: operation not permitted; the container keeps the caller's keyring, if there is one"
         );
-        assert!(planned(json!({})).describe(&Fault::new(Step::Mount, 0, Errno::PERM)).is_none());
+        assert!(planned(json!({})).explain(&Fault::new(Step::Mount, 0, Errno::PERM)).is_none());
     }
 }

@@ -7,8 +7,9 @@ use std::ffi::CStr;
 
 use oci_spec::runtime::Process;
 
-use super::{Facts, c_string, path};
-use crate::error::{Error, Result};
+use super::Facts;
+use super::plan::path;
+use crate::error::{Error, Result, c_string};
 
 /// The texts to write, each with its file below /proc.
 #[derive(Debug, Default, PartialEq, Eq)]

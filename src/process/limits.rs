@@ -5,8 +5,8 @@
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType as Type};
 use rustix::process::Resource;
 
-use super::path;
-use crate::error::{Error, Result, nearest};
+use super::plan::path;
+use crate::error::{Error, Result};
 
 /// One resource limit; `None` is infinity.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,36 +22,6 @@ const INFINITY: u64 = u64::MAX;
 
 /// Lowest and highest oom_score_adj of the kernel.
 const OOM_SCORE_ADJ: std::ops::RangeInclusive<i32> = -1000..=1000;
-
-/// The names of all limits, for "did you mean".
-pub const NAMES: [&str; 16] = [
-    "RLIMIT_AS",
-    "RLIMIT_CORE",
-    "RLIMIT_CPU",
-    "RLIMIT_DATA",
-    "RLIMIT_FSIZE",
-    "RLIMIT_LOCKS",
-    "RLIMIT_MEMLOCK",
-    "RLIMIT_MSGQUEUE",
-    "RLIMIT_NICE",
-    "RLIMIT_NOFILE",
-    "RLIMIT_NPROC",
-    "RLIMIT_RSS",
-    "RLIMIT_RTPRIO",
-    "RLIMIT_RTTIME",
-    "RLIMIT_SIGPENDING",
-    "RLIMIT_STACK",
-];
-
-/// The error for a `type` that the model does not know; `at` is the JSON path of the type.
-#[must_use]
-pub fn unknown(at: &str, name: &str) -> Error {
-    let error = Error::invalid(at, format!("unknown rlimit {name:?}"));
-    match nearest(&name.to_ascii_uppercase(), NAMES) {
-        Some(near) => error.hint(format!("did you mean {near:?}?")),
-        None => error,
-    }
-}
 
 /// The limits in their order.
 ///
@@ -150,15 +120,6 @@ mod tests {
         for (changes, expected) in cases {
             assert_eq!(refusal(changes), expected);
         }
-    }
-
-    #[test]
-    fn unknown_limits_get_the_nearest_name() {
-        assert_eq!(
-            unknown("process.rlimits[2].type", "RLIMIT_NOFILES").to_string(),
-            "process.rlimits[2].type: unknown rlimit \"RLIMIT_NOFILES\"; did you mean \"RLIMIT_NOFILE\"?"
-        );
-        assert_eq!(unknown("x", "RLIMIT_FROBNICATE").to_string(), "x: unknown rlimit \"RLIMIT_FROBNICATE\"");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::path;
+use super::plan::path;
 use crate::error::{Error, Result};
 
 /// The files that may be `program`, in the order of the search; none for an empty name or without PATH.

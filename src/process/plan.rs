@@ -12,8 +12,8 @@ use super::labels::{self, Labels};
 use super::limits::{self, Rlimit};
 use super::paths::Component;
 use super::scheduling::{self, MemoryPolicy};
-use super::{c_string, environment, path, paths, user};
-use crate::error::{Error, Result};
+use super::{environment, paths, user};
+use crate::error::{Error, Result, c_string};
 use crate::sys;
 use crate::sys::exec::Strings;
 
@@ -35,6 +35,8 @@ pub struct Facts<'a> {
     pub init: bool,
     /// The highest capability of the kernel (/proc/sys/kernel/cap_last_cap).
     pub last_capability: u8,
+    /// The caller's own permitted capabilities; all of them if they are not known.
+    pub callers_capabilities: u64,
     /// A session keyring of its own is wanted (no `--no-new-keyring`).
     pub new_keyring: bool,
     /// AppArmor is in force.
@@ -82,6 +84,7 @@ pub struct Plan {
     /// The five capability sets.
     pub capabilities: Masks,
     pub(super) last_capability: u8,
+    pub(super) callers_capabilities: u64,
     /// no_new_privs.
     pub no_new_privileges: bool,
     /// The text for oom_score_adj.
@@ -149,6 +152,11 @@ impl Plan {
     }
 }
 
+/// The JSON path of `field` below `at`, which may be empty.
+pub(super) fn path(at: &str, field: &str) -> String {
+    if at.is_empty() { field.to_string() } else { format!("{at}.{field}") }
+}
+
 /// Decides everything about `process`; `linux` gives personality and memory policy.
 ///
 /// # Errors
@@ -193,6 +201,7 @@ pub fn plan(process: &Process, linux: Option<&Linux>, facts: &Facts<'_>) -> Resu
         set_groups: facts.set_groups && !facts.keep_groups,
         umask: user.umask,
         last_capability: facts.last_capability,
+        callers_capabilities: facts.callers_capabilities,
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         user_namespace: facts.user_namespace,
         warnings,
@@ -204,7 +213,7 @@ fn arguments(process: &Process, at: &str) -> Result<Vec<CString>> {
     if args.is_empty() {
         return Err(Error::invalid(path(at, "args"), "args must not be empty"));
     }
-    args.iter().enumerate().map(|(i, arg)| c_string(arg, || path(at, &format!("args[{i}]")))).collect()
+    args.iter().enumerate().map(|(i, arg)| c_string(arg.as_str(), || path(at, &format!("args[{i}]")))).collect()
 }
 
 /// Source: personality(2); the spec defines no flag.
@@ -232,7 +241,7 @@ fn keyring(facts: &Facts<'_>) -> Result<Option<Keyring>> {
     if !facts.new_keyring {
         return Ok(None);
     }
-    let name = c_string(&format!("_ses.{}", facts.id), || "container id".to_string())?;
+    let name = c_string(format!("_ses.{}", facts.id), || "container id".to_string())?;
     let search = if facts.user_namespace { OTHER_SEARCH } else { OWNER_SEARCH };
     Ok(Some(Keyring { name, permissions: facts.init.then_some(KEYRING_PERMISSIONS | search) }))
 }
@@ -251,6 +260,7 @@ pub(super) mod tests {
         keep_groups: false,
         init: true,
         last_capability: 40,
+        callers_capabilities: u64::MAX,
         new_keyring: true,
         apparmor: false,
         selinux: false,

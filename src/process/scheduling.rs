@@ -7,7 +7,7 @@ use oci_spec::runtime::{
     MemoryPolicyFlagType, MemoryPolicyModeType as Mode, Scheduler,
 };
 
-use super::path;
+use super::plan::path;
 use crate::error::{Error, Result};
 use crate::sys::scheduling::{ATTRIBUTES_SIZE, Attributes};
 

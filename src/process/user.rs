@@ -10,7 +10,8 @@ use oci_spec::runtime::User;
 
 pub use home::{DEFAULT_HOME, home, home_in};
 
-use super::{Facts, path};
+use super::Facts;
+use super::plan::path;
 use crate::error::{Error, ErrorKind, Result};
 
 /// NGROUPS_MAX.
@@ -80,14 +81,6 @@ pub fn parse(text: &str) -> Result<Requested> {
     };
     let id = |word: &str, name: &str| parse_id(word).ok_or_else(|| refuse(text, word, name));
     Ok(Requested { uid: id(uid, "uid")?, gid: gid.map(|gid| id(gid, "gid")).transpose()? })
-}
-
-/// Reads one id as `exec --additional-gids` has them.
-///
-/// # Errors
-/// As [`parse`].
-pub fn parse_group(text: &str) -> Result<u32> {
-    parse_id(text).ok_or_else(|| refuse(text, text, "gid"))
 }
 
 /// Digits alone: `u32::from_str` would take a plus sign.
@@ -184,6 +177,5 @@ mod tests {
             parse("12abc").unwrap_err().to_string(),
             "invalid user \"12abc\": \"12abc\" is not a uid; give UID or UID:GID, numbers from 0 to 4294967294"
         );
-        assert!(parse_group("5").is_ok() && parse_group("+5").is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! The rootfs room: the container's tree of mounts, its devices, what is masked and read-only, and pivot_root.
 //!
+//! World: door.
 //! `plan` decides (pure), `parent::open` opens every source in the host's mount namespace, the functions of `child`
 //! attach them by descriptor in the container's. A path of the container is resolved by openat2 below the root's
 //! descriptor alone; a path of the host is resolved once, by the parent.

@@ -4,8 +4,8 @@
 //! and clean, nothing is left to interpret; an error names the JSON path.
 
 mod devices;
+mod explain;
 mod mounts;
-mod place;
 
 #[cfg(test)]
 mod tests;
@@ -18,11 +18,10 @@ use oci_spec::runtime::{LinuxIdMapping, Spec};
 
 use super::Facts;
 use super::options::{Propagation, Wanted};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, c_string};
 use crate::sys::mount::Attributes;
 
 pub use devices::{Device, DeviceFile, Devices, NodeKind};
-pub use place::with_parameter;
 
 /// The decided tree of one container.
 #[derive(Debug)]
@@ -447,5 +446,5 @@ fn inside(path: &Path, at: &str) -> Result<CString> {
 }
 
 fn string(bytes: &[u8], at: &str) -> Result<CString> {
-    CString::new(bytes).map_err(|_| Error::invalid(at, "contains a NUL character"))
+    c_string(bytes, || at.to_string())
 }

@@ -1,4 +1,6 @@
 //! The handle of a container: its operations, each of which looks for the container first.
+//!
+//! World: parent.
 
 use std::time::Duration;
 

@@ -1,4 +1,6 @@
 //! A signal by name or number.
+//!
+//! World: parent.
 
 use std::fmt;
 use std::str::FromStr;

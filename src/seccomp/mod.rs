@@ -1,6 +1,6 @@
 //! The seccomp filter: from the OCI profile to one cBPF program, installed in the child, announced to an agent.
 //!
-//! World: the door of the room. Order: [`plan()`] (pure), [`child::install`], then only with an agent
+//! World: door. Order: [`plan()`] (pure), [`child::install`], then only with an agent
 //! [`child::send_listener`], [`parent::receive_listener`], [`parent::send_to_agent`].
 //! Promises: a profile means here what it means to libseccomp as runc drives it; where we differ (overlapping
 //! rules, socketcall and ipc on 32-bit x86) the stricter reading is taken; `decide` says how.

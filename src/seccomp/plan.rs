@@ -12,6 +12,7 @@ use super::compile::compile;
 use super::decide::{Decisions, decide};
 use super::profile::Profile;
 use crate::error::{Error, Result};
+use crate::wire::{Fault, Step};
 
 /// SECCOMP_FILTER_FLAG_* of linux/seccomp.h.
 pub(super) mod flag {
@@ -61,6 +62,15 @@ pub enum Handover {
     Sendmsg,
     /// sendmmsg(2), because the profile intercepts or denies sendmsg.
     Sendmmsg,
+}
+
+impl Plan {
+    /// The error for `fault`; `None` when the step is not one of this room.
+    #[must_use]
+    pub fn explain(&self, fault: &Fault) -> Option<Error> {
+        let ours = matches!(fault.step, Step::Seccomp | Step::SeccompNotify);
+        ours.then(|| Error::system(fault.step.name(), fault.errno).at(self.at))
+    }
 }
 
 /// Compiles a profile.

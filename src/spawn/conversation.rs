@@ -10,7 +10,7 @@ use super::reap;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::init::Made;
 use crate::sys::clone::own_pidfd;
-use crate::wire::{Fault, Packet};
+use crate::wire::{Barrier, Fault, Packet};
 
 /// A process that tare created.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub enum Request {
     /// Write the id mappings.
     Mappings,
     /// Run the hooks of this barrier.
-    Hooks(u8),
+    Hooks(Barrier),
     /// Print a warning: this step failed, and the child continues without it.
     Warning(Fault),
     /// Nothing: the child is ready, and has sent the descriptors that it owes.
@@ -85,8 +85,8 @@ impl Child {
                     handle(self, Request::Mappings)?;
                     self.go_on()?;
                 }
-                (Packet::Barrier(number), _) => {
-                    handle(self, Request::Hooks(number))?;
+                (Packet::Barrier(barrier), _) => {
+                    handle(self, Request::Hooks(barrier))?;
                     self.go_on()?;
                 }
                 (Packet::Tolerated(fault), _) => handle(self, Request::Warning(fault))?,

@@ -1,5 +1,6 @@
 //! The global allocator: an arena, because most commands live for a millisecond and musl's malloc is slow.
 //!
+//! World: all.
 //! A block comes from the list of freed ones of its size, else from the end of the arena; what does not fit goes to the
 //! system's allocator. So a long-running command does not grow, and [`release`] gives back what a finished phase used.
 //! In the child nothing is allocated at all: [`forbid`] says from when on, and debug builds abort then.

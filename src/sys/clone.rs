@@ -1,5 +1,6 @@
 //! clone(2) like vfork for the intermediate process, clone3(2) like fork for init.
 //!
+//! World: all.
 //! Kernel: CLONE_INTO_CGROUP 5.7, clone3 5.3.
 
 use std::mem::ManuallyDrop;
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 
+use super::namespace::NamespaceSet;
 use super::stack::Stack;
 
 struct Call<F, R> {
@@ -139,16 +141,16 @@ pub enum Parent {
 /// CLONE_INTO_CGROUP, which libc has as an int that it does not fit into.
 const INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// Creates a process: a copy of the caller, in new `namespaces` (CLONE_NEW* bits) and, if given, in `cgroup`.
+/// Creates a process: a copy of the caller, in new `namespaces` and, if given, in `cgroup`.
 ///
 /// # Errors
 /// As clone3(2): EAGAIN (limits), EBUSY/EOPNOTSUPP (the cgroup cannot take processes), EPERM, ENOSPC (nesting).
-pub fn clone3(parent: Parent, namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Errno> {
+pub fn clone3(parent: Parent, namespaces: NamespaceSet, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Errno> {
     let mut pidfd: libc::c_int = -1;
     let of_parent = parent == Parent::CallersParent;
     let flag = |value: libc::c_int| u64::from(value.cast_unsigned());
     let mut args = CloneArgs {
-        flags: namespaces | flag(libc::CLONE_PIDFD) | if of_parent { flag(libc::CLONE_PARENT) } else { 0 },
+        flags: namespaces.bits() | flag(libc::CLONE_PIDFD) | if of_parent { flag(libc::CLONE_PARENT) } else { 0 },
         // With CLONE_PARENT the kernel takes the signal from the caller's own end and wants none here.
         exit_signal: if of_parent { 0 } else { flag(libc::SIGCHLD) },
         pidfd: (&raw mut pidfd).expose_provenance() as u64,

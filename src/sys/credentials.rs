@@ -1,6 +1,6 @@
 //! Ids, groups and capability sets of the calling thread.
 //!
-//! World: child (and parent, to explain a refusal). The C library's setters act on all threads of a
+//! World: all. The C library's setters act on all threads of a
 //! process by signals; these are the bare system calls. Sources: setresuid(2), setgroups(2), capset(2).
 
 use rustix::io::Errno;

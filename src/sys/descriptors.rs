@@ -1,4 +1,6 @@
 //! Descriptor ranges. Source: close_range(2), Linux 5.9; CLOEXEC flag 5.11.
+//!
+//! World: all.
 
 use rustix::io::Errno;
 

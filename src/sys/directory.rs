@@ -1,4 +1,6 @@
 //! getcwd(2) without the C library, which hides what it says about unreachable directories.
+//!
+//! World: all.
 
 use rustix::io::Errno;
 

@@ -1,5 +1,7 @@
 //! The binary's `main`, called by the C library directly: the Rust runtime's preparations (a stack guard handler, polls
 //! of stdio) cost a dozen system calls that tare does not need. Part of the binary alone.
+//!
+//! World: parent.
 
 use std::ffi::{CStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStringExt;

@@ -1,65 +1,13 @@
 //! execve(2) on pointer arrays that were prepared beforehand.
 //!
-//! World: [`Strings`] is built while planning (that allocates); [`execute`] is for the child.
+//! World: all.
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, c_char};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 
-/// Strings together with the NULL-terminated pointer array that execve wants.
-#[derive(Debug)]
-pub struct Strings {
-    /// Never changed without `pointers`: these point into the heap buffers of these.
-    strings: Vec<CString>,
-    /// One per string, then NULL.
-    pointers: Vec<*const c_char>,
-}
-
-impl Clone for Strings {
-    fn clone(&self) -> Self {
-        Self::new(self.strings.clone())
-    }
-}
-
-impl Strings {
-    /// The environment of this process.
-    #[must_use]
-    pub fn of_environment() -> Self {
-        let entry = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            let entry = [name.as_encoded_bytes(), b"=", value.as_encoded_bytes()].concat();
-            // What came from the environment has no NUL in it.
-            CString::new(entry).unwrap_or_default()
-        };
-        Self::new(std::env::vars_os().map(entry).collect())
-    }
-
-    /// Takes the strings over.
-    #[must_use]
-    pub fn new(strings: Vec<CString>) -> Self {
-        let pointers = strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect();
-        Self { strings, pointers }
-    }
-
-    /// The strings.
-    #[must_use]
-    pub fn as_slice(&self) -> &[CString] {
-        &self.strings
-    }
-
-    /// Adds one at the end.
-    pub fn push(&mut self, string: CString) {
-        self.pointers.pop();
-        self.pointers.extend([string.as_ptr(), std::ptr::null()]);
-        self.strings.push(string);
-    }
-
-    /// The array for execve: as many pointers as strings, then NULL; valid while `self` is not changed.
-    #[must_use]
-    pub fn as_ptr(&self) -> *const *const c_char {
-        self.pointers.as_ptr()
-    }
-}
+pub use super::strings::Strings;
 
 /// Executes `path`; returns only when that failed.
 ///

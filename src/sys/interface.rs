@@ -1,4 +1,6 @@
 //! Network interface flags. Source: netdevice(7).
+//!
+//! World: all.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 

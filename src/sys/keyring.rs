@@ -1,4 +1,6 @@
 //! Session keyrings. Source: keyctl(2).
+//!
+//! World: all.
 
 use std::ffi::CStr;
 

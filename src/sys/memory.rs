@@ -1,4 +1,6 @@
 //! Memory for the child beyond its stack: mmap(2), because the child may not allocate.
+//!
+//! World: all.
 
 use std::ops::Deref;
 use std::ptr::NonNull;

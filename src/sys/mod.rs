@@ -20,6 +20,7 @@ pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod net;
+pub mod page;
 pub mod pidfd;
 pub mod process_attributes;
 pub mod pty;
@@ -27,6 +28,7 @@ pub mod scheduling;
 pub mod seccomp;
 pub mod signals;
 pub mod stack;
+mod strings;
 pub mod text;
 pub mod user_namespace;
 

@@ -1,4 +1,6 @@
 //! mount_setattr(2), Linux 5.12, and open_tree_attr; the rest of the mount API is in rustix.
+//!
+//! World: all.
 
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd};

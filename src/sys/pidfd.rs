@@ -1,5 +1,7 @@
 //! Signals by pidfd with any number, realtime ones included, and how a process ended. Source: pidfd_send_signal(2),
 //! Linux 5.1; linux/pidfd.h, PIDFD_GET_INFO, Linux 6.13.
+//!
+//! World: all.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 

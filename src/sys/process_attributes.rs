@@ -80,17 +80,6 @@ pub fn drop_from_bounding_set(capability: u8) -> Result<(), Errno> {
     super::check(value).map(drop)
 }
 
-/// Whether the bounding set has the capability number `capability`.
-///
-/// # Errors
-/// EINVAL for a number that the kernel does not know.
-pub fn in_bounding_set(capability: u8) -> Result<bool, Errno> {
-    // SAFETY: integers only.
-    let value =
-        unsafe { libc::syscall(libc::SYS_prctl, libc::PR_CAPBSET_READ, u64::from(capability), 0_u64, 0_u64, 0_u64) };
-    super::check(value).map(|value| value == 1)
-}
-
 /// Empties the ambient set.
 ///
 /// # Errors

@@ -1,4 +1,6 @@
 //! The one pty request that rustix has only in a form that allocates. Source: ioctl_tty(2).
+//!
+//! World: all.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 

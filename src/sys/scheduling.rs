@@ -1,4 +1,6 @@
 //! Scheduler attributes, io priority, memory policy, cpu affinity, personality of the calling thread.
+//!
+//! World: all.
 
 use rustix::io::Errno;
 

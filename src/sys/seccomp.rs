@@ -1,4 +1,6 @@
 //! seccomp(2) with a filter. Source: seccomp(2); listeners Linux 5.0, TSYNC_ESRCH 5.7.
+//!
+//! World: all.
 
 use std::os::fd::{FromRawFd, OwnedFd};
 

@@ -1,4 +1,6 @@
 //! Signal dispositions and the mask of a new process.
+//!
+//! World: all.
 
 use rustix::io::Errno;
 

@@ -1,6 +1,6 @@
 //! A stack for a child process: mapped for it alone, with a guard on both sides.
 //!
-//! World: parent maps it, child runs on it. Nothing of tare lies next to it: an overrun is a segmentation fault of the
+//! World: all; the parent maps it, the child runs on it. Nothing of tare lies next to it: an overrun is a segmentation fault of the
 //! child, never a change of the plan.
 
 use rustix::io::Errno;

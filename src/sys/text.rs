@@ -1,4 +1,6 @@
 //! Small files of the kernel's, in /proc and /sys: open, one read, close.
+//!
+//! World: all.
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;

@@ -1,4 +1,6 @@
 //! A process parked in a new user namespace, for its mappings. Source: clone(2), user_namespaces(7).
+//!
+//! World: parent.
 
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -6,6 +8,7 @@ use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use super::clone::{Parent, Side, clone3, in_intermediate, own_pidfd};
+use super::namespace::NamespaceSet;
 
 /// The parked process; it ends when this is dropped.
 #[derive(Debug)]
@@ -63,9 +66,8 @@ pub fn park_in(namespace: BorrowedFd<'_>) -> Result<Parked, Errno> {
     let parent = rustix::process::getpid();
     let started = in_intermediate(true, || {
         super::process_attributes::set_dumpable(false)?;
-        let joined = nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWUSER);
-        joined.map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
-        match clone3(Parent::CallersParent, 0, None)? {
+        super::namespace::join(namespace, NamespaceSet::USER)?;
+        match clone3(Parent::CallersParent, NamespaceSet::empty(), None)? {
             Side::Parent { pid, pidfd } => Ok((pid, pidfd)),
             Side::Child => wait_for_the_end(parent),
         }

@@ -1,5 +1,6 @@
 //! The terminal: a pty of the container's own devpts, handed to the console socket or relayed in the foreground.
 //!
+//! World: door.
 //! Order: `plan` -> `parent::open` (before the clone) -> in init: `child::open`, `child::send_master`,
 //! `child::attach` (after setsid) -> `parent::Console::master` and `foreground::wait` in a foreground run or exec.
 //! The console socket of an engine and the socket pair of the foreground are one and the same to the child.

@@ -200,16 +200,7 @@ fn terminal(root: BorrowedFd<'_>) -> (OwnedFd, OwnedFd) {
 static UNLOCK: libc::c_int = 0;
 
 fn render(plan: &Plan, fault: &Fault) -> Error {
-    let place = plan.place(fault.step, fault.index, fault.errno).unwrap();
-    let text = String::from_utf8_lossy(&fault.text[..usize::from(fault.text_len)]).into_owned();
-    let mut error = Error::system(place.what, fault.errno).detail(text);
-    if let Some(at) = place.at {
-        error = error.at(at);
-    }
-    match place.hint {
-        Some(hint) => error.hint(hint),
-        None => error,
-    }
+    plan.explain(fault).unwrap()
 }
 
 /// Attributes, type and source of the topmost mount at a path.

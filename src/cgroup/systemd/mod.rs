@@ -1,5 +1,6 @@
 //! The systemd cgroup driver: the container's cgroup is that of a transient unit, begun and ended through D-Bus.
 //!
+//! World: door.
 //! [`resolve`] and [`properties`] (plan) -> [`parent::make`] -> clone into the cgroup -> [`UnitName::stop`]. Only the
 //! calls that are needed are here, on blocking sockets with deadlines: no message bus library, no thread.
 

@@ -80,7 +80,7 @@ pub(super) fn prepare(creating: &Creating<'_>, warn: Warn<'_>) -> Result<Prepare
 fn open_namespaces(plan: &Plan) -> Result<namespaces::Prepared> {
     let namespaces = namespaces::parent::open_all(&plan.namespaces)?;
     if let Some(device) = plan.network_devices.first()
-        && namespaces.is_callers_own(namespaces::Kind::Network)
+        && namespaces.is_callers_own(namespaces::NamespaceKind::Network)
     {
         let what = format!("network device {:?} cannot be moved to the host network namespace", device.name);
         let hint = "the network namespace of linux.namespaces is the runtime's own";
@@ -112,7 +112,7 @@ fn first_record(id: &str, spec: &Spec, bundle: &OpenBundle<'_>, plan: &Plan) -> 
         start_time: 0,
         pidfd_inode: None,
         namespaces: plan.namespaces.all(),
-        joined: plan.namespaces.all() & !plan.namespaces.new,
+        joined: plan.namespaces.all().difference(plan.namespaces.new),
         cgroup: plan.cgroup.as_ref().map(cgroup::Plan::path),
         cgroup_inode: None,
         unit: plan.cgroup.as_ref().and_then(cgroup::Plan::unit),

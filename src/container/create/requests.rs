@@ -16,11 +16,11 @@ use crate::container::warning::Warn;
 use crate::container::{Container, death, start_hooks};
 use crate::error::Result;
 use crate::hooks::{self, Place};
-use crate::init::BEFORE_PIVOT;
 use crate::namespaces;
 use crate::network::devices::{self, Moved};
 use crate::plan::Plan;
 use crate::spawn::{Child, Outcome, Request};
+use crate::wire::Barrier;
 
 /// What the answers need.
 pub(super) struct Conversation<'a> {
@@ -47,7 +47,7 @@ impl Conversation<'_> {
         let outcome = init.converse(mode != StartMode::AtGate, |init, request| match request {
             Request::Mappings => self.write_mappings(init),
             Request::Hooks(barrier) => {
-                if barrier == BEFORE_PIVOT && !self.plan.network_devices.is_empty() {
+                if barrier == Barrier::BeforePivot && !self.plan.network_devices.is_empty() {
                     let devices = devices::bring(&self.plan.network_devices, init.pid)?;
                     moved = Some(self.transaction.guard(devices));
                 }
@@ -74,8 +74,8 @@ impl Conversation<'_> {
         namespaces::parent::write_time_offsets(init.pid, plan)
     }
 
-    fn run_hooks(&self, init: &Child, barrier: u8, warn: Warn<'_>) -> Result<()> {
-        if barrier == BEFORE_PIVOT {
+    fn run_hooks(&self, init: &Child, barrier: Barrier, warn: Warn<'_>) -> Result<()> {
+        if barrier == Barrier::BeforePivot {
             return self.run_hooks_before_pivot(init);
         }
         let Container { directory, record } = &self.creation.container;

@@ -6,15 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 
-use super::{CGROUP, USER};
 use crate::container::record::Record;
 use crate::error::{Context, Result};
 use crate::host::Host;
-use crate::namespaces;
+use crate::namespaces::NamespaceSet;
 use crate::plan::Program;
 use crate::process::user;
-
-const MOUNT: u64 = namespaces::Kind::Mount as u64;
 
 /// Sets HOME from the container's passwd file if the environment has none.
 ///
@@ -34,7 +31,7 @@ pub(in crate::container) fn complete_home(program: &mut Program, record: &Record
 /// # Errors
 /// init has ended.
 pub(in crate::container) fn may_set_groups(record: &Record, init: BorrowedFd<'_>, host: &Host) -> Result<bool> {
-    if record.namespaces & USER == 0 && !host.in_user_namespace()? {
+    if !record.namespaces.contains(NamespaceSet::USER) && !host.in_user_namespace()? {
         return Ok(true);
     }
     let mut word = [0; 16];
@@ -47,7 +44,7 @@ pub(in crate::container) fn may_set_groups(record: &Record, init: BorrowedFd<'_>
 /// The container's own cgroup namespace. Opened here, because the process may no longer be able to open the path when it
 /// joins.
 pub(super) fn cgroup_namespace(record: &Record, init: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
-    if record.namespaces & CGROUP == 0 {
+    if !record.namespaces.contains(NamespaceSet::CGROUP) {
         return Ok(None);
     }
     open(record, init, "ns/cgroup", OFlags::RDONLY).map(Some)
@@ -55,7 +52,7 @@ pub(super) fn cgroup_namespace(record: &Record, init: BorrowedFd<'_>) -> Result<
 
 /// The root of init, if the container has no mount namespace that leads to it.
 pub(super) fn root_without_mount_namespace(record: &Record, init: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
-    if record.namespaces & MOUNT != 0 {
+    if record.namespaces.contains(NamespaceSet::MOUNT) {
         return Ok(None);
     }
     root(record, init).map(Some)

@@ -17,15 +17,12 @@ use crate::cgroup::Cgroup;
 use crate::error::Result;
 use crate::host::Host;
 use crate::init::{Exec, Kind, Task};
-use crate::namespaces;
+use crate::namespaces::{self, NamespaceSet};
 use crate::plan::Program;
 use crate::spawn::{self, Child, Outcome, Request, Signals};
 use crate::wire::Fault;
 
 pub(super) use init_files::{complete_home, may_set_groups};
-
-const CGROUP: u64 = namespaces::Kind::Cgroup as u64;
-const USER: u64 = namespaces::Kind::User as u64;
 
 /// The process to create.
 #[derive(Clone, Copy)]
@@ -100,11 +97,19 @@ impl Joining<'_> {
         let record = self.record;
         let cgroup_namespace = init_files::cgroup_namespace(record, self.init)?;
         let cgroup_first = match &cgroup_namespace {
-            Some(namespace) if record.namespaces & USER != 0 => namespaces::parent::is_callers(namespace.as_fd())?,
+            Some(namespace) if record.namespaces.contains(NamespaceSet::USER) => {
+                namespaces::parent::is_callers(namespace.as_fd())?
+            }
             _ => false,
         };
         let root = init_files::root_without_mount_namespace(record, self.init)?;
-        Ok(Exec { init: self.init, namespaces: record.namespaces & !CGROUP, cgroup_namespace, cgroup_first, root })
+        Ok(Exec {
+            init: self.init,
+            namespaces: record.namespaces.difference(NamespaceSet::CGROUP),
+            cgroup_namespace,
+            cgroup_first,
+            root,
+        })
     }
 
     /// Serves the process until it has executed its program.

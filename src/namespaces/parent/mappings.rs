@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn the_callers_own_mappings_are_read_from_its_process() {
         let own = fs::File::open("/proc/self/ns/user").unwrap();
-        let join = Join { kind: super::super::Kind::User, path: "/proc/self/ns/user".into(), index: 0 };
+        let join = Join { kind: super::super::NamespaceKind::User, path: "/proc/self/ns/user".into(), index: 0 };
         let text = MapTexts {
             uid: fs::read_to_string("/proc/self/uid_map").unwrap(),
             gid: fs::read_to_string("/proc/self/gid_map").unwrap(),

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags};
 
-use crate::rootfs::plan::{Filesystem, KernelParameter, with_parameter};
+use crate::rootfs::plan::{Filesystem, KernelParameter};
 use crate::wire::{At, Done, Fault, Step};
 
 /// Creates the mount; `mode` is given to a tmpfs that names none, `pid_namespace` to a procfs.
@@ -59,7 +59,7 @@ fn set_parameters(context: BorrowedFd<'_>, parameters: &[KernelParameter], numbe
             Some(value) => rustix::mount::fsconfig_set_string(context, &**key, &**value),
             None => rustix::mount::fsconfig_set_flag(context, &**key),
         }
-        .map_err(|errno| explain(context, with_parameter(number, position), errno))?;
+        .map_err(|errno| explain(context, number, errno).parameter(position))?;
     }
     Ok(())
 }

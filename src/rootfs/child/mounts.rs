@@ -18,8 +18,8 @@ use crate::wire::{At, Done, Step};
 /// Mounts everything; if a mount covers "/", its descriptor, which is the root from then on.
 ///
 /// # Errors
-/// Steps MountTarget, Mount, MountAttributes, MountPropagation, CopyUp with the index of the mount (and its
-/// parameter, see `plan::split_index`).
+/// Steps MountTarget, Mount, MountAttributes, MountPropagation, CopyUp with the index of the mount and, where
+/// the kernel refuses one, of its parameter.
 pub fn mounts(plan: &Plan, prepared: &Prepared, root: BorrowedFd<'_>) -> Done<Option<OwnedFd>> {
     let mut covered: Option<OwnedFd> = None;
     for (number, mount) in plan.mounts.iter().enumerate() {

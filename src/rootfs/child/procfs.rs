@@ -5,13 +5,13 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::sched::{CloneFlags, setns};
 use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, fsconfig_set_fd, fsopen};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use crate::sys::clone::{Parent, Side, clone3, exit_now, own_pidfd};
+use crate::sys::namespace::{self, NamespaceSet};
 use crate::sys::{descriptors, net};
 
 /// A context for the caller's pid namespace, or for `namespace`, which the caller is to join later. `root` is the
@@ -29,7 +29,7 @@ pub fn context(namespace: Option<BorrowedFd<'_>>, root: BorrowedFd<'_>) -> Resul
 /// takes the container's root, and its child, which is born like that, opens the context and hands it over.
 fn context_before_6_17(namespace: BorrowedFd<'_>, root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    let first = match clone3(Parent::Caller, 0, None)? {
+    let first = match clone3(Parent::Caller, NamespaceSet::empty(), None)? {
         Side::Child => {
             let failed = enter(namespace, root, theirs.as_fd()).is_err();
             exit_now(i32::from(failed))
@@ -43,12 +43,12 @@ fn context_before_6_17(namespace: BorrowedFd<'_>, root: BorrowedFd<'_>) -> Resul
     received?.1.ok_or(Errno::PERM)
 }
 
-fn enter(namespace: BorrowedFd<'_>, root: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> Result<(), Errno> {
+fn enter(pid_namespace: BorrowedFd<'_>, root: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> Result<(), Errno> {
     rustix::process::fchdir(root)?;
     rustix::process::chroot(c".")?;
-    setns(namespace, CloneFlags::CLONE_NEWPID).map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
+    namespace::join(pid_namespace, NamespaceSet::PID)?;
     descriptors::close_all_but(3, &mut [socket.as_raw_fd()])?;
-    match clone3(Parent::Caller, 0, None)? {
+    match clone3(Parent::Caller, NamespaceSet::empty(), None)? {
         Side::Child => {
             let sent = fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)
                 .and_then(|context| net::send_fd(socket, b"+", context.as_fd()));

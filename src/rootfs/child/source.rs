@@ -1,6 +1,6 @@
 //! Opens trees of the host as detached mounts: by the parent, or by the child of a caller that may not.
 //!
-//! World: both; therefore child rules.
+//! World: all; therefore child rules.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use oci_spec::runtime::Spec;
+use rustix::io::Errno;
 
-use super::place::split_index;
-use super::{Kind, Plan, plan, with_parameter};
+use super::{Kind, Plan, plan};
 use crate::rootfs::Facts;
-use crate::wire::Step;
+use crate::wire::{Fault, Step};
 
 fn facts() -> Facts<'static> {
     Facts {
@@ -296,16 +296,21 @@ fn faults_are_placed() {
     let mounts = r#"[{"destination": "/a", "type": "tmpfs"},
         {"destination": "/b", "type": "tmpfs", "options": ["nodev", "mod=1"]}]"#;
     let plan = plan(&spec(mounts, r#"{"maskedPaths": ["/m"]}"#), &facts()).unwrap();
-    let place = |step, index, errno| plan.place(step, index, errno).unwrap();
-    let index = u32::try_from(with_parameter(1, 1)).unwrap();
-    assert_eq!(split_index(index), (1, Some(1)));
-    let found = place(Step::Mount, index, libc::EINVAL);
-    assert_eq!((found.at.as_deref(), &*found.what), (Some("mounts[1].options[1]"), "mount tmpfs on /b"));
-    let found = place(Step::Mount, 0, libc::EPERM);
-    assert_eq!((found.at.as_deref(), &*found.what), (Some("mounts[0]"), "mount tmpfs on /a"));
-    assert_eq!(place(Step::MaskedPath, 0, 1).what, "mask the path /m");
-    assert_eq!(place(Step::Device, 0, 1).what, "create the device /dev/null (c 1:3)");
-    assert!(plan.place(Step::Exec, 0, 1).is_none());
+    let shown = |fault: Fault| plan.explain(&fault).unwrap().to_string();
+    assert_eq!(
+        shown(Fault::new(Step::Mount, 1, Errno::INVAL).parameter(1).text(b"tmpfs: x")),
+        "mounts[1].options[1]: mount tmpfs on /b: invalid argument (tmpfs: x)"
+    );
+    assert_eq!(shown(Fault::new(Step::Mount, 0, Errno::PERM)), "mounts[0]: mount tmpfs on /a: operation not permitted");
+    assert_eq!(
+        shown(Fault::new(Step::MaskedPath, 0, Errno::PERM)),
+        "linux.maskedPaths[0]: mask the path /m: operation not permitted"
+    );
+    assert_eq!(
+        shown(Fault::new(Step::Device, 0, Errno::PERM)),
+        "create the device /dev/null (c 1:3): operation not permitted"
+    );
+    assert!(plan.explain(&Fault::new(Step::Exec, 0, Errno::PERM)).is_none());
 }
 
 #[test]

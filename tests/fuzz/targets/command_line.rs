@@ -39,9 +39,6 @@ pub(super) fn words(input: &[u8]) {
         Ok(user) => assert!(user.uid != u32::MAX && user.gid != Some(u32::MAX)),
         Err(error) => check_words(&error.to_string()),
     }
-    if let Ok(group) = user::parse_group(text) {
-        assert_ne!(group, u32::MAX);
-    }
     if let Err(error) = capabilities::parse(text) {
         check_words(&error.to_string());
     }

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxNamespaceType, LinuxSeccomp, Spec};
+use oci_spec::runtime::{LinuxSeccomp, Spec};
 use serde_json::json;
 
 use super::{check_error, check_same};
@@ -12,7 +12,7 @@ use tare::internals::cgroup::{CgroupManager, Hierarchy};
 use tare::internals::container::record::Record;
 use tare::internals::hooks;
 use tare::internals::host::Host;
-use tare::internals::namespaces::plan::bit;
+use tare::internals::namespaces::NamespaceSet;
 use tare::internals::plan::{ExecRequest, Plan, Program, Request, plan, plan_exec};
 use tare::internals::rootfs::{self, options};
 use tare::internals::seccomp::{self, tests as specification};
@@ -72,8 +72,8 @@ fn check_plan(spec: &Spec, plan: &Plan) {
         assert!(!sysctl.value.contains(&0), "{sysctl:?}");
     }
     plan.namespaces.join.iter().for_each(|join| assert!(join.path.is_absolute(), "{join:?}"));
-    let both = plan.namespaces.join.iter().fold(0, |bits, join| bits | bit(join.kind)) & plan.namespaces.new;
-    assert_eq!(both, 0, "a namespace is made and joined");
+    let joined: NamespaceSet = plan.namespaces.join.iter().map(|join| NamespaceSet::from(join.kind)).collect();
+    assert!(!joined.intersects(plan.namespaces.new), "a namespace is made and joined");
     check_rootfs(spec, &plan.rootfs);
     assert_eq!(plan.program.is_some(), spec.process().is_some());
     plan.program.iter().for_each(check_program);
@@ -132,7 +132,7 @@ pub(super) fn process(input: &[u8]) {
         Err(error) => return check_error(&error, "process file"),
     };
     let spec: Spec = serde_json::from_value(json!({ "ociVersion": "1.2.0", "linux": {} })).unwrap();
-    for user in [0, bit(LinuxNamespaceType::User)] {
+    for user in [NamespaceSet::empty(), NamespaceSet::USER] {
         let request = ExecRequest {
             id: "box",
             namespaces: user,
