@@ -46,7 +46,7 @@ impl Channels {
     pub fn child_ends(&self) -> init::Handover<'_> {
         init::Handover {
             console: self.console.as_ref().map(|console| console.socket.as_fd()),
-            listener: self.listener.as_ref().map(|(theirs, _)| theirs.as_fd()),
+            listener: self.listener.as_ref().map(|(child_end, _)| child_end.as_fd()),
         }
     }
 
@@ -65,11 +65,11 @@ impl Channels {
     /// # Errors
     /// The agent does not accept it.
     pub fn deliver_listener(&mut self, program: &Program, record: &Record, exec: Option<i32>) -> Result<()> {
-        let Some((theirs, ours)) = self.listener.take() else { return Ok(()) };
+        let Some((child_end, parent_end)) = self.listener.take() else { return Ok(()) };
         // Otherwise the end of the child would not be seen as end-of-file.
-        drop(theirs);
+        drop(child_end);
         let status = if exec.is_some() { Status::Running } else { Status::Creating };
-        receive_and_deliver(ours.as_fd(), program, &State::new(record, status), exec)
+        receive_and_deliver(parent_end.as_fd(), program, &State::new(record, status), exec)
     }
 }
 

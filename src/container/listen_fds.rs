@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_for_this_process_are_inherited() {
+    fn sockets_for_us_are_passed_on() {
         let two = of(&[("LISTEN_PID", "42"), ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "a:b")]).unwrap();
         assert_eq!(two.count, 2);
         let env = [("LISTEN_FDS", "2"), ("LISTEN_PID", "1"), ("LISTEN_FDNAMES", "a:b")];
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn other_sockets_are_not() {
+    fn nothing_else_is() {
         for variables in [
             &[][..],
             &[("LISTEN_FDS", "2")],

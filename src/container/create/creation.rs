@@ -29,7 +29,7 @@ impl Creation {
     ///
     /// # Errors
     /// The id is taken.
-    pub(super) fn begin(store: Store, record: Record) -> Result<Self> {
+    pub(super) fn take_id(store: Store, record: Record) -> Result<Self> {
         let directory = store.create(&record.id)?;
         Ok(Self { store, container: Container { directory, record }, poststop: hooks::Plan::default() })
     }

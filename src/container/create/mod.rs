@@ -107,7 +107,7 @@ fn build_guarded(
     let Creating { root, request: CreateRequest { options, .. }, mode, .. } = creating;
     let Prepared { host, config, mut plan, namespaces, notify, record } = prepared;
 
-    let mut creation = transaction.guard(Creation::begin(Store::make(root)?, record)?);
+    let mut creation = transaction.guard(Creation::take_id(Store::make(root)?, record)?);
     creation.write_first(&config)?;
     let notify = open_notify(creation.directory(), notify, mode)?;
     let mut cgroup = match &plan.cgroup {
