@@ -1,5 +1,5 @@
 //! The cgroup room against the kernel: root and cgroup2 on /sys/fs/cgroup are needed (a private
-//! mount namespace is best); otherwise each test prints why it did nothing.
+//! mount namespace is best).
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
 
 use std::path::{Path, PathBuf};
@@ -21,18 +21,10 @@ struct Bed {
 }
 
 impl Bed {
-    fn new(test: &str) -> Option<Self> {
-        let skip = |why: &str| eprintln!("skipped {test}: {why}");
-        if !rustix::process::geteuid().is_root() {
-            skip("not root");
-            return None;
-        }
-        let hierarchy = cgroup::mount().ok()?;
-        if hierarchy.hybrid {
-            skip("/sys/fs/cgroup is not cgroup2; run it in a mount namespace where it is");
-            return None;
-        }
-        Some(Self { hierarchy, name: format!("tare-test-{test}-{}", std::process::id()), children: Vec::new() })
+    fn new(test: &str) -> Self {
+        let hierarchy = cgroup::mount().unwrap();
+        assert!(!hierarchy.hybrid, "needs cgroup v2 on /sys/fs/cgroup: use scripts/testing/world");
+        Self { hierarchy, name: format!("tare-test-{test}-{}", std::process::id()), children: Vec::new() }
     }
 
     fn path(&self, below: &str) -> PathBuf {
@@ -91,8 +83,9 @@ fn names_below(path: &Path) -> usize {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_cgroup_is_made_tagged_found_and_removed() {
-    let Some(bed) = Bed::new("lifecycle") else { return };
+    let bed = Bed::new("lifecycle");
     let cgroup = bed.create("a/b", json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]})).unwrap();
     assert_eq!(std::fs::read_to_string(bed.path("a/b/hugetlb.2MB.max")).unwrap(), "4194304\n");
     assert_eq!(std::fs::read_to_string(bed.path("a/b/hugetlb.2MB.rsvd.max")).unwrap(), "4194304\n");
@@ -109,8 +102,9 @@ fn a_cgroup_is_made_tagged_found_and_removed() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_deep_nest_is_removed() {
-    let Some(bed) = Bed::new("deep") else { return };
+    let bed = Bed::new("deep");
     let cgroup = bed.create("deep", json!({})).unwrap();
     let mut directory =
         rustix::fs::open(bed.path("deep"), rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
@@ -126,8 +120,9 @@ fn a_deep_nest_is_removed() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_tree_of_processes_is_listed_frozen_signalled_and_killed() {
-    let Some(mut bed) = Bed::new("kill") else { return };
+    let mut bed = Bed::new("kill");
     let cgroup = bed.create("box", json!({})).unwrap();
     std::fs::create_dir(bed.path("box/inner")).unwrap();
     bed.shell("box", "sleep 1000 & sleep 1000 & wait");
@@ -147,8 +142,9 @@ fn a_tree_of_processes_is_listed_frozen_signalled_and_killed() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn every_process_gets_the_signal() {
-    let Some(mut bed) = Bed::new("signal") else { return };
+    let mut bed = Bed::new("signal");
     let cgroup = bed.create("box", json!({})).unwrap();
     bed.shell("box", "sleep 1000 & sleep 1000 & exec sleep 1000");
     cgroup.signal_all(libc::SIGTERM).unwrap();
@@ -156,8 +152,9 @@ fn every_process_gets_the_signal() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_cgroup_in_use_is_refused_and_its_process_lives() {
-    let Some(mut bed) = Bed::new("in-use") else { return };
+    let mut bed = Bed::new("in-use");
     std::fs::create_dir_all(bed.path("taken/inner")).unwrap();
     bed.shell("taken/inner", "exec sleep 1000");
     let text = bed.create("taken", json!({})).unwrap_err().to_string();
@@ -176,8 +173,9 @@ fn a_cgroup_in_use_is_refused_and_its_process_lives() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_leftover_is_made_anew_but_a_neighbours_cgroup_is_not() {
-    let Some(bed) = Bed::new("leftover") else { return };
+    let bed = Bed::new("leftover");
     let state = tempfile::tempdir().unwrap();
     let plan = bed.plan("box", json!({}));
     let owner = tag(state.path().to_str().unwrap());
@@ -193,8 +191,9 @@ fn a_leftover_is_made_anew_but_a_neighbours_cgroup_is_not() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_limit_that_cannot_be_set_says_why_and_nothing_is_left() {
-    let Some(bed) = Bed::new("refused") else { return };
+    let bed = Bed::new("refused");
     let refused = |resources| bed.create("a/b", resources).unwrap_err().to_string();
     assert_eq!(
         refused(json!({"unified": {"nosuch.file": "1"}})),
@@ -212,10 +211,11 @@ fn a_limit_that_cannot_be_set_says_why_and_nothing_is_left() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_hybrid_host_runs_without_limits_and_says_which_controller_is_elsewhere() {
-    let Some(mut bed) = Bed::new("hybrid") else { return };
+    let mut bed = Bed::new("hybrid");
     if std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap().contains("memory") {
-        eprintln!("skipped hybrid: the memory controller is not bound to v1 here");
+        eprintln!("skipped: the memory controller is not bound to v1 here");
         return;
     }
     bed.hierarchy.hybrid = true;
@@ -228,12 +228,17 @@ fn a_hybrid_host_runs_without_limits_and_says_which_controller_is_elsewhere() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn every_new_level_can_be_read_whatever_the_umask() {
-    let Some(bed) = Bed::new("umask") else { return };
-    let script = "umask 077; exec \"$0\" --exact a_cgroup_with_three_new_levels --ignored";
-    let me = std::env::current_exe().unwrap();
-    let status = Command::new("sh").args(["-c", script]).arg(me).env("TARE_TEST_BED", &bed.name).status().unwrap();
-    assert!(status.success());
+    let bed = Bed::new("umask");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // From here on the umask is this thread's alone.
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).unwrap();
+            nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_retain(0o077));
+            bed.create("a/b", json!({})).unwrap();
+        });
+    });
     for level in ["", "a", "a/b"] {
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(std::fs::metadata(bed.path(level)).unwrap().permissions().mode() & 0o777, 0o755, "{level}");
@@ -241,17 +246,9 @@ fn every_new_level_can_be_read_whatever_the_umask() {
 }
 
 #[test]
-#[ignore = "started by the test above with another umask"]
-fn a_cgroup_with_three_new_levels() {
-    let Some(mut bed) = Bed::new("umask-child") else { return };
-    bed.name = std::env::var("TARE_TEST_BED").unwrap();
-    bed.create("a/b", json!({})).unwrap();
-    std::process::exit(0);
-}
-
-#[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn no_internal_processes_is_explained() {
-    let Some(mut bed) = Bed::new("internal") else { return };
+    let mut bed = Bed::new("internal");
     std::fs::create_dir(bed.path("")).unwrap();
     bed.shell("", "exec sleep 1000");
     let text = bed.create("box", json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]})).unwrap_err().to_string();
@@ -271,8 +268,9 @@ fn can_open(bed: &mut Bed, below: &str, node: &Path) -> bool {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn device_nodes_can_be_made_but_opened_only_by_rule() {
-    let Some(mut bed) = Bed::new("devices") else { return };
+    let mut bed = Bed::new("devices");
     let directory = tempfile::tempdir_in("/run").or_else(|_| tempfile::tempdir()).unwrap();
     let node = |name: &str, major, minor| {
         let path = directory.path().join(name);
@@ -297,8 +295,9 @@ fn device_nodes_can_be_made_but_opened_only_by_rule() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn statistics_and_death_facts_come_with_what_is_there() {
-    let Some(mut bed) = Bed::new("stats") else { return };
+    let mut bed = Bed::new("stats");
     let cgroup = bed.create("box", json!({})).unwrap();
     bed.shell("box", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done").wait().unwrap();
     let stats = cgroup.stats().unwrap();

@@ -1,6 +1,8 @@
 //! Hooks on this kernel: what they are given, how they fail, that nothing of ours stays with them.
 #![allow(clippy::print_stderr, clippy::unwrap_used, missing_docs)]
 
+mod busybox;
+
 use std::fs::read_to_string;
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -75,8 +77,8 @@ fn without_env_the_environment_is_empty() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("out");
     let script = format!("cat /proc/self/environ > {}", out.display());
-    let hook = json!({"path": "/bin/busybox", "args": ["sh", "-c", script]});
-    let hook = if Path::new("/bin/busybox").exists() { hook } else { sh(&format!("env -i {script}")) };
+    let hook = json!({"path": busybox::PROGRAM, "args": ["sh", "-c", script]});
+    let hook = if Path::new(busybox::PROGRAM).exists() { hook } else { sh(&format!("env -i {script}")) };
     run_list(&json!([hook]), b"{}").unwrap();
     // A shell sets PWD and the like for its children, never what we have.
     assert!(!text(&out).contains("CARGO"), "{}", text(&out));
@@ -270,6 +272,7 @@ fn namespaces_agree(inside: &Inside, bits: NamespaceSet, names: &[&str]) {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn in_the_container_all_its_namespaces_are_joined() {
     let bits = NamespaceSet::MOUNT
         | NamespaceSet::PID
@@ -296,12 +299,14 @@ fn in_a_user_namespace_the_hook_is_its_root() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_user_namespace_of_the_runtime_is_not_joined_again() {
     let inside = Inside::new(&["-u"], "hostname same");
     inside.run("test \"$(hostname)\" = same", NamespaceSet::USER | NamespaceSet::UTS).unwrap();
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn after_pivot_root_the_root_is_the_containers() {
     let directory = tempfile::tempdir().unwrap();
     let script = format!(
@@ -314,15 +319,11 @@ fn after_pivot_root_the_root_is_the_containers() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn without_a_mount_namespace_the_root_is_that_of_init() {
     let directory = tempfile::tempdir().unwrap();
-    std::fs::create_dir(directory.path().join("bin")).unwrap();
-    let Some(busybox) = ["/bin/busybox", "/usr/bin/busybox"].iter().find(|path| Path::new(path).exists()) else {
-        eprintln!("skipped: no static busybox on this machine");
-        return;
-    };
-    // By a process of its own: a descriptor for writing that another test's child inherits is ETXTBSY.
-    assert!(Command::new("cp").arg(busybox).arg(directory.path().join("bin/sh")).status().unwrap().success());
+    busybox::require();
+    busybox::rootfs(directory.path(), &[], &["sh"]);
     let mut command = Command::new("chroot");
     command.arg(directory.path()).args(["/bin/sh", "-c", "echo ready; while :; do read x; done"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -332,6 +333,7 @@ fn without_a_mount_namespace_the_root_is_that_of_init() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_container_that_is_gone_is_said_to_be() {
     let inside = Inside::new(&["-u"], "true");
     let pidfd = pidfd_open(inside.pid(), PidfdFlags::empty()).unwrap();

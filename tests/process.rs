@@ -5,6 +5,8 @@
 //! the container's process. Namespaces other than the mount namespace are the caller's.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a test program")]
 
+mod busybox;
+
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::Path;
@@ -40,28 +42,12 @@ const DOCKER_MASK: &str = "00000000a80425fb";
 const NONE: &str = "0000000000000000";
 const STATUS: &str = "cat /proc/self/status; echo umask: $(umask); echo pwd: $(pwd)";
 
-fn can_run() -> bool {
-    let ready = rustix::process::geteuid().is_root() && Path::new("/bin/busybox").exists();
-    if !ready {
-        eprintln!("skipped: needs root and /bin/busybox");
-    }
-    ready
-}
-
-/// A root directory with busybox.
-/// By another process: a descriptor for writing that the fork of another thread inherits makes it "text file busy".
-fn copy_busybox(to: &std::path::Path) {
-    assert!(std::process::Command::new("cp").arg("/bin/busybox").arg(to).status().unwrap().success());
-}
-
+/// A root directory with busybox, and with files that cannot be executed.
 fn rootfs() -> tempfile::TempDir {
+    busybox::require();
     let root = tempfile::tempdir().unwrap();
     std::fs::set_permissions(root.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    for directory in ["bin", "proc", "etc", "tmp", "bin/directory"] {
-        std::fs::create_dir(root.path().join(directory)).unwrap();
-    }
-    copy_busybox(&root.path().join("bin/busybox"));
-    std::os::unix::fs::symlink("busybox", root.path().join("bin/sh")).unwrap();
+    busybox::rootfs(root.path(), &["proc", "etc", "tmp", "bin/directory"], &["sh"]);
     let file = |name: &str, text: &str, mode| {
         std::fs::write(root.path().join(name), text).unwrap();
         std::fs::set_permissions(root.path().join(name), PermissionsExt::from_mode(mode)).unwrap();
@@ -89,7 +75,7 @@ fn run(root: &Path, case: &Value) -> String {
 
 fn run_by(mut program: Command, root: &Path, case: &Value) -> String {
     let output = program
-        .args(["--exact", "applied_here", "--nocapture", "--test-threads=1"])
+        .args(["--exact", "applied_here", "--ignored", "--nocapture", "--test-threads=1"])
         .env(CASE, case.to_string())
         .env(ROOT, root)
         .stdin(Stdio::null())
@@ -118,6 +104,7 @@ fn assert_fields(output: &str, expected: &[(&str, &str)]) {
 
 /// Not a test of its own: becomes the process of a case.
 #[test]
+#[ignore = "the other tests start it"]
 fn applied_here() {
     let Ok(case) = std::env::var(CASE) else { return };
     let case: Value = serde_json::from_str(&case).unwrap();
@@ -189,10 +176,8 @@ fn filter(case: &Value) -> seccompiler::BpfProgram {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_process_of_docker() {
-    if !can_run() {
-        return;
-    }
     let output = status_of(docker(json!({})));
     assert_fields(
         &output,
@@ -214,10 +199,8 @@ fn the_process_of_docker() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn another_user_with_ambient_capabilities() {
-    if !can_run() {
-        return;
-    }
     let kill = ["CAP_KILL"];
     let user = json!({"uid": 1234, "gid": 5678, "additionalGids": [7, 6], "umask": 0o077});
     let sets = json!({"bounding": DOCKER, "effective": kill, "permitted": kill, "inheritable": kill, "ambient": kill});
@@ -241,28 +224,22 @@ fn another_user_with_ambient_capabilities() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn another_user_without_ambient_capabilities_has_none() {
-    if !can_run() {
-        return;
-    }
     let output = status_of(docker(json!({"user": {"uid": 1234, "gid": 5678}})));
     assert_fields(&output, &[("Groups", ""), ("CapPrm", NONE), ("CapEff", NONE), ("CapBnd", DOCKER_MASK)]);
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn no_capabilities_in_the_config_means_none() {
-    if !can_run() {
-        return;
-    }
     let output = status_of(docker(json!({"capabilities": null})));
     assert_fields(&output, &[("CapPrm", NONE), ("CapEff", NONE), ("CapBnd", NONE)]);
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_filter_may_deny_what_becoming_the_user_needs() {
-    if !can_run() {
-        return;
-    }
     let deny = [libc::SYS_setgroups, libc::SYS_setresuid, libc::SYS_setresgid, libc::SYS_prctl, libc::SYS_capget];
     for (uid, no_new_privileges, caps) in [(0, false, DOCKER_MASK), (0, true, DOCKER_MASK), (1234, false, NONE)] {
         let process = docker(json!({"user": {"uid": uid, "gid": 5}, "noNewPrivileges": no_new_privileges}));
@@ -272,10 +249,8 @@ fn a_filter_may_deny_what_becoming_the_user_needs() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_filter_that_denies_capset_never_leaves_sys_admin_to_the_program() {
-    if !can_run() {
-        return;
-    }
     for privileges in [false, true] {
         let mut case = json!({"process": docker(json!({})), "deny": [libc::SYS_capset]});
         case["process"]["noNewPrivileges"] = json!(privileges);
@@ -285,10 +260,8 @@ fn a_filter_that_denies_capset_never_leaves_sys_admin_to_the_program() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn limits_and_scheduling() {
-    if !can_run() {
-        return;
-    }
     let print = "echo files: $(ulimit -Sn) $(ulimit -Hn); echo oom: $(cat /proc/self/oom_score_adj); \
                  echo nice: $(cut -d' ' -f19 /proc/self/stat); echo machine: $(uname -m)";
     let process = docker(json!({"args": ["sh", "-c", print], "oomScoreAdj": 321,
@@ -303,19 +276,15 @@ fn limits_and_scheduling() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_session_keyring_is_the_containers() {
-    if !can_run() {
-        return;
-    }
     let output = status_of(docker(json!({"args": ["sh", "-c", "cat /proc/keys"]})));
     assert!(output.contains("_ses.tare-process-test"), "{output}");
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_working_directory_is_made_and_inside() {
-    if !can_run() {
-        return;
-    }
     let root = rootfs();
     let made = run(root.path(), &json!({"process": docker(json!({"cwd": "/srv/a/../b"}))}));
     assert_eq!(field(&made, "pwd"), "/srv/b");
@@ -344,10 +313,8 @@ fn the_working_directory_is_made_and_inside() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_program_that_cannot_be_executed() {
-    if !can_run() {
-        return;
-    }
     let root = rootfs();
     let cases = [
         ("nope", "exec: \"nope\": executable file not found in $PATH"),
@@ -376,13 +343,11 @@ fn a_program_that_cannot_be_executed() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_program_is_looked_up_as_the_user() {
-    if !can_run() {
-        return;
-    }
     let root = rootfs();
     let own = root.path().join("bin/own");
-    copy_busybox(&own);
+    busybox::copy_program(Path::new(busybox::PROGRAM), &own);
     std::fs::set_permissions(&own, PermissionsExt::from_mode(0o700)).unwrap();
     let process = docker(json!({"args": ["/bin/own", "true"], "user": {"uid": 1234, "gid": 1}}));
     // CAP_DAC_OVERRIDE in the effective set counts, as it does for execve.
@@ -395,10 +360,8 @@ fn a_program_is_looked_up_as_the_user() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn stdio_belongs_to_the_user() {
-    if !can_run() {
-        return;
-    }
     let owners = "echo owners: $(stat -L -c %u /proc/self/fd/0 /proc/self/fd/2)";
     let process = docker(json!({"args": ["sh", "-c", owners], "user": {"uid": 1234, "gid": 1}}));
     // fd 0 is the host's /dev/null, whose owner stays; fd 2 is a pipe.
@@ -409,10 +372,8 @@ fn stdio_belongs_to_the_user() {
 
 /// Needs strace. An error is fatal, and so is a success that did not happen (as far as it is read back).
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn an_injected_failure_ends_the_process() {
-    if !can_run() {
-        return;
-    }
     if Command::new("strace").arg("-V").output().is_err() {
         eprintln!("skipped: needs strace");
         return;

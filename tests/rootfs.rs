@@ -1,5 +1,5 @@
 //! The rootfs room on a real kernel: plans are carried out in a mount namespace of a test thread, and looked at from
-//! inside. Needs root and busybox; skips say so.
+//! inside. Needs root and busybox.
 
 mod rootfs_stage;
 
@@ -13,8 +13,9 @@ use rootfs_stage::user::Caller;
 use rootfs_stage::{Bundle, Outcome, find_mount};
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_docker_container_has_its_tree() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     bundle.file("files/resolv.conf", "nameserver 192.0.2.1\n");
     bundle.file("files/hostname", "box\n");
     let config = include_str!("data/docker-config.json");
@@ -63,8 +64,9 @@ fn a_docker_container_has_its_tree() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn what_runc_spec_prints_works() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     bundle.run(include_str!("data/runc-spec.json"), || {
         assert_eq!(fs::write("/x", "").unwrap_err().raw_os_error(), Some(libc::EROFS));
         fs::write("/dev/shm/x", "").unwrap();
@@ -72,8 +74,9 @@ fn what_runc_spec_prints_works() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn symbolic_links_to_mount_points_stay_inside() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     let outside = bundle.path("outside");
     fs::create_dir(&outside).unwrap();
     bundle.file("files/f", "f");
@@ -100,8 +103,9 @@ fn symbolic_links_to_mount_points_stay_inside() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn links_at_dev_proc_and_sys_are_refused() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     let host = bundle.path("host");
     fs::create_dir(&host).unwrap();
     for name in ["proc", "sys", "dev"] {
@@ -129,8 +133,9 @@ fn links_at_dev_proc_and_sys_are_refused() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_kernel_names_the_option_it_does_not_take() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     let mounts = r#"[{"destination": "/x", "type": "tmpfs", "options": ["nosuid", "size=lots"]}]"#;
     assert_eq!(
         bundle.fails(&Bundle::config(mounts, "{}")),
@@ -154,8 +159,9 @@ fn the_kernel_names_the_option_it_does_not_take() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn tmpfs_copies_up_keeps_modes_and_turns_read_only() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     fs::create_dir_all(bundle.path("rootfs/var/deep/er")).unwrap();
     bundle.file("rootfs/var/deep/er/file", "content");
     symlink("deep/er", bundle.path("rootfs/var/link")).unwrap();
@@ -176,8 +182,9 @@ fn tmpfs_copies_up_keeps_modes_and_turns_read_only() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_host_sees_nothing() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     let mounts = r#"[
         {"destination": "/a", "type": "tmpfs"},
         {"destination": "/b", "type": "bind", "source": "files", "options": ["rbind"]}
@@ -189,15 +196,17 @@ fn the_host_sees_nothing() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn nothing_leaks_from_a_slave_either() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     let mounts = r#"[{"destination": "/a", "type": "tmpfs"}]"#;
     let Outcome::Ran = bundle.on_a_shared_host(&Bundle::config(mounts, "{}")) else { panic!("failed") };
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_root_has_the_propagation_it_asked_for() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     let tags = || {
         let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
         let line = table.lines().find(|line| line.split(' ').nth(4) == Some("/")).unwrap().to_string();
@@ -212,8 +221,9 @@ fn the_root_has_the_propagation_it_asked_for() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_mount_can_cover_the_root() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     let mounts = r#"[
         {"destination": "/", "type": "tmpfs", "options": ["mode=755", "ro"]},
         {"destination": "/proc", "type": "proc"},
@@ -227,8 +237,9 @@ fn a_mount_can_cover_the_root() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn binds_have_the_attributes_they_asked_for() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     bundle.file("files/f", "f");
     symlink("f", bundle.path("files/link")).unwrap();
     let mounts = r#"[
@@ -257,8 +268,9 @@ fn binds_have_the_attributes_they_asked_for() {
 
 /// Everything that an entry of the image is, its copy is too.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn tmpfs_copies_are_like_the_originals() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     let data = bundle.path("rootfs/data");
     make_one_of_each(&data);
     let expected = describe(&data);
@@ -280,8 +292,9 @@ fn tmpfs_copies_are_like_the_originals() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn masks_follow_links_inside_the_root() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     bundle.file("rootfs/etc/secret", "secret");
     bundle.file("rootfs/etc/other", "other");
     bundle.file("rootfs/etc/third", "third");
@@ -305,8 +318,9 @@ fn masks_follow_links_inside_the_root() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn ids_are_mapped() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     bundle.file("files/f", "f");
     let mounts = r#"[{"destination": "/m", "source": "files", "options": ["bind", "idmap"],
         "uidMappings": [{"containerID": 0, "hostID": 1000, "size": 10}],
@@ -325,8 +339,9 @@ fn ids_are_mapped() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn devices_of_the_config_are_made_once() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     let linux = r#"{"devices": [
         {"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 384, "uid": 5, "gid": 6},
         {"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2},
@@ -350,8 +365,9 @@ fn devices_of_the_config_are_made_once() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn links_into_procfs_do_not_lead_around_the_list() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     symlink("/proc/sys", bundle.path("rootfs/data")).unwrap();
     bundle.file("files/f", "f");
     let mounts = r#"[{"destination": "/proc", "type": "proc"},
@@ -365,8 +381,9 @@ fn links_into_procfs_do_not_lead_around_the_list() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_storm_of_renames_never_leads_outside() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     let outside = bundle.path("outside");
     fs::create_dir(&outside).unwrap();
     fs::create_dir_all(bundle.path("rootfs/shared/dir")).unwrap();
@@ -392,8 +409,9 @@ fn a_storm_of_renames_never_leads_outside() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn other_ways_to_the_new_root() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     let mounts = r#"[{"destination": "/proc", "type": "proc"}]"#;
     bundle.run_with(
         &Bundle::config(mounts, "{}"),
@@ -415,8 +433,9 @@ fn other_ways_to_the_new_root() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_terminal_is_on_dev_console() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     let mounts = r#"[
         {"destination": "/dev", "type": "tmpfs"},
         {"destination": "/dev/pts", "type": "devpts", "options": ["newinstance", "ptmxmode=0666"]}
@@ -438,8 +457,9 @@ fn the_terminal_is_on_dev_console() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn user_namespaces_have_the_same_tree() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     bundle.file("files/resolv.conf", "nameserver 192.0.2.1\n");
     bundle.file("files/hostname", "box\n");
     let config = include_str!("data/docker-config.json");

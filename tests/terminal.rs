@@ -24,13 +24,17 @@ fn main() {
         std::process::exit(relay(&arguments[1], &arguments[2..]));
     }
     // libtest's own options; a word without a dash selects checks.
+    let ask = |option: &str| arguments.iter().any(|argument| argument == option);
     let wanted: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    for (name, check) in CHECKS {
-        if wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str())) {
-            let before = Instant::now();
-            check();
-            println!("ok {name} ({} ms)", before.elapsed().as_millis());
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| name.contains(wanted.as_str()));
+    for (name, check) in CHECKS.iter().filter(|(name, _)| is_wanted(name)) {
+        if !ask("--include-ignored") && !ask("--ignored") {
+            println!("test {name} ... ignored, needs root: sudo scripts/test host terminal");
+            continue;
         }
+        let before = Instant::now();
+        check();
+        println!("ok {name} ({} ms)", before.elapsed().as_millis());
     }
 }
 

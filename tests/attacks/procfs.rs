@@ -13,11 +13,12 @@ use crate::support::{Bait, Storm, both_refuse, mount, only_tare, rounds, skip, t
 
 /// CVE-2019-19921, CVE-2023-27561, CVE-2023-28642: /proc or /sys of the image is a link.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn class_06_proc_and_sys_are_links() {
     let bait = Bait::new();
     for name in ["proc", "sys"] {
         for target in ["tmp", bait.text()] {
-            let Some(mut bundle) = Bundle::new() else { return };
+            let mut bundle = Bundle::new();
             fs::remove_dir(bundle.file("rootfs").join(name)).unwrap();
             symlink(target, bundle.file("rootfs").join(name)).unwrap();
             bundle.set("/linux/sysctl", json!({ "net.ipv4.ip_forward": "1" }));
@@ -33,8 +34,9 @@ fn class_06_proc_and_sys_are_links() {
 
 /// CVE-2019-16884, CVE-2025-54867: something on /proc or below it that swallows labels and masks.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn class_06_proc_is_covered() {
-    let Some(mut bundle) = Bundle::new() else { return };
+    let mut bundle = Bundle::new();
     fs::create_dir(bundle.file("fake")).unwrap();
     let base = bundle.config["mounts"].as_array().unwrap().len();
     bundle.set("/mounts/-", json!({}));
@@ -65,12 +67,13 @@ fn class_06_proc_is_covered() {
 
 /// With a label that can be read back the label itself would tell.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn class_06_the_label_is_right() {
     let modules = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
     if !modules.contains("apparmor") && !modules.contains("selinux") {
         // Then no label is accepted either, rather than none given.
         for (field, value) in [("apparmorProfile", "docker-default"), ("selinuxLabel", "a:b:c:s0")] {
-            let Some(mut bundle) = Bundle::new() else { return };
+            let mut bundle = Bundle::new();
             bundle.set(&format!("/process/{field}"), json!(value));
             if is_tare() {
                 both_refuse(&bundle);
@@ -78,15 +81,16 @@ fn class_06_the_label_is_right() {
         }
         return skip("this kernel has neither AppArmor nor SELinux, so no label can be read back");
     }
-    let Some(mut bundle) = Bundle::script("cat /proc/self/attr/current") else { return };
+    let mut bundle = Bundle::script("cat /proc/self/attr/current");
     bundle.set("/process/apparmorProfile", json!("unconfined"));
     assert_eq!(bundle.run().good().trim(), "unconfined");
 }
 
 /// CVE-2025-52881: /proc changes place with a fake while sysctls and the OOM score are written.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn class_07_proc_is_swapped() {
-    let Some(mut bundle) = Bundle::script("cat /proc/sys/net/ipv4/ip_forward") else { return };
+    let mut bundle = Bundle::script("cat /proc/sys/net/ipv4/ip_forward");
     let sentinel = bundle.file("sentinel");
     fs::write(&sentinel, "untouched\n").unwrap();
     let fake = bundle.file("rootfs/fake");
@@ -110,17 +114,18 @@ fn class_07_proc_is_swapped() {
 
 /// The clocks of a time namespace are set in /proc/self, which is anybody's after a mount namespace has been joined.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn class_07_proc_of_a_joined_mount_namespace() {
     if !Path::new("/proc/self/ns/time").exists() {
         return skip("this kernel has no time namespaces");
     }
-    let Some(mut bundle) = Bundle::script("sleep 1000") else { return };
+    let mut bundle = Bundle::script("sleep 1000");
     let sentinel = bundle.file("rootfs/proc/self/timens_offsets");
     fs::create_dir(bundle.file("rootfs/proc/self")).unwrap();
     fs::write(&sentinel, "untouched\n").unwrap();
     bundle.set("/mounts", json!([]));
     bundle.begin();
-    let mut joining = Bundle::new().unwrap();
+    let mut joining = Bundle::new();
     let path = format!("/proc/{}/ns/mnt", bundle.pid());
     joining.set("/linux/namespaces/1", json!({ "type": "mount", "path": path }));
     joining.set("/linux/namespaces/-", json!({ "type": "time" }));
@@ -130,6 +135,7 @@ fn class_07_proc_of_a_joined_mount_namespace() {
 
 /// No process that has entered a container opens /proc by its path: descriptors of a verified procfs only.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn class_07_no_path_of_proc_is_opened() {
     if !only_tare() {
         return;
@@ -137,13 +143,13 @@ fn class_07_no_path_of_proc_is_opened() {
     if !Path::new("/usr/bin/strace").exists() {
         return skip("needs strace");
     }
-    let Some(mut bundle) = Bundle::script("sleep 1000") else { return };
+    let mut bundle = Bundle::script("sleep 1000");
     bundle.set("/linux/sysctl", json!({ "net.ipv4.ip_forward": "1" }));
     bundle.set("/process/oomScoreAdj", json!(500));
     bundle.set("/linux/maskedPaths", json!(["/proc/kcore", "/proc/keys"]));
     bundle.set("/linux/readonlyPaths", json!(["/proc/sys", "/proc/bus"]));
     bundle.begin();
-    let mut run = Bundle::new().unwrap();
+    let mut run = Bundle::new();
     run.config["linux"] = bundle.config["linux"].clone();
     run.config["process"] = bundle.config["process"].clone();
     let cgroup = json!(format!("/{}", run.name));
@@ -170,12 +176,13 @@ fn class_07_no_path_of_proc_is_opened() {
 
 /// CVE-2025-31133: /dev/null, which covers masked files, is the image's own link or file.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn class_08_the_cover_is_planted() {
     let bait = Bait::new();
     let script = "stat -c %t:%T /etc/file /proc/version; cat /etc/file; ls /etc/directory
         echo x >/etc/directory/new; echo x >/etc/file; echo x >/dev/null; grep -c ' /etc/file ' /proc/self/mountinfo";
     for plant in 0..3 {
-        let Some(mut bundle) = Bundle::script(script) else { return };
+        let mut bundle = Bundle::script(script);
         // With /dev of the image and no device made by the config, its null is all that there is.
         bundle.set("/mounts", json!([mount("/proc", "proc", "proc", &[])]));
         bundle.set("/linux/maskedPaths", json!(["/etc/file", "/etc/directory", "/proc/version", "/absent"]));
@@ -201,9 +208,10 @@ fn class_08_the_cover_is_planted() {
 
 /// CVE-2025-31133, the other end: what shall be covered is a link.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn class_08_what_is_covered_is_a_link() {
     let bait = Bait::new();
-    let Some(mut bundle) = Bundle::script("cat /etc/passwd /etc/mask") else { return };
+    let mut bundle = Bundle::script("cat /etc/passwd /etc/mask");
     let passwd = fs::read_to_string(bundle.file("rootfs/etc/passwd")).unwrap();
     bundle.set("/linux/maskedPaths", json!(["/etc/mask"]));
     for target in ["/etc/passwd", bait.path().join("secret").to_str().unwrap(), "/proc/version", "."] {
@@ -219,9 +227,10 @@ fn class_08_what_is_covered_is_a_link() {
 
 /// While masks are put up, what they cover changes place with a link.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn class_08_masks_in_a_storm() {
     let bait = Bait::new();
-    let Some(mut bundle) = Bundle::new() else { return };
+    let mut bundle = Bundle::new();
     fs::create_dir(bundle.file("rootfs/etc/masked")).unwrap();
     symlink(bait.path(), bundle.file("rootfs/etc/link")).unwrap();
     bundle.set("/linux/maskedPaths", json!(["/etc/masked", "/etc/masked/secret", "/etc/masked/sub"]));
@@ -236,10 +245,11 @@ fn class_08_masks_in_a_storm() {
 
 /// CVE-2025-52565: /dev/console is bound on what the image has there, or the pty is not what it seems.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn class_08_console() {
     let bait = Bait::new();
     for plant in ["dev/console", "dev/pts", "dev/ptmx"] {
-        let Some(mut bundle) = Bundle::script("stat -c %t /dev/console; tty") else { return };
+        let mut bundle = Bundle::script("stat -c %t /dev/console; tty");
         bundle.set("/process/terminal", json!(true));
         bundle.set("/mounts", json!([mount("/proc", "proc", "proc", &[])]));
         symlink(bait.path().join("console"), bundle.file("rootfs").join(plant)).unwrap();
@@ -259,8 +269,9 @@ fn class_08_console() {
 
 /// Keys that are not the container's own, or lead elsewhere.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn class_19_sysctls_of_the_host() {
-    let Some(mut bundle) = Bundle::new() else { return };
+    let mut bundle = Bundle::new();
     let read = |name: &str| fs::read_to_string(Path::new("/proc/sys").join(name)).unwrap();
     let watched = ["kernel/core_pattern", "vm/swappiness", "kernel/hostname", "net/ipv4/ip_forward"];
     let before = watched.map(read);

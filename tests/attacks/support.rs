@@ -107,14 +107,14 @@ impl Drop for Storm {
 
 /// What a line for the shell prints in a container by each way in: run, create with start, exec.
 /// `configure` gets the bundle before each.
-pub fn every_way(configure: &dyn Fn(&mut Bundle), line: &str) -> Option<[(&'static str, String); 3]> {
+pub fn every_way(configure: &dyn Fn(&mut Bundle), line: &str) -> [(&'static str, String); 3] {
     let configured = |line: &str| {
-        let mut bundle = Bundle::script(line)?;
+        let mut bundle = Bundle::script(line);
         configure(&mut bundle);
-        Some(bundle)
+        bundle
     };
-    let run = configured(line)?.run();
-    let bundle = configured(&format!("{{ {line}; }} >/tmp/out 2>&1"))?;
+    let run = configured(line).run();
+    let bundle = configured(&format!("{{ {line}; }} >/tmp/out 2>&1"));
     // The program may be anybody.
     fs::set_permissions(bundle.file("rootfs/tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
     bundle.create().silent();
@@ -122,10 +122,10 @@ pub fn every_way(configure: &dyn Fn(&mut Bundle), line: &str) -> Option<[(&'stat
     bundle.on("start").silent();
     reap(pid);
     let created = fs::read_to_string(bundle.file("rootfs/tmp/out")).unwrap();
-    let bundle = configured("sleep 1000")?;
+    let bundle = configured("sleep 1000");
     bundle.begin();
     let exec = bundle.exec(line);
-    Some([("run", run.stdout + &run.stderr), ("create", created), ("exec", exec.stdout + &exec.stderr)])
+    [("run", run.stdout + &run.stderr), ("create", created), ("exec", exec.stdout + &exec.stderr)]
 }
 
 /// create and run of a bundle that may be refused; `look` is called after each, and nothing is left.

@@ -39,9 +39,10 @@ const SAMPLE: usize = 4;
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let all = std::env::var("TARE_FAULTS").is_ok_and(|value| value == "all");
-    if Stage::new(Config::Plain).is_none() {
-        println!("skipped: see above");
-        println!("test result: ok. 1 passed; 0 failed");
+    // As libtest does for tests with #[ignore]: on the host as it is, nothing is killed unless it is asked for.
+    if !std::env::args().any(|word| word == "--include-ignored" || word == "--ignored") {
+        println!("test faults ... ignored, needs root: sudo scripts/test host faults");
+        println!("test result: ok. 0 passed; 0 failed; 1 ignored");
         return;
     }
     let rows: Vec<Row> = rows().into_iter().filter(|row| words.iter().all(|word| row.name().contains(word))).collect();

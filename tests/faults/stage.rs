@@ -77,7 +77,7 @@ pub struct Stage {
 
 impl Stage {
     pub fn new(config: Config) -> Option<Self> {
-        let mut bundle = Bundle::script(&format!("{}; exec sleep 100", report("init")))?;
+        let mut bundle = Bundle::script(&format!("{}; exec sleep 100", report("init")));
         fs::set_permissions(bundle.path(), fs::Permissions::from_mode(0o711)).unwrap();
         // The oldest that every runtime takes.
         bundle.set("/ociVersion", json!("1.0.2"));

@@ -27,6 +27,7 @@ fn assert_refused(bundle: &Bundle, name: &str, expected: &str, act: impl FnOnce(
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn config_files() {
     type Make = fn(&std::path::Path);
     let cases: &[(&str, Make, &str)] = &[
@@ -97,7 +98,7 @@ fn config_files() {
             // runc waits for a writer.
             continue;
         }
-        let Some(bundle) = Bundle::new() else { return };
+        let bundle = Bundle::new();
         make(&bundle.file("config.json"));
         // With little memory to have.
         let shell = || shell(&bundle, "ulimit -v 150000; exec \"$0\" --root \"$1\" create \"$2\"");
@@ -118,8 +119,9 @@ fn shell(bundle: &Bundle, line: &str) -> Done {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn bundles_that_are_none() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     bundle.write();
     let create = |path: &str| bundle.tare(&["create", "--bundle", path, &bundle.id]);
     let hint = "; a bundle is a directory with config.json; name it with --bundle";
@@ -130,8 +132,9 @@ fn bundles_that_are_none() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_config_without_a_process_or_a_rootfs() {
-    let Some(mut bundle) = Bundle::new() else { return };
+    let mut bundle = Bundle::new();
     bundle.unset("/process");
     bundle.write();
     let text = "process: config.json has no process, so there is nothing to run";
@@ -139,8 +142,9 @@ fn a_config_without_a_process_or_a_rootfs() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn unknown_capabilities_are_a_warning() {
-    let Some(mut bundle) = Bundle::new() else { return };
+    let mut bundle = Bundle::new();
     bundle.set("/process/capabilities/bounding", json!(["CAP_KILL", "CAP_TO_FLY"]));
     bundle.unset("/process/capabilities/permitted").unset("/process/capabilities/effective");
     let done = bundle.run();
@@ -156,8 +160,9 @@ fn unknown_capabilities_are_a_warning() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn ids() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     bundle.write();
     let long = "x".repeat(300);
     let hint = "an id consists of letters, digits, '_', '+', '-' and, except at the start, '.'";
@@ -190,11 +195,12 @@ fn ids() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn state_roots() {
     if !is_tare() {
         return eprintln!("skipped: tare's own rules");
     }
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     bundle.write();
     let with_root = |root: &str| bundle.tare(&["--root", root, "create", &bundle.id]);
     assert_refused(&bundle, "/", "the state root must not be /", || with_root("/"));
@@ -220,8 +226,9 @@ fn state_roots() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn state_roots_that_cannot_be_written() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     bundle.write();
     let root = bundle.root();
     fs::create_dir(&root).unwrap();
@@ -243,11 +250,12 @@ fn state_roots_that_cannot_be_written() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn few_descriptors() {
     if !is_tare() {
         return eprintln!("skipped: runc hangs with 19 of them");
     }
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     bundle.write();
     let mut enough = 0;
     for limit in 4..=40 {
@@ -264,8 +272,9 @@ fn few_descriptors() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn consoles() {
-    let Some(mut bundle) = Bundle::new() else { return };
+    let mut bundle = Bundle::new();
     bundle.set("/process/terminal", json!(true));
     bundle.write();
     let create = |socket: &str| bundle.tare(&["create", "--console-socket", socket, &bundle.id]);
@@ -280,8 +289,9 @@ fn consoles() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn pid_files_that_cannot_be_written() {
-    let Some(bundle) = Bundle::script("sleep 100") else { return };
+    let bundle = Bundle::script("sleep 100");
     for (path, why) in
         [("no/such/directory/pid", "no such file or directory"), (".", "is a directory"), ("rootfs", "is a directory")]
     {
@@ -292,8 +302,9 @@ fn pid_files_that_cannot_be_written() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn process_files() {
-    let Some(bundle) = Bundle::script("sleep 100") else { return };
+    let bundle = Bundle::script("sleep 100");
     bundle.begin();
     node(&bundle.file("fifo"), rustix::fs::FileType::Fifo, 0);
     let write = |name: &str, value: serde_json::Value| fs::write(bundle.file(name), value.to_string()).unwrap();
@@ -335,8 +346,9 @@ fn process_files() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn cgroups_of_others() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     bundle.write();
     fs::create_dir(bundle.cgroup()).unwrap();
     // Empty and nobody's: taken.
@@ -363,12 +375,13 @@ fn cgroups_of_others() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_damaged_state_is_not_an_absent_container() {
     if !is_tare() {
         return eprintln!("skipped: knows the files of tare's state");
     }
     for damage in ["", "garbage", "0123456789abcdef\n{}\n"] {
-        let Some(bundle) = Bundle::script("sleep 100") else { return };
+        let bundle = Bundle::script("sleep 100");
         bundle.begin();
         let record = bundle.root().join(&bundle.id).join("record");
         fs::write(&record, damage).unwrap();
@@ -381,7 +394,7 @@ fn a_damaged_state_is_not_an_absent_container() {
         bundle.assert_nothing_left();
         bundle.create().silent();
     }
-    let Some(bundle) = Bundle::script("sleep 100") else { return };
+    let bundle = Bundle::script("sleep 100");
     bundle.begin();
     fs::remove_file(bundle.root().join(&bundle.id).join("record")).unwrap();
     assert!(bundle.on("state").refused().contains("has no record"));

@@ -6,7 +6,6 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -18,6 +17,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+#[path = "../busybox/mod.rs"]
+pub mod busybox;
+
+pub use busybox::copy_program;
 
 /// What any command may take on a loaded machine.
 pub const LIMIT: Duration = Duration::from_secs(30);
@@ -93,17 +97,12 @@ pub fn is_tare() -> bool {
     std::env::var_os("TARE_RUNTIME").is_none_or(|runtime| Some(runtime) == std::env::var_os("TARE_BIN"))
 }
 
-/// Why tests that make containers cannot run here.
-fn obstacle() -> Option<&'static str> {
+/// What every test that creates containers needs; `scripts/testing/world` provides it.
+fn require_a_world() {
     const CGROUP2: i64 = 0x6367_7270;
-    if !rustix::process::geteuid().is_root() {
-        return Some("needs root");
-    }
+    busybox::require();
     let cgroup2 = rustix::fs::statfs("/sys/fs/cgroup").is_ok_and(|facts| facts.f_type == CGROUP2);
-    if !cgroup2 {
-        return Some("needs a mount namespace with cgroup2 alone on /sys/fs/cgroup");
-    }
-    (!Path::new("/bin/busybox").exists()).then_some("needs a static /bin/busybox")
+    assert!(cgroup2, "needs cgroup v2 on /sys/fs/cgroup: use scripts/testing/world");
 }
 
 /// Orphans come to us, as they come to an engine's shim, so that their exit codes can be seen.
@@ -113,32 +112,25 @@ fn adopt_orphans() {
 }
 
 impl Bundle {
-    /// A container that runs `true`; `None` (and a line that says why) where it cannot be made.
-    pub fn new() -> Option<Self> {
-        if let Some(why) = obstacle() {
-            eprintln!("skipped: {why}");
-            return None;
-        }
+    /// A container that runs `true`.
+    pub fn new() -> Self {
+        require_a_world();
         adopt_orphans();
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("tare-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let directory = tempfile::Builder::new().prefix(&name).tempdir().unwrap();
         let rootfs = directory.path().join("rootfs");
-        for below in ["bin", "dev", "proc", "sys", "tmp", "etc", "root"] {
-            fs::create_dir_all(rootfs.join(below)).unwrap();
-        }
-        copy_program(Path::new("/bin/busybox"), &rootfs.join("bin/busybox"));
-        APPLETS.iter().for_each(|applet| symlink("busybox", rootfs.join("bin").join(applet)).unwrap());
+        busybox::rootfs(&rootfs, &["dev", "proc", "sys", "tmp", "etc", "root"], APPLETS);
         fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
         let config = config(&name);
-        Some(Self { directory, config, id: format!("c-{name}"), name, user: None, systemd: false })
+        Self { directory, config, id: format!("c-{name}"), name, user: None, systemd: false }
     }
 
     /// A container whose program is a line for the shell.
-    pub fn script(line: &str) -> Option<Self> {
-        let mut bundle = Self::new()?;
+    pub fn script(line: &str) -> Self {
+        let mut bundle = Self::new();
         bundle.set("/process/args", json!(["/bin/sh", "-c", line]));
-        Some(bundle)
+        bundle
     }
 
     /// Sets the value at a JSON pointer; the last part may be new.
@@ -476,12 +468,6 @@ pub fn give(top: &Path, user: u32) {
             rest.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         }
     }
-}
-
-/// Copies a program. Not by this process: another thread's fork would hold it open for writing, and nobody could
-/// execute it meanwhile.
-pub fn copy_program(from: &Path, to: &Path) {
-    assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success());
 }
 
 /// Runs a command to its end; its output goes to files, since a container keeps pipes open for longer.

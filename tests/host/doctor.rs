@@ -15,9 +15,10 @@ fn alone() -> MutexGuard<'static, ()> {
 
 fn sleeper() -> Option<Bundle> {
     if !is_tare() {
+        eprintln!("skipped: only tare has doctor");
         return None;
     }
-    let bundle = Bundle::script("sleep 1000")?;
+    let bundle = Bundle::script("sleep 1000");
     bundle.begin();
     Some(bundle)
 }
@@ -30,6 +31,7 @@ fn findings(bundle: &Bundle, done: &Done) -> Vec<Value> {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_living_container_is_well() {
     let _alone = alone();
     let Some(bundle) = sleeper() else { return };
@@ -40,6 +42,7 @@ fn a_living_container_is_well() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_cgroup_without_a_record_is_removed_when_it_is_empty() {
     let _alone = alone();
     let Some(bundle) = sleeper() else { return };
@@ -64,6 +67,7 @@ fn a_cgroup_without_a_record_is_removed_when_it_is_empty() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_creation_that_was_killed_is_removed() {
     let _alone = alone();
     let Some(bundle) = sleeper() else { return };
@@ -84,6 +88,7 @@ fn a_creation_that_was_killed_is_removed() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_damaged_record_stays_as_long_as_its_container_lives() {
     let _alone = alone();
     let Some(bundle) = sleeper() else { return };
@@ -102,6 +107,7 @@ fn a_damaged_record_stays_as_long_as_its_container_lives() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_container_of_an_earlier_boot_is_left_to_its_engine() {
     let _alone = alone();
     let Some(bundle) = sleeper() else { return };

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::bundle::{Bundle, LIMIT, eventually, is_tare, reap};
 
-fn running(line: &str) -> Option<Bundle> {
-    let bundle = Bundle::script(line)?;
+fn running(line: &str) -> Bundle {
+    let bundle = Bundle::script(line);
     bundle.begin();
-    Some(bundle)
+    bundle
 }
 
 /// `events` with options, its lines read as they come.
@@ -58,11 +58,9 @@ impl Stream {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn stats_has_the_shape_that_engines_decode() {
-    let Some(bundle) = running("i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done; echo up > /tmp/up; sleep 100")
-    else {
-        return;
-    };
+    let bundle = running("i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done; echo up > /tmp/up; sleep 100");
     bundle.wait_file("tmp/up");
     let text = bundle.tare(&["events", "--stats", &bundle.id]).good();
     assert_eq!(text.lines().count(), 1);
@@ -83,8 +81,9 @@ fn stats_has_the_shape_that_engines_decode() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn interfaces_are_those_of_the_containers_own_network() {
-    let Some(mut bundle) = Bundle::script("sleep 100") else { return };
+    let mut bundle = Bundle::script("sleep 100");
     if !is_tare() {
         return eprintln!("skipped: runc never has interfaces");
     }
@@ -100,8 +99,9 @@ fn interfaces_are_those_of_the_containers_own_network() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_stream_ends_with_the_container_and_says_how_it_ended() {
-    let Some(bundle) = running("while [ ! -e /tmp/end ]; do sleep 0.05; done; exit 42") else { return };
+    let bundle = running("while [ ! -e /tmp/end ]; do sleep 0.05; done; exit 42");
     let mut stream = Stream::of(&bundle, &["--interval", "50ms"]);
     let (mut last, begin) = (0, Instant::now());
     for _ in 0..5 {
@@ -123,8 +123,9 @@ fn the_stream_ends_with_the_container_and_says_how_it_ended() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_signal_is_an_exit_code_too() {
-    let Some(bundle) = running("sleep 100") else { return };
+    let bundle = running("sleep 100");
     if !is_tare() {
         return eprintln!("skipped: runc tells no exits");
     }
@@ -147,11 +148,12 @@ fn watches(stream: &Stream) {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn pressure_is_told_while_it_lasts() {
     // Four that want two processors, and more where there are more.
     let count = 2 * std::thread::available_parallelism().unwrap().get() + 2;
     let script = format!("i=0; while [ $i -lt {count} ]; do i=$((i + 1)); (while :; do :; done) & done; sleep 100");
-    let Some(bundle) = Bundle::script(&script) else { return };
+    let bundle = Bundle::script(&script);
     if !is_tare() {
         return eprintln!("skipped: runc tells no pressure");
     }
@@ -179,8 +181,9 @@ fn cost(pid: u32) -> (u64, u64) {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_stream_does_not_grow() {
-    let Some(bundle) = running("sleep 100") else { return };
+    let bundle = running("sleep 100");
     if !is_tare() {
         return eprintln!("skipped: a promise of tare's");
     }
@@ -198,8 +201,9 @@ fn a_stream_does_not_grow() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_stream_sleeps_while_nothing_happens() {
-    let Some(bundle) = running("sleep 100") else { return };
+    let bundle = running("sleep 100");
     let mut stream = Stream::of(&bundle, &["--interval", "1h"]);
     watches(&stream);
     let (_, before) = cost(stream.child.id());
@@ -211,8 +215,9 @@ fn a_stream_sleeps_while_nothing_happens() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_reader_that_has_gone_ends_the_stream() {
-    let Some(bundle) = running("sleep 100") else { return };
+    let bundle = running("sleep 100");
     if !is_tare() {
         return eprintln!("skipped: runc stays until it writes again");
     }
@@ -226,8 +231,9 @@ fn a_reader_that_has_gone_ends_the_stream() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn refusals() {
-    let Some(bundle) = running("sleep 100") else { return };
+    let bundle = running("sleep 100");
     let unknown = bundle.tare(&["events", "nobody"]).refused();
     assert!(unknown.contains("does not exist"), "{unknown}");
     bundle.tare(&["events", "--interval", "0s", &bundle.id]).refused();

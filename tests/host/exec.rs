@@ -6,15 +6,16 @@ use serde_json::json;
 
 use crate::bundle::{Bundle, eventually, is_tare, reap, stat};
 
-fn running() -> Option<Bundle> {
-    let bundle = Bundle::script("sleep 1000")?;
+fn running() -> Bundle {
+    let bundle = Bundle::script("sleep 1000");
     bundle.begin();
-    Some(bundle)
+    bundle
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_exit_code_is_the_programs() {
-    let Some(bundle) = running() else { return };
+    let bundle = running();
     for code in [0, 1, 42, 126, 255] {
         assert_eq!(bundle.exec(&format!("exit {code}")).code, code);
     }
@@ -26,8 +27,9 @@ fn the_exit_code_is_the_programs() {
 
 /// An engine waits for the program alone: whatever else exec makes, exec itself reaps.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn it_leaves_no_zombie_of_its_own() {
-    let Some(bundle) = running() else { return };
+    let bundle = running();
     for round in 0..100 {
         let done =
             if round % 2 == 0 { bundle.exec("true") } else { bundle.tare(&["exec", "--detach", &bundle.id, "true"]) };
@@ -44,8 +46,9 @@ fn it_leaves_no_zombie_of_its_own() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn it_is_in_the_container() {
-    let Some(bundle) = running() else { return };
+    let bundle = running();
     let pid = bundle.pid();
     let links = bundle.exec("for n in cgroup ipc mnt net pid uts; do readlink /proc/self/ns/$n; done").good();
     for link in links.lines() {
@@ -65,8 +68,9 @@ fn it_is_in_the_container() {
 
 /// chroot is all that keeps it in: without it, exec would hand out the host.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn without_a_mount_namespace_it_is_in_the_rootfs() {
-    let Some(mut bundle) = Bundle::script("sleep 1000") else { return };
+    let mut bundle = Bundle::script("sleep 1000");
     bundle.without_namespace("mount");
     bundle.set("/mounts", json!([]));
     bundle.begin();
@@ -76,8 +80,9 @@ fn without_a_mount_namespace_it_is_in_the_rootfs() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_program_that_cannot_be_run_leaves_no_pid_file() {
-    let Some(bundle) = running() else { return };
+    let bundle = running();
     fs::write(bundle.file("rootfs/tmp/plain"), "no program\n").unwrap();
     for (program, text) in [
         ("nothing", "exec: \"nothing\": executable file not found in $PATH"),
@@ -101,8 +106,9 @@ fn a_program_that_cannot_be_run_leaves_no_pid_file() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn detached_it_is_the_subreapers_child() {
-    let Some(bundle) = running() else { return };
+    let bundle = running();
     let args = ["exec", "--detach", "--pid-file", "exec.pid", &bundle.id, "/bin/sh", "-c", "sleep 0.2; exit 9"];
     bundle.tare(&args).silent();
     let text = fs::read_to_string(bundle.file("exec.pid")).unwrap();
@@ -112,8 +118,9 @@ fn detached_it_is_the_subreapers_child() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn in_the_foreground_the_pid_file_is_there_early() {
-    let Some(bundle) = running() else { return };
+    let bundle = running();
     let args =
         ["exec", "--pid-file", "exec.pid", &bundle.id, "/bin/sh", "-c", "while ! [ -e /tmp/go ]; do sleep 0.02; done"];
     let mut exec = bundle.command(&args);
@@ -126,8 +133,9 @@ fn in_the_foreground_the_pid_file_is_there_early() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_process_file_says_everything() {
-    let Some(bundle) = running() else { return };
+    let bundle = running();
     let process = json!({
         "user": { "uid": 12, "gid": 34, "additionalGids": [56] },
         "args": ["/bin/sh", "-c", "id -u; id -g; id -G; pwd; echo $A; umask"],
@@ -142,8 +150,9 @@ fn the_process_file_says_everything() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn options_change_the_containers_own_process() {
-    let Some(bundle) = running() else { return };
+    let bundle = running();
     let args = ["exec", "--user", "5:6", "--cwd", "/etc", "-e", "A=1", "-e", "B=2", "-g", "7", &bundle.id];
     let line = ["/bin/sh", "-c", "id -u; id -g; id -G; pwd; echo $A$B"];
     let out = bundle.tare(&[&args[..], &line[..]].concat()).good();
@@ -156,8 +165,9 @@ fn options_change_the_containers_own_process() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_container_without_namespaces() {
-    let Some(mut bundle) = Bundle::script("sleep 1000") else { return };
+    let mut bundle = Bundle::script("sleep 1000");
     bundle.set("/linux/namespaces", json!([])).set("/mounts", json!([])).unset("/hostname");
     bundle.begin();
     let link = format!("/proc/{}/root", bundle.pid());
@@ -167,8 +177,9 @@ fn a_container_without_namespaces() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn hostile_users_are_refused() {
-    let Some(bundle) = running() else { return };
+    let bundle = running();
     for user in ["-1", "4294967295", "4294967296", "12abc", ":5", "", "1:", "0x1", "1:-1", "1:4294967295", " 1", "+1"] {
         let option = format!("--user={user}");
         let done = bundle.tare(&["exec", &option, &bundle.id, "id", "-u"]);
@@ -181,8 +192,9 @@ fn hostile_users_are_refused() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn only_in_a_container_that_lives() {
-    let Some(bundle) = Bundle::script("sleep 100") else { return };
+    let bundle = Bundle::script("sleep 100");
     assert!(bundle.exec("true").refused().contains("does not exist"));
     bundle.create().silent();
     // A created container takes processes.
@@ -202,8 +214,9 @@ fn only_in_a_container_that_lives() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn many_at_once_lose_nothing() {
-    let Some(bundle) = running() else { return };
+    let bundle = running();
     let one = |number: usize| {
         let done = bundle.exec(&format!("echo {number}; exit {number}"));
         let good = (i32::try_from(number).unwrap(), format!("{number}\n"), String::new());
@@ -217,8 +230,9 @@ fn many_at_once_lose_nothing() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn no_descriptor_of_the_host_is_inherited() {
-    let Some(bundle) = Bundle::script("ls /proc/self/fd > /tmp/fds; sleep 1000") else { return };
+    let bundle = Bundle::script("ls /proc/self/fd > /tmp/fds; sleep 1000");
     bundle.write();
     let shell = |line: &str| {
         let mut shell = std::process::Command::new("sh");
@@ -244,8 +258,9 @@ fn no_descriptor_of_the_host_is_inherited() {
 
 /// The first record of a container says "creating", and its program may run for a moment before the second is written.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn it_waits_until_the_container_is_recorded() {
-    let Some(bundle) = running() else { return };
+    let bundle = running();
     if !is_tare() {
         return;
     }
@@ -263,8 +278,9 @@ fn it_waits_until_the_container_is_recorded() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_process_is_born_where_init_is_when_its_cgroup_is_gone() {
-    let Some(mut bundle) = Bundle::script("sleep 100") else { return };
+    let mut bundle = Bundle::script("sleep 100");
     bundle.without_namespace("cgroup");
     bundle.begin();
     let other = bundle.cgroup().with_extension("moved");
@@ -281,8 +297,9 @@ fn a_process_is_born_where_init_is_when_its_cgroup_is_gone() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn cpus_before_and_after_the_cgroup() {
-    let Some(mut bundle) = Bundle::script("grep Cpus_allowed_list /proc/self/status >/cpus; sleep 100") else { return };
+    let mut bundle = Bundle::script("grep Cpus_allowed_list /proc/self/status >/cpus; sleep 100");
     if !is_tare() {
         return eprintln!("skipped: runc 1.1 knows no execCPUAffinity");
     }

@@ -29,8 +29,9 @@ fn with_states(bundle: &mut Bundle) -> [(&'static str, String); 6] {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn each_hook_is_told_the_status_and_the_pid_that_it_sees() {
-    let Some(mut bundle) = Bundle::script("sleep 100") else { return };
+    let mut bundle = Bundle::script("sleep 100");
     let files = with_states(&mut bundle);
     bundle.begin();
     let pid = bundle.pid();
@@ -55,8 +56,9 @@ fn each_hook_is_told_the_status_and_the_pid_that_it_sees() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn without_a_pid_namespace_every_hook_sees_the_same_pid() {
-    let Some(mut bundle) = Bundle::script("sleep 100") else { return };
+    let mut bundle = Bundle::script("sleep 100");
     bundle.share_pids();
     let files = with_states(&mut bundle);
     bundle.begin();
@@ -68,13 +70,14 @@ fn without_a_pid_namespace_every_hook_sees_the_same_pid() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_poststart_hook_that_fails_ends_the_container() {
     if !is_tare() {
         return eprintln!("skipped: runc 1.1 runs poststart hooks in create");
     }
     for detach in [false, true] {
         for command in ["start", "run"] {
-            let Some(mut bundle) = Bundle::script("sleep 1000") else { return };
+            let mut bundle = Bundle::script("sleep 1000");
             let stopped = bundle.file("stopped");
             let hooks = json!({
                 "poststart": [hook("true"), hook("echo why >&2; exit 3"), hook(&format!("echo > {}/next", bundle.path().display()))],
@@ -106,8 +109,9 @@ fn a_poststart_hook_that_fails_ends_the_container() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_container_without_a_process_can_be_created_but_not_started() {
-    let Some(mut bundle) = Bundle::new() else { return };
+    let mut bundle = Bundle::new();
     bundle.unset("/process");
     bundle.write();
     if !is_tare() {

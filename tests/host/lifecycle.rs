@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use crate::bundle::{Bundle, LIMIT, ends, finish, is_tare, reap, stat};
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_whole_life_is_silent_and_leaves_nothing() {
-    let Some(bundle) = Bundle::script("echo started > /tmp/started; sleep 100") else { return };
+    let bundle = Bundle::script("echo started > /tmp/started; sleep 100");
     bundle.create().silent();
     assert_eq!(bundle.status(), "created");
     assert!(!bundle.file("rootfs/tmp/started").exists());
@@ -28,8 +29,9 @@ fn the_whole_life_is_silent_and_leaves_nothing() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn state_has_the_fields_that_engines_read() {
-    let Some(mut bundle) = Bundle::script("sleep 100") else { return };
+    let mut bundle = Bundle::script("sleep 100");
     bundle.set("/annotations", json!({ "org.example.key": "value" }));
     bundle.create().silent();
     let state = bundle.state();
@@ -53,8 +55,9 @@ fn state_has_the_fields_that_engines_read() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_pid_file_is_digits_alone_and_never_half_written() {
-    let Some(bundle) = Bundle::script("sleep 100") else { return };
+    let bundle = Bundle::script("sleep 100");
     let file = bundle.file("init.pid");
     fs::write(&file, "old contents that are longer than a pid\n").unwrap();
     bundle.write();
@@ -75,8 +78,9 @@ fn the_pid_file_is_digits_alone_and_never_half_written() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn init_is_the_subreapers_child_in_a_session_of_its_own_at_return() {
-    let Some(bundle) = Bundle::script("sleep 100") else { return };
+    let bundle = Bundle::script("sleep 100");
     bundle.create().silent();
     let pid = bundle.pid();
     let fields = stat(pid).unwrap();
@@ -99,9 +103,10 @@ fn init_is_the_subreapers_child_in_a_session_of_its_own_at_return() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn nobody_but_the_container_holds_stdio() {
     // With a terminal an engine collects the runtime's output until end-of-file; here init has other stdio.
-    let Some(bundle) = Bundle::script("exec <&- >&- 2>&-; echo x > /tmp/quiet; sleep 100") else { return };
+    let bundle = Bundle::script("exec <&- >&- 2>&-; echo x > /tmp/quiet; sleep 100");
     bundle.write();
     let mut create = bundle.command(&["create", &bundle.id]);
     let child = create.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -117,8 +122,9 @@ fn nobody_but_the_container_holds_stdio() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn start_works_once() {
-    let Some(bundle) = Bundle::script("sleep 100") else { return };
+    let bundle = Bundle::script("sleep 100");
     bundle.begin();
     let line = bundle.on("start").refused();
     if is_tare() {
@@ -128,8 +134,9 @@ fn start_works_once() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_container_runs_when_start_returns() {
-    let Some(bundle) = Bundle::script("sleep 1000") else { return };
+    let bundle = Bundle::script("sleep 1000");
     for _ in 0..60 {
         bundle.create().silent();
         bundle.on("start").silent();
@@ -140,8 +147,9 @@ fn a_container_runs_when_start_returns() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn start_of_a_dead_container_fails_at_once() {
-    let Some(bundle) = Bundle::script("sleep 100") else { return };
+    let bundle = Bundle::script("sleep 100");
     bundle.create().silent();
     let pid = bundle.pid();
     bundle.tare(&["kill", &bundle.id, "KILL"]).silent();
@@ -157,8 +165,9 @@ fn start_of_a_dead_container_fails_at_once() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_program_that_ends_at_once_was_started() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     bundle.create().silent();
     let pid = bundle.pid();
     bundle.on("start").silent();
@@ -169,8 +178,9 @@ fn a_program_that_ends_at_once_was_started() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn inits_exit_code_reaches_the_subreaper() {
-    let Some(bundle) = Bundle::script("exit 42") else { return };
+    let bundle = Bundle::script("exit 42");
     bundle.create().silent();
     let pid = bundle.pid();
     bundle.on("start").silent();
@@ -178,10 +188,11 @@ fn inits_exit_code_reaches_the_subreaper() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn kill_takes_names_and_numbers_and_defaults_to_term() {
     let script = "trap 'echo term >> /tmp/got' TERM; trap 'echo usr1 >> /tmp/got' USR1;
         trap 'echo hup >> /tmp/got' HUP; echo up > /tmp/up; while :; do sleep 0.05; done";
-    let Some(bundle) = Bundle::script(script) else { return };
+    let bundle = Bundle::script(script);
     bundle.begin();
     bundle.wait_file("tmp/up");
     let mut seen = String::new();
@@ -201,8 +212,9 @@ fn kill_takes_names_and_numbers_and_defaults_to_term() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn kill_of_a_dead_container_says_so_in_the_engines_words() {
-    let Some(bundle) = Bundle::script("sleep 100") else { return };
+    let bundle = Bundle::script("sleep 100");
     bundle.begin();
     let pid = bundle.pid();
     bundle.tare(&["kill", &bundle.id, "9"]).silent();
@@ -216,8 +228,9 @@ fn kill_of_a_dead_container_says_so_in_the_engines_words() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn kill_all_on_a_stopped_container_reaches_what_is_left() {
-    let Some(mut bundle) = Bundle::script("sleep 1000 & echo $! > /tmp/child; exit 3") else { return };
+    let mut bundle = Bundle::script("sleep 1000 & echo $! > /tmp/child; exit 3");
     // Without a pid namespace the child survives init.
     bundle.share_pids();
     bundle.create().silent();
@@ -235,8 +248,9 @@ fn kill_all_on_a_stopped_container_reaches_what_is_left() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn delete_refuses_what_runs_and_force_removes_it() {
-    let Some(bundle) = Bundle::script("sleep 100") else { return };
+    let bundle = Bundle::script("sleep 100");
     bundle.begin();
     let pid = bundle.pid();
     let line = bundle.on("delete").refused();
@@ -256,8 +270,9 @@ fn delete_refuses_what_runs_and_force_removes_it() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn delete_of_an_unknown_container() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     bundle.tare(&["delete", "--force", "nobody"]).silent();
     bundle.tare(&["delete", "-f", "nobody"]).silent();
     let line = bundle.tare(&["delete", "nobody"]).refused();
@@ -268,8 +283,9 @@ fn delete_of_an_unknown_container() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn delete_needs_neither_bundle_nor_rootfs() {
-    let Some(bundle) = Bundle::script("exec sleep 100") else { return };
+    let bundle = Bundle::script("exec sleep 100");
     bundle.begin();
     let name = format!("/proc/{}/comm", bundle.pid());
     crate::bundle::eventually("sleep to be executed", || fs::read_to_string(&name).is_ok_and(|name| name == "sleep\n"));
@@ -283,8 +299,9 @@ fn delete_needs_neither_bundle_nor_rootfs() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn an_id_that_is_taken_is_refused_and_its_owner_lives() {
-    let Some(bundle) = Bundle::script("sleep 100") else { return };
+    let bundle = Bundle::script("sleep 100");
     bundle.begin();
     let line = bundle.create().refused();
     assert!(line.contains("container with given ID already exists"), "{line}");
@@ -294,8 +311,9 @@ fn an_id_that_is_taken_is_refused_and_its_owner_lives() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn pause_and_resume() {
-    let Some(bundle) = Bundle::script("echo up > /tmp/up; sleep 100") else { return };
+    let bundle = Bundle::script("echo up > /tmp/up; sleep 100");
     bundle.begin();
     bundle.wait_file("tmp/up");
     bundle.on("pause").silent();
@@ -321,8 +339,9 @@ fn pause_and_resume() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_paused_container_stands_still() {
-    let Some(bundle) = Bundle::script("while :; do echo x >> /tmp/steps; done") else { return };
+    let bundle = Bundle::script("while :; do echo x >> /tmp/steps; done");
     bundle.begin();
     let steps = || fs::metadata(bundle.file("rootfs/tmp/steps")).map_or(0, |facts| facts.len());
     crate::bundle::eventually("steps", || steps() > 0);
@@ -335,8 +354,9 @@ fn a_paused_container_stands_still() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn list_shows_every_container() {
-    let Some(bundle) = Bundle::script("sleep 100") else { return };
+    let bundle = Bundle::script("sleep 100");
     let json = |done: crate::bundle::Done| serde_json::from_str::<Value>(&done.good()).unwrap();
     assert!(json(bundle.tare(&["list", "--format", "json"])).as_array().is_none_or(Vec::is_empty));
     assert_eq!(bundle.tare(&["list", "-q"]).good(), "");
@@ -355,8 +375,9 @@ fn list_shows_every_container() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn ps_has_host_pids() {
-    let Some(bundle) = Bundle::script("sleep 1000 & echo up > /tmp/up; wait") else { return };
+    let bundle = Bundle::script("sleep 1000 & echo up > /tmp/up; wait");
     bundle.begin();
     bundle.wait_file("tmp/up");
     let done = bundle.tare(&["ps", "--format", "json", &bundle.id]).good();
@@ -380,11 +401,12 @@ fn ps_has_host_pids() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn twenty_containers_at_once() {
-    let Some(first) = Bundle::script("exit 7") else { return };
+    let first = Bundle::script("exit 7");
     drop(first);
     let one = || {
-        let bundle = Bundle::script("exit 7").unwrap();
+        let bundle = Bundle::script("exit 7");
         bundle.create().silent();
         let pid = bundle.pid();
         bundle.on("start").silent();
@@ -400,8 +422,9 @@ fn twenty_containers_at_once() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn one_id_is_given_once() {
-    let Some(bundle) = Bundle::script("sleep 100") else { return };
+    let bundle = Bundle::script("sleep 100");
     bundle.write();
     let codes: Vec<i32> = std::thread::scope(|scope| {
         let create = || bundle.on("create").code;
@@ -413,8 +436,9 @@ fn one_id_is_given_once() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_callers_umask_opens_nothing_and_closes_nothing() {
-    let Some(bundle) = Bundle::script("umask; touch /tmp/x; sleep 100") else { return };
+    let bundle = Bundle::script("umask; touch /tmp/x; sleep 100");
     for (umask, id) in [("0", "open"), ("077", "shut")] {
         bundle.write();
         let line = format!("umask {umask}; exec \"$0\" --root state/{id} create {id} > out",);
@@ -442,8 +466,9 @@ fn the_callers_umask_opens_nothing_and_closes_nothing() {
 
 /// Its mounts are the caller's too, so they are there as long as the container, and no longer.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn mounts_without_a_mount_namespace_are_gone_with_the_container() {
-    let Some(mut bundle) = Bundle::script("sleep 1000") else { return };
+    let mut bundle = Bundle::script("sleep 1000");
     if !is_tare() {
         return;
     }
@@ -462,8 +487,9 @@ fn mounts_without_a_mount_namespace_are_gone_with_the_container() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn mounts_without_a_mount_namespace_are_gone_with_a_failed_creation() {
-    let Some(mut bundle) = Bundle::script("sleep 1000") else { return };
+    let mut bundle = Bundle::script("sleep 1000");
     if !is_tare() {
         return;
     }
@@ -474,8 +500,9 @@ fn mounts_without_a_mount_namespace_are_gone_with_a_failed_creation() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn hooks_of_the_runtime_work_in_the_bundle() {
-    let Some(mut bundle) = Bundle::script("sleep 100") else { return };
+    let mut bundle = Bundle::script("sleep 100");
     let out = tempfile::tempdir().unwrap();
     let hook = |name: &str| {
         let script = format!("pwd > {}/{name}", out.path().display());
@@ -510,8 +537,9 @@ fn hooks_of_the_runtime_work_in_the_bundle() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn commands_on_all_that_an_expression_matches() {
-    let Some(bundle) = Bundle::script("sleep 100") else { return };
+    let bundle = Bundle::script("sleep 100");
     if !is_tare() {
         return eprintln!("skipped: runc has no --regex");
     }

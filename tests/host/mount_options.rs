@@ -280,8 +280,9 @@ fn report(wrong: &[String]) {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn every_pair_of_options_of_a_bind_mount_means_what_it_means_to_runc() {
-    let Some(mut bundle) = Bundle::script("cat /proc/self/mountinfo") else { return };
+    let mut bundle = Bundle::script("cat /proc/self/mountinfo");
     let source = bundle.file("source");
     fs::create_dir_all(&source).unwrap();
     let mount = |options: &str, what: &str, at: &std::path::Path| {
@@ -327,8 +328,9 @@ fn every_pair_of_options_of_a_bind_mount_means_what_it_means_to_runc() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn every_pair_of_options_of_a_tmpfs_means_what_it_means_to_runc() {
-    let Some(mut bundle) = Bundle::script("cat /proc/self/mountinfo") else { return };
+    let mut bundle = Bundle::script("cat /proc/self/mountinfo");
     let found = run(&mut bundle, |pair| {
         // With "bind" it is a bind mount; runc 1.1 gives "defaults" to the filesystem, which does not know it.
         let of_tmpfs = |word: &&str| !word.ends_with("rbind") && *word != "bind" && (is_tare() || *word != "defaults");
@@ -372,10 +374,11 @@ fn map_ids(bundle: &mut Bundle) {
 
 /// "The runtime MUST mount entries in the listed order": runtime-spec, config.md.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_source_in_the_rootfs_is_what_an_earlier_mount_made() {
     // runc 1.1 opens all sources before it mounts, if the container has a user namespace.
     for user_namespace in [false, true].into_iter().filter(|user_namespace| is_tare() || !user_namespace) {
-        let Some(mut bundle) = Bundle::script("cat /final/file /alias/file /below/file; ls /before") else { return };
+        let mut bundle = Bundle::script("cat /final/file /alias/file /below/file; ls /before");
         for name in ["source", "below"] {
             fs::create_dir_all(bundle.file(name)).unwrap();
             fs::write(bundle.file(name).join("file"), format!("{name}\n")).unwrap();
@@ -409,11 +412,9 @@ fn a_source_in_the_rootfs_is_what_an_earlier_mount_made() {
 
 /// The network namespace belongs to the host's user namespace: no sysfs can be mounted, and the host's is bound.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_sysfs_of_a_foreign_network_namespace_is_the_hosts_and_read_only() {
-    let Some(mut bundle) = Bundle::script("grep ' /sys ' /proc/self/mountinfo; echo x 2>&1 >/sys/kernel/uevent_seqnum")
-    else {
-        return;
-    };
+    let mut bundle = Bundle::script("grep ' /sys ' /proc/self/mountinfo; echo x 2>&1 >/sys/kernel/uevent_seqnum");
     if !is_tare() {
         eprintln!("skipped: runc refuses this");
         return;
@@ -435,8 +436,8 @@ fn a_sysfs_of_a_foreign_network_namespace_is_the_hosts_and_read_only() {
 }
 
 /// A container with many mounts, by a caller with these limits of open files; the program says its own.
-fn many(mounts: &[Value], limits: &str, user_namespace: bool) -> Option<crate::bundle::Done> {
-    let mut bundle = Bundle::script("grep -c ' /data/' /proc/self/mountinfo; grep 'open files' /proc/self/limits")?;
+fn many(mounts: &[Value], limits: &str, user_namespace: bool) -> crate::bundle::Done {
+    let mut bundle = Bundle::script("grep -c ' /data/' /proc/self/mountinfo; grep 'open files' /proc/self/limits");
     let mut all = bundle.config["mounts"].as_array().unwrap().clone();
     all.extend(mounts.iter().cloned());
     bundle.set("/mounts", json!(all)).set("/process/rlimits", json!([]));
@@ -447,10 +448,11 @@ fn many(mounts: &[Value], limits: &str, user_namespace: bool) -> Option<crate::b
     let mut command = Command::new("prlimit");
     command.arg(format!("--nofile={limits}")).arg(crate::bundle::runtime());
     command.arg("--root").arg(bundle.root()).args(["run", "--bundle"]).arg(bundle.path()).arg(&bundle.id);
-    Some(crate::bundle::finish(command))
+    crate::bundle::finish(command)
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn many_mounts_need_no_high_soft_limit() {
     let bind = |options: Value| {
         move |number: u32| {
@@ -465,7 +467,7 @@ fn many_mounts_need_no_high_soft_limit() {
     };
     let binds: Vec<Value> = (0..2000).map(bind(json!(["rbind", "ro"]))).collect();
     for user_namespace in [false, true].into_iter().filter(|user_namespace| is_tare() || !user_namespace) {
-        let Some(done) = many(&binds, "1024:4096", user_namespace) else { return };
+        let done = many(&binds, "1024:4096", user_namespace);
         let output = done.good();
         let words: Vec<&str> = output.split_whitespace().collect();
         // Go raises its own soft limit, and runc 1.1 hands that down.
@@ -477,12 +479,12 @@ fn many_mounts_need_no_high_soft_limit() {
     }
     // A file of a filesystem that can map ids; the mount is attached, whatever the filesystem says otherwise.
     let mapped: Vec<Value> = (0..1100).map(bind(json!(["idmap", "bind"]))).collect();
-    let Some(done) = many(&mapped, "1024:4096", false) else { return };
+    let done = many(&mapped, "1024:4096", false);
     if done.stderr.contains("may not support id-mapped mounts") {
         eprintln!("skipped: {}", done.stderr);
     } else {
         assert!(done.good().starts_with("1100\n"));
     }
-    let line = many(&binds, "256:256", true).unwrap().refused();
+    let line = many(&binds, "256:256", true).refused();
     assert!(line.contains("too many open files; each mount takes a descriptor"), "{line}");
 }

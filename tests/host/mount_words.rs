@@ -84,8 +84,9 @@ fn bound(bundle: &mut Bundle, tree: &Tree, words: &[&str]) -> Vec<(String, Mount
 
 /// The plain word is about one mount; with an r before it about all below as well.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn flags_of_a_mount_and_of_a_tree() {
-    let Some(mut bundle) = Bundle::new() else { return };
+    let mut bundle = Bundle::new();
     if !is_tare() {
         return eprintln!("skipped: runc 1.1 does not know them all");
     }
@@ -143,8 +144,9 @@ fn flags_of_a_mount_and_of_a_tree() {
 
 /// mount(8): without a mode of its own a mount has relatime.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn modes_of_access_times() {
-    let Some(mut bundle) = Bundle::new() else { return };
+    let mut bundle = Bundle::new();
     if !is_tare() {
         return eprintln!("skipped: runc 1.1 does not know them all");
     }
@@ -191,8 +193,9 @@ fn modes_of_access_times() {
 
 /// Flags of the filesystem, which a new one has and a bind mount cannot have.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn flags_of_a_filesystem() {
-    let Some(mut bundle) = Bundle::new() else { return };
+    let mut bundle = Bundle::new();
     if !is_tare() {
         return eprintln!("skipped: runc 1.1 does not know them all");
     }
@@ -225,8 +228,9 @@ fn flags_of_a_filesystem() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn propagation_of_a_mount_and_of_a_tree() {
-    let Some(mut bundle) = Bundle::new() else { return };
+    let mut bundle = Bundle::new();
     let tree = Tree::new(&bundle, "shared", MountFlags::empty());
     tree.both(|path| mount_change(path, MountPropagationFlags::SHARED).unwrap());
     let kind = |mount: &Mount| {
@@ -248,8 +252,9 @@ fn propagation_of_a_mount_and_of_a_tree() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn one_mount_or_the_whole_tree_is_bound() {
-    let Some(mut bundle) = Bundle::new() else { return };
+    let mut bundle = Bundle::new();
     let tree = Tree::new(&bundle, "tree", MountFlags::empty());
     fs::write(tree.0.join("sub/file"), "").unwrap();
     let bind = |word: &str| json!({ "destination": format!("/words/{word}"), "source": tree.0, "options": [word] });
@@ -260,8 +265,9 @@ fn one_mount_or_the_whole_tree_is_bound() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn what_is_mounted_is_changed_by_remount() {
-    let Some(mut bundle) = Bundle::new() else { return };
+    let mut bundle = Bundle::new();
     let mount =
         |options: &[&str]| json!({ "destination": "/words", "type": "tmpfs", "source": "tmpfs", "options": options });
     let seen = seen(&mut bundle, vec![mount(&["nodev"]), mount(&["remount", "ro", "nosuid"])]);
@@ -272,8 +278,9 @@ fn what_is_mounted_is_changed_by_remount() {
 
 /// crun's words: the link itself is bound, mounted on, or made again; without them it is followed.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn links_are_taken_as_they_are_where_that_is_asked() {
-    let Some(mut bundle) = Bundle::new() else { return };
+    let mut bundle = Bundle::new();
     if !is_tare() {
         return eprintln!("skipped: runc does not know them");
     }
@@ -298,8 +305,9 @@ fn links_are_taken_as_they_are_where_that_is_asked() {
 
 /// Files of 0 belong to 1000 where the mount is mapped: idmap maps the upper one, ridmap the tree.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn ids_of_a_mount_and_of_a_tree() {
-    let Some(mut bundle) = Bundle::new() else { return };
+    let mut bundle = Bundle::new();
     if !is_tare() {
         return eprintln!("skipped: runc 1.1 does not know them");
     }

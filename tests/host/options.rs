@@ -40,8 +40,9 @@ fn pid_of(pidfd: &OwnedFd) -> i32 {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_pidfd_of_init_goes_to_the_socket() {
-    let Some(bundle) = Bundle::script("sleep 1000") else { return };
+    let bundle = Bundle::script("sleep 1000");
     if !is_tare() {
         return eprintln!("skipped: runc 1.1 has no --pidfd-socket");
     }
@@ -61,8 +62,9 @@ fn a_pidfd_of_init_goes_to_the_socket() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_pidfd_of_an_exec_goes_to_the_socket() {
-    let Some(bundle) = Bundle::script("sleep 1000") else { return };
+    let bundle = Bundle::script("sleep 1000");
     if !is_tare() {
         return eprintln!("skipped: runc 1.1 has no --pidfd-socket");
     }
@@ -89,8 +91,9 @@ fn a_pidfd_of_an_exec_goes_to_the_socket() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn without_a_listener_for_the_pidfd_nothing_is_left() {
-    let Some(bundle) = Bundle::script("sleep 1000") else { return };
+    let bundle = Bundle::script("sleep 1000");
     if !is_tare() {
         return eprintln!("skipped: runc 1.1 has no --pidfd-socket");
     }
@@ -107,8 +110,9 @@ fn without_a_listener_for_the_pidfd_nothing_is_left() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_configuration_may_have_another_name() {
-    let Some(mut bundle) = Bundle::script("echo other") else { return };
+    let mut bundle = Bundle::script("echo other");
     if !is_tare() {
         return eprintln!("skipped: runc has no --config");
     }
@@ -132,8 +136,9 @@ fn the_configuration_may_have_another_name() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn options_may_follow_the_id() {
-    let Some(bundle) = Bundle::script("sleep 1000") else { return };
+    let bundle = Bundle::script("sleep 1000");
     if !is_tare() {
         return eprintln!("skipped: runc and crun want options first");
     }
@@ -152,12 +157,9 @@ fn options_may_follow_the_id() {
 
 /// An orphan of a container in the host's pid namespace goes to the nearest subreaper.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn without_a_subreaper_orphans_are_the_callers() {
-    let Some(mut bundle) =
-        Bundle::script("(sleep 1000 & echo $! >/tmp/orphan); until [ -e /tmp/go ]; do sleep 0.05; done")
-    else {
-        return;
-    };
+    let mut bundle = Bundle::script("(sleep 1000 & echo $! >/tmp/orphan); until [ -e /tmp/go ]; do sleep 0.05; done");
     if !is_tare() {
         return eprintln!("skipped: runc 1.1 cannot remove a cgroup that an orphan is in");
     }
@@ -188,8 +190,9 @@ fn shell(bundle: &Bundle, line: &str) -> Done {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn exec_passes_descriptors_only_when_asked_for() {
-    let Some(bundle) = Bundle::script("sleep 1000") else { return };
+    let bundle = Bundle::script("sleep 1000");
     bundle.begin();
     fs::write(bundle.file("data"), "handed over\n").unwrap();
     let exec = |options: &str, command: &str| {
@@ -213,8 +216,9 @@ fn exec_passes_descriptors_only_when_asked_for() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn exec_with_a_label_that_nothing_enforces_is_refused() {
-    let Some(bundle) = Bundle::script("sleep 1000") else { return };
+    let bundle = Bundle::script("sleep 1000");
     if !is_tare() {
         return eprintln!("skipped: runc drops the label then");
     }
@@ -241,8 +245,9 @@ fn exec_with_a_label_that_nothing_enforces_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn host_and_domain_name() {
-    let Some(mut bundle) = Bundle::script("cat /proc/sys/kernel/hostname /proc/sys/kernel/domainname") else { return };
+    let mut bundle = Bundle::script("cat /proc/sys/kernel/hostname /proc/sys/kernel/domainname");
     let names = || {
         let name = |of| fs::read_to_string(format!("/proc/sys/kernel/{of}")).unwrap();
         [name("hostname"), name("domainname")]
@@ -263,10 +268,11 @@ fn host_and_domain_name() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn exec_has_the_scheduler_of_its_process() {
     const POLICY: usize = 38;
     const NICE: usize = 16;
-    let Some(mut bundle) = Bundle::script("sleep 1000") else { return };
+    let mut bundle = Bundle::script("sleep 1000");
     if !is_tare() {
         return eprintln!("skipped: older runtimes do not know it");
     }
@@ -295,8 +301,9 @@ fn exec_has_the_scheduler_of_its_process() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_level_decides_what_is_logged() {
-    let Some(mut bundle) = Bundle::new() else { return };
+    let mut bundle = Bundle::new();
     if !is_tare() {
         return eprintln!("skipped: runc has no --log-level");
     }
@@ -316,8 +323,9 @@ fn a_level_decides_what_is_logged() {
 
 /// The specification wants an error; runc and crun delete it, and engines rely on that.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_created_container_can_be_deleted() {
-    let Some(bundle) = Bundle::script("echo ran >/tmp/ran") else { return };
+    let bundle = Bundle::script("echo ran >/tmp/ran");
     bundle.create_with(if is_tare() { &["--no-subreaper"] } else { &[] }).silent();
     bundle.on("delete").silent();
     bundle.reap_orphans();
@@ -326,8 +334,9 @@ fn a_created_container_can_be_deleted() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_example_may_have_another_name() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     if !is_tare() {
         return eprintln!("skipped: runc has no --config");
     }
@@ -338,8 +347,9 @@ fn the_example_may_have_another_name() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn exec_may_have_a_terminal_and_no_new_privileges() {
-    let Some(mut bundle) = Bundle::script("sleep 1000") else { return };
+    let mut bundle = Bundle::script("sleep 1000");
     bundle.set("/process/noNewPrivileges", json!(false));
     bundle.begin();
     let line = "test -t 0 && test -t 1 && test -t 2; echo $?; grep NoNewPrivs /proc/self/status";
@@ -358,8 +368,9 @@ fn exec_may_have_a_terminal_and_no_new_privileges() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_loopback_of_a_new_network_is_up() {
-    let Some(bundle) = Bundle::script("ip link show lo") else { return };
+    let bundle = Bundle::script("ip link show lo");
     let text = bundle.run().good();
     assert!(text.contains("LOOPBACK,UP"), "{text}");
 }

@@ -106,8 +106,9 @@ fn objects(path: &Path) -> Vec<Value> {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_failure_is_one_json_object_and_also_on_stderr() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     let log = bundle.file("log.json");
     let log_option = log.to_str().unwrap();
     let globals = ["--log", log_option, "--log-format", "json"];
@@ -136,8 +137,9 @@ fn a_failure_is_one_json_object_and_also_on_stderr() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_debug_log_is_json_line_by_line() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     let log = bundle.file("log.json");
     bundle.write();
     let globals = ["--debug", "--log", log.to_str().unwrap(), "--log-format", "json"];
@@ -163,8 +165,9 @@ fn usage_errors_reach_the_json_log_too() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_text_log_is_one_line_as_logrus_writes_it() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     let log = bundle.file("log");
     bundle.tare(&["--log", log.to_str().unwrap(), "state", "nobody"]).refused();
     let text = fs::read_to_string(&log).unwrap();
@@ -191,8 +194,9 @@ fn a_log_that_takes_nothing_does_not_hide_the_error() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_log_that_cannot_be_opened_ends_the_command_before_it_begins() {
-    let Some(bundle) = Bundle::script("echo ran") else { return };
+    let bundle = Bundle::script("echo ran");
     bundle.write();
     for log in ["/no/such/log", "/proc"] {
         let done = bundle.tare(&["--log", log, "run", &bundle.id]);
@@ -214,8 +218,9 @@ fn a_log_that_cannot_be_opened_ends_the_command_before_it_begins() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn globals_may_be_doubled_and_options_may_have_one_dash() {
-    let Some(bundle) = Bundle::script("sleep 100") else { return };
+    let bundle = Bundle::script("sleep 100");
     bundle.write();
     let root = bundle.root().to_str().unwrap().to_string();
     let wrong = bundle.file("other").to_str().unwrap().to_string();
@@ -232,8 +237,9 @@ fn globals_may_be_doubled_and_options_may_have_one_dash() {
 
 /// conmon-rs asks for it of a runtime whose name is crun.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn errors_reach_journald_and_syslog() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     if !is_tare() {
         return eprintln!("skipped: runc logs to files alone");
     }

@@ -21,8 +21,9 @@ fn exec(bundle: &Bundle, line: &str, changes: &Value) -> Done {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn what_is_left_out_is_the_containers() {
-    let Some(mut bundle) = Bundle::script("sleep 1000") else { return };
+    let mut bundle = Bundle::script("sleep 1000");
     bundle.set("/process/oomScoreAdj", json!(700));
     bundle.set("/process/rlimits", json!([{ "type": "RLIMIT_NOFILE", "hard": 77, "soft": 66 }]));
     bundle.set("/process/user", json!({ "uid": 5, "gid": 6, "umask": 0o77, "additionalGids": [7] }));
@@ -51,8 +52,9 @@ fn what_is_left_out_is_the_containers() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn what_is_given_is_the_processs() {
-    let Some(mut bundle) = Bundle::script("sleep 1000") else { return };
+    let mut bundle = Bundle::script("sleep 1000");
     bundle.set("/process/rlimits", json!([{ "type": "RLIMIT_NOFILE", "hard": 77, "soft": 66 }]));
     bundle.set("/process/oomScoreAdj", json!(700));
     bundle.begin();
@@ -74,8 +76,9 @@ fn what_is_given_is_the_processs() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_file_may_be_a_pipe() {
-    let Some(bundle) = Bundle::script("sleep 1000") else { return };
+    let bundle = Bundle::script("sleep 1000");
     bundle.begin();
     let json = printing("echo of a pipe", &json!({ "user": { "uid": 0, "gid": 0 } }));
     // More than a pipe holds, in parts, from a writer that is late.
@@ -99,8 +102,9 @@ fn the_file_may_be_a_pipe() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_file_without_an_end_is_refused() {
-    let Some(bundle) = Bundle::script("sleep 1000") else { return };
+    let bundle = Bundle::script("sleep 1000");
     if !is_tare() {
         return eprintln!("skipped: runc reads on");
     }

@@ -8,7 +8,7 @@ use std::sync::Once;
 
 use serde_json::{Value, json};
 
-use crate::bundle::{Bundle, Done, copy_program, finish, give, is_tare, runtime};
+use crate::bundle::{Bundle, Done, busybox, copy_program, finish, give, is_tare, runtime};
 
 const USER: u32 = 4242;
 /// The first of the user's subordinate ids.
@@ -16,7 +16,7 @@ const FIRST: u32 = 200_000;
 
 /// The container of `tare spec --rootless`; its program is a line for the shell.
 fn script(line: &str) -> Option<Bundle> {
-    let mut bundle = Bundle::new()?;
+    let mut bundle = Bundle::new();
     if !is_tare() {
         eprintln!("skipped: other runtimes find no state root here");
         return None;
@@ -74,6 +74,7 @@ fn add_mount(bundle: &mut Bundle, destination: &str, kind: &str, source: &str, o
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_life_without_root() {
     let Some(bundle) = script("id -u; id -g; tail -n1 /proc/self/uid_map; cat /proc/self/setgroups") else { return };
     let output = bundle.run().good();
@@ -97,6 +98,7 @@ fn a_life_without_root() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn subordinate_ids_are_mapped_by_the_helpers() {
     let line = "cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups; id -u; id -G";
     let Some(mut bundle) = subordinate(line) else { return };
@@ -125,6 +127,7 @@ fn subordinate_ids_are_mapped_by_the_helpers() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn what_the_helper_refuses_is_said_in_its_words() {
     let Some(mut bundle) = subordinate("true") else { return };
     bundle.set("/linux/uidMappings/1/hostID", json!(FIRST + 1));
@@ -135,6 +138,7 @@ fn what_the_helper_refuses_is_said_in_its_words() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn what_is_asked_and_cannot_be_had_is_an_error() {
     let cases: [(&str, Value, &str); 5] = [
         (
@@ -161,6 +165,7 @@ fn what_is_asked_and_cannot_be_had_is_an_error() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn filesystems_of_shared_namespaces_are_the_callers() {
     let Some(mut bundle) = script("ls -d /sys/kernel /proc/1 /dev/mqueue; cat /proc/1/comm; stat -c %g /dev/pts/ptmx")
     else {
@@ -176,6 +181,7 @@ fn filesystems_of_shared_namespaces_are_the_callers() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn flags_of_the_hosts_mounts_stay() {
     let Some(mut bundle) = script("grep -w /data /proc/self/mountinfo | cut -d' ' -f6") else { return };
     let data = bundle.file("data");
@@ -197,6 +203,7 @@ fn flags_of_the_hosts_mounts_stay() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_runtime_that_the_container_sees_cannot_be_written() {
     let Some(bundle) = script("sleep 1000") else { return };
     bundle.create().silent();
@@ -222,6 +229,7 @@ fn by(program: &Path, bundle: &Bundle, args: &[&str]) -> Command {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_state_is_in_the_users_runtime_directory() {
     let Some(bundle) = script("true") else { return };
     bundle.write();
@@ -249,6 +257,7 @@ fn unshared(bundle: &Bundle, args: &[&str]) -> Done {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn root_of_a_user_namespace() {
     let Some(mut bundle) = script("cat /proc/self/uid_map; ls /dev/null; cat /proc/self/setgroups") else { return };
     // The container's own user namespace in that one.
@@ -293,6 +302,7 @@ fn inside(cgroup: &Path, bundle: &Bundle, args: &[&str]) -> Done {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_delegated_cgroup_is_used() {
     let Some(bundle) = script("sleep 1000") else { return };
     let top = with_delegation(&bundle);
@@ -326,16 +336,13 @@ fn a_delegated_cgroup_is_used() {
 
 /// Another user namespace in the container, which has no more than one id, a masked /proc and no capability outside.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_container_in_a_container() {
     let line = "cd /box && ./runtime --root /tmp/state run inner && ./runtime --root /tmp/state list --quiet";
     let Some(mut bundle) = script(line) else { return };
     let inner = bundle.file("rootfs/box");
-    fs::create_dir_all(inner.join("rootfs")).unwrap();
+    busybox::rootfs(&inner.join("rootfs"), &["proc", "dev", "sys", "tmp"], &["sh"]);
     copy_program(&runtime(), &inner.join("runtime"));
-    for below in ["bin", "proc", "dev", "sys", "tmp"] {
-        fs::create_dir(inner.join("rootfs").join(below)).unwrap();
-    }
-    copy_program(Path::new("/bin/busybox"), &inner.join("rootfs/bin/sh"));
     let mut config = bundle.config.clone();
     for map in ["uid", "gid"] {
         config["linux"][format!("{map}Mappings")] = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
@@ -373,6 +380,7 @@ fn add_libraries(bundle: &mut Bundle) {
 
 /// Network namespaces of engines belong to a user namespace that is joined as well.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn namespaces_of_a_joined_user_namespace() {
     let Some(first) = script("sleep 1000") else { return };
     let Some(mut second) = script("for n in user net ipc; do readlink /proc/self/ns/$n; done") else { return };
@@ -394,10 +402,11 @@ fn namespaces_of_a_joined_user_namespace() {
 
 /// As crun, which makes a user namespace for everybody who needs one.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_config_for_root_is_run_with_the_ids_that_there_are() {
     let line = "cat /proc/self/uid_map; id -u; id -g; ls /sys/class/net";
     let Some(mut bundle) = subordinate(line) else { return };
-    let root = Bundle::new().unwrap();
+    let root = Bundle::new();
     bundle.config["linux"] = root.config["linux"].clone();
     bundle.config["mounts"] = root.config["mounts"].clone();
     bundle.unset("/linux/cgroupsPath").set("/process/user", json!({ "uid": 7, "gid": 3 }));
@@ -413,6 +422,7 @@ fn a_config_for_root_is_run_with_the_ids_that_there_are() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_callers_groups_may_stay() {
     use std::os::unix::process::CommandExt;
     let Some(mut bundle) = subordinate("grep Groups /proc/self/status") else { return };
@@ -429,6 +439,7 @@ fn the_callers_groups_may_stay() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn what_its_own_namespaces_permit() {
     let Some(mut bundle) =
         script("cut -d' ' -f1 /proc/uptime; cat /proc/sys/net/ipv4/ip_forward; ls -l /tmp/fifo | cut -c1-4")
@@ -454,6 +465,7 @@ fn what_its_own_namespaces_permit() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn hooks_run_as_the_caller_and_as_the_containers_root() {
     let Some(mut bundle) = subordinate("cat /tmp/inside") else { return };
     let hook =
@@ -470,6 +482,7 @@ fn hooks_run_as_the_caller_and_as_the_containers_root() {
 
 /// Root of the container is none of the caller's own ids.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn subordinate_ids_alone() {
     let Some(mut bundle) = subordinate("id -u; cut -d' ' -f1 /proc/self/oom_score_adj") else { return };
     let map = json!([{ "containerID": 0, "hostID": FIRST, "size": 65535 }]);
@@ -489,6 +502,7 @@ fn subordinate_ids_alone() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn without_a_cgroup_of_its_own_it_sees_the_callers() {
     let Some(mut bundle) = script("tail -n1 /proc/self/cgroup; ls -d /sys/fs/cgroup/leaf; mkdir /sys/fs/cgroup/x")
     else {
@@ -502,6 +516,7 @@ fn without_a_cgroup_of_its_own_it_sees_the_callers() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn who_insists_on_a_cgroup_hears_what_the_kernel_says() {
     let Some(bundle) = script("true") else { return };
     bundle.write();
@@ -514,6 +529,7 @@ fn who_insists_on_a_cgroup_hears_what_the_kernel_says() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_host_without_user_namespaces_is_named() {
     let Some(bundle) = script("true") else { return };
     bundle.write();
@@ -528,6 +544,7 @@ fn a_host_without_user_namespaces_is_named() {
 
 /// With hidepid=2 /proc shows a user no process of other ids, not even of the user's own container.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_hidden_container_keeps_its_life() {
     let Some(mut bundle) = subordinate("sleep 1000") else { return };
     bundle.set("/process/user", json!({ "uid": 7, "gid": 8 }));

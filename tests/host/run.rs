@@ -9,10 +9,11 @@ use serde_json::json;
 use crate::bundle::{Bundle, Done, finish, is_tare, reap, runtime};
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_exit_code_is_the_programs_and_nothing_is_left() {
     for (line, code) in [("exit 0", 0), ("exit 42", 42), ("kill -9 $$", 137), ("kill -TERM $$; exit 3", 3)] {
         // pid 1 of a namespace ignores signals without a handler, also its own SIGKILL.
-        let Some(mut bundle) = Bundle::script(line) else { return };
+        let mut bundle = Bundle::script(line);
         if line.starts_with("kill -9") {
             bundle.share_pids();
         }
@@ -23,8 +24,9 @@ fn the_exit_code_is_the_programs_and_nothing_is_left() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn stdio_is_passed_through() {
-    let Some(bundle) = Bundle::script("cat; echo err >&2") else { return };
+    let bundle = Bundle::script("cat; echo err >&2");
     bundle.write();
     let mut run = bundle.command(&["run", &bundle.id]);
     let mut child = run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -35,8 +37,9 @@ fn stdio_is_passed_through() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn detached_it_returns_while_the_program_runs() {
-    let Some(bundle) = Bundle::script("sleep 100") else { return };
+    let bundle = Bundle::script("sleep 100");
     bundle.run_with(&["--detach", "--pid-file", "init.pid"]).silent();
     assert_eq!(bundle.status(), "running");
     assert_eq!(fs::read_to_string(bundle.file("init.pid")).unwrap(), bundle.pid().to_string());
@@ -47,8 +50,9 @@ fn detached_it_returns_while_the_program_runs() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn keep_keeps_the_container() {
-    let Some(bundle) = Bundle::script("exit 5") else { return };
+    let bundle = Bundle::script("exit 5");
     assert_eq!(bundle.run_with(&["--keep"]).code, 5);
     assert_eq!(bundle.status(), "stopped");
     bundle.on("delete").silent();
@@ -56,9 +60,10 @@ fn keep_keeps_the_container() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn signals_are_forwarded() {
     let script = "trap 'exit 66' TERM; echo up > /tmp/up; while :; do sleep 0.05; done";
-    let Some(bundle) = Bundle::script(script) else { return };
+    let bundle = Bundle::script(script);
     bundle.write();
     let mut run = bundle.command(&["run", &bundle.id]);
     let child = run.stdin(Stdio::null()).spawn().unwrap();
@@ -70,8 +75,9 @@ fn signals_are_forwarded() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn in_the_foreground_it_is_no_obstacle_to_other_commands() {
-    let Some(bundle) = Bundle::script("echo up > /tmp/up; sleep 100") else { return };
+    let bundle = Bundle::script("echo up > /tmp/up; sleep 100");
     bundle.write();
     let run = bundle.command(&["run", &bundle.id]).stdin(Stdio::null()).spawn().unwrap();
     bundle.wait_file("tmp/up");
@@ -82,6 +88,7 @@ fn in_the_foreground_it_is_no_obstacle_to_other_commands() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_program_that_cannot_be_run_leaves_nothing() {
     for (program, text) in [
         ("nothing", "exec: \"nothing\": executable file not found in $PATH"),
@@ -89,7 +96,7 @@ fn a_program_that_cannot_be_run_leaves_nothing() {
         ("/etc/passwd", "exec: \"/etc/passwd\": permission denied"),
         ("/tmp", "exec: \"/tmp\": is a directory"),
     ] {
-        let Some(mut bundle) = Bundle::new() else { return };
+        let mut bundle = Bundle::new();
         bundle.set("/process/args", json!([program]));
         for line in [bundle.run().refused(), bundle.run_with(&["--detach"]).refused(), bundle.create().refused()] {
             if is_tare() {
@@ -109,8 +116,9 @@ fn shell(bundle: &Bundle, line: &str) -> Done {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn closed_stdio_is_nobodys() {
-    let Some(bundle) = Bundle::script("for i in 0 1 2; do readlink /proc/self/fd/$i; done > /tmp/fds") else { return };
+    let bundle = Bundle::script("for i in 0 1 2; do readlink /proc/self/fd/$i; done > /tmp/fds");
     let done = shell(&bundle, "exec \"$0\" --root \"$1\" run \"$2\" <&- >&- 2>&-");
     assert_eq!(done.code, 0);
     let fds = fs::read_to_string(bundle.file("rootfs/tmp/fds")).unwrap();
@@ -133,8 +141,9 @@ fn closed_stdio_is_nobodys() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn descriptors_are_passed_only_when_asked_for() {
-    let Some(bundle) = Bundle::script("ls /proc/self/fd; cat <&3") else { return };
+    let bundle = Bundle::script("ls /proc/self/fd; cat <&3");
     fs::write(bundle.file("data"), "handed over\n").unwrap();
     let done = shell(&bundle, "exec \"$0\" --root \"$1\" run --preserve-fds 1 \"$2\" 3<data 4<data 9</");
     assert_eq!(done.good(), "0\n1\n2\n3\n4\nhanded over\n");
@@ -143,8 +152,9 @@ fn descriptors_are_passed_only_when_asked_for() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn preserved_descriptors_that_are_not_open_are_an_error() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     if !is_tare() {
         return eprintln!("skipped: runc passes descriptors of its own then");
     }
@@ -157,9 +167,10 @@ fn preserved_descriptors_that_are_not_open_are_an_error() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_working_directory_cannot_be_a_descriptor_of_the_host() {
     for fd in 3..20 {
-        let Some(mut bundle) = Bundle::script("cat /proc/self/mountinfo") else { return };
+        let mut bundle = Bundle::script("cat /proc/self/mountinfo");
         bundle.set("/process/cwd", json!(format!("/proc/self/fd/{fd}")));
         bundle.run().refused();
         bundle.assert_nothing_left();
@@ -167,8 +178,9 @@ fn the_working_directory_cannot_be_a_descriptor_of_the_host() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn the_environment_is_the_configs_alone() {
-    let Some(bundle) = Bundle::script("env") else { return };
+    let bundle = Bundle::script("env");
     bundle.write();
     let mut run = bundle.command(&["run", &bundle.id]);
     run.env("SECRET", "host").env("NOTIFY_SOCKET", "");
@@ -180,8 +192,9 @@ fn the_environment_is_the_configs_alone() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn an_empty_environment_of_the_caller_is_enough() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     bundle.write();
     let mut run = bundle.command(&["run", &bundle.id]);
     run.env_clear();
@@ -190,8 +203,9 @@ fn an_empty_environment_of_the_caller_is_enough() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn home_is_that_of_the_passwd_file_that_the_container_sees() {
-    let Some(mut bundle) = Bundle::script("echo $HOME") else { return };
+    let mut bundle = Bundle::script("echo $HOME");
     let home = |bundle: &Bundle| bundle.run().good();
     fs::create_dir_all(bundle.file("rootfs/etc")).unwrap();
     fs::write(bundle.file("rootfs/etc/passwd"), "u:x:7:7::/rootfs:/bin/sh\n").unwrap();
@@ -214,13 +228,14 @@ fn home_is_that_of_the_passwd_file_that_the_container_sees() {
 /// Where a sandbox denies what a process is waited for and ended with, nothing is begun: not a program that ran to its end
 /// behind an error, which a retry would run again.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn denied_pidfds_are_told_before_anything_is_made() {
     if !is_tare() || !Path::new("/usr/bin/strace").exists() {
         eprintln!("skipped: needs tare and strace");
         return;
     }
-    let Some(bundle) = Bundle::script("echo ran") else { return };
-    let running = Bundle::script("sleep 1000").unwrap();
+    let bundle = Bundle::script("echo ran");
+    let running = Bundle::script("sleep 1000");
     bundle.write();
     running.begin();
     let exec = ["exec", &running.id, "/bin/echo", "ran"];

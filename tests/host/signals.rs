@@ -7,11 +7,12 @@ use serde_json::json;
 use crate::bundle::{Bundle, eventually, is_tare, reap};
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_signal_that_ends_a_process_ends_a_created_container() {
     // The others are handled by runc's init, a Go program, in a way of its own.
     for signal in if is_tare() { &["TERM", "HUP", "INT", "USR1", "SEGV", "37", "KILL"][..] } else { &["TERM", "HUP"] } {
         for share in [false, true] {
-            let Some(mut bundle) = Bundle::script("sleep 1000") else { return };
+            let mut bundle = Bundle::script("sleep 1000");
             if share {
                 bundle.share_pids();
             }
@@ -29,10 +30,11 @@ fn a_signal_that_ends_a_process_ends_a_created_container() {
 
 /// By pid or pidfd, without the runtime: the kernel alone would drop them, init being the first of its pid namespace.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn signals_past_the_runtime_end_a_created_container() {
     use rustix::process::{Pid, Signal, kill_process};
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
-        let Some(bundle) = Bundle::script("sleep 1000") else { return };
+        let bundle = Bundle::script("sleep 1000");
         bundle.create().silent();
         let pid = bundle.pid();
         // init is ready a moment before it waits.
@@ -49,8 +51,9 @@ fn signals_past_the_runtime_end_a_created_container() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn all_of_a_created_container_are_signalled_with_init() {
-    let Some(bundle) = Bundle::script("sleep 1000") else { return };
+    let bundle = Bundle::script("sleep 1000");
     bundle.create().silent();
     let pid = bundle.pid();
     bundle.tare(&["kill", "--all", &bundle.id, "TERM"]).silent();
@@ -59,8 +62,9 @@ fn all_of_a_created_container_are_signalled_with_init() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn other_signals_do_not_end_a_created_container() {
-    let Some(bundle) = Bundle::script("sleep 1000") else { return };
+    let bundle = Bundle::script("sleep 1000");
     bundle.create().silent();
     for signal in ["0", "CHLD", "WINCH", "URG", "CONT"] {
         bundle.tare(&["kill", &bundle.id, signal]).silent();
@@ -73,12 +77,9 @@ fn other_signals_do_not_end_a_created_container() {
 
 /// The program is the first of its pid namespace and handles nothing, so that the kernel drops the signal: as ever.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_started_program_gets_the_signal_itself() {
-    let Some(bundle) =
-        Bundle::script("trap 'echo got > /tmp/got' TERM; echo > /tmp/ready; while :; do sleep 0.1; done")
-    else {
-        return;
-    };
+    let bundle = Bundle::script("trap 'echo got > /tmp/got' TERM; echo > /tmp/ready; while :; do sleep 0.1; done");
     bundle.begin();
     bundle.wait_file("tmp/ready");
     bundle.tare(&["kill", &bundle.id]).silent();
@@ -89,18 +90,15 @@ fn a_started_program_gets_the_signal_itself() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn kill_ends_everything_where_the_pid_namespace_is_shared() {
     if !is_tare() {
         return eprintln!("skipped: runc does so since 1.2");
     }
     // Of the caller, and of another container.
     for joined in [false, true] {
-        let (Some(pod), Some(mut bundle)) = (
-            Bundle::script("sleep 1000"),
-            Bundle::script("sleep 1000 & sleep 1000 & echo > /tmp/ready; exec sleep 1000"),
-        ) else {
-            return;
-        };
+        let pod = Bundle::script("sleep 1000");
+        let mut bundle = Bundle::script("sleep 1000 & sleep 1000 & echo > /tmp/ready; exec sleep 1000");
         if joined {
             pod.begin();
             bundle.without_namespace("pid");
@@ -126,8 +124,9 @@ fn kill_ends_everything_where_the_pid_namespace_is_shared() {
 
 /// What init of a shared pid namespace leaves behind can be killed by the same command.
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn kill_ends_what_a_dead_init_left() {
-    let Some(mut bundle) = Bundle::script("sleep 1000 & exit") else { return };
+    let mut bundle = Bundle::script("sleep 1000 & exit");
     if !is_tare() {
         return eprintln!("skipped: runc does so since 1.2");
     }
@@ -148,8 +147,9 @@ fn kill_ends_what_a_dead_init_left() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_stopped_container_takes_no_signal() {
-    let Some(bundle) = Bundle::script("true") else { return };
+    let bundle = Bundle::script("true");
     bundle.create().silent();
     let pid = bundle.pid();
     bundle.on("start").silent();

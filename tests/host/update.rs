@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use crate::bundle::{Bundle, Done, is_tare, reap};
 
-fn running(line: &str) -> Option<Bundle> {
-    let bundle = Bundle::script(line)?;
+fn running(line: &str) -> Bundle {
+    let bundle = Bundle::script(line);
     bundle.begin();
-    Some(bundle)
+    bundle
 }
 
 fn update(bundle: &Bundle, options: &[&str]) -> Done {
@@ -36,8 +36,9 @@ fn hugepages(bytes: i64) -> Value {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn limits_change_on_what_is_created_running_and_paused() {
-    let Some(bundle) = Bundle::script("sleep 100") else { return };
+    let bundle = Bundle::script("sleep 100");
     if !is_tare() {
         return eprintln!("skipped: runc updates no hugepage limits");
     }
@@ -55,8 +56,9 @@ fn limits_change_on_what_is_created_running_and_paused() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_stopped_or_unknown_container_is_refused() {
-    let Some(bundle) = running("sleep 100") else { return };
+    let bundle = running("sleep 100");
     let pid = bundle.pid();
     bundle.tare(&["kill", &bundle.id, "KILL"]).silent();
     reap(pid);
@@ -69,8 +71,9 @@ fn a_stopped_or_unknown_container_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn stdin_as_containerd_sends_it_with_members_that_mean_nothing() {
-    let Some(bundle) = running("sleep 100") else { return };
+    let bundle = running("sleep 100");
     let resources = json!({
         "devices": null, "memory": { "limit": null }, "cpu": {}, "pids": null, "blockIO": null, "network": null,
         "rdma": null, "somethingNew": { "a": [1] }, "hugepageLimits": null,
@@ -90,8 +93,9 @@ fn stdin_as_containerd_sends_it_with_members_that_mean_nothing() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn after_an_error_everything_is_as_it_was() {
-    let Some(bundle) = running("sleep 100") else { return };
+    let bundle = running("sleep 100");
     if !is_tare() {
         return eprintln!("skipped: others leave what they wrote before the error");
     }
@@ -129,8 +133,9 @@ fn after_an_error_everything_is_as_it_was() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn what_the_kernel_rounds_away_is_said() {
-    let Some(bundle) = running("sleep 100") else { return };
+    let bundle = running("sleep 100");
     if !is_tare() {
         return eprintln!("skipped: the texts are tare's");
     }
@@ -152,8 +157,9 @@ fn deny_zero(more: &[Value]) -> Value {
 const READ_ZERO: &str = "exec 3</dev/zero && echo open";
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn device_rules_are_replaced() {
-    let Some(bundle) = running("sleep 100") else { return };
+    let bundle = running("sleep 100");
     if !is_tare() {
         return eprintln!("skipped: runc updates no device rules");
     }
@@ -173,10 +179,11 @@ fn device_rules_are_replaced() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn what_is_denied_before_and_after_is_denied_in_between() {
     // Without a fork: tens of thousands of attempts in a second.
     let script = "echo up > /tmp/up; while :; do true </dev/zero && echo open > /tmp/open; done 2>/dev/null";
-    let Some(mut bundle) = Bundle::script(script) else { return };
+    let mut bundle = Bundle::script(script);
     if !is_tare() {
         return eprintln!("skipped: runc updates no device rules");
     }
@@ -194,8 +201,9 @@ fn what_is_denied_before_and_after_is_denied_in_between() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn updates_at_the_same_time_are_done_one_after_the_other() {
-    let Some(bundle) = running("sleep 100") else { return };
+    let bundle = running("sleep 100");
     std::thread::scope(|scope| {
         for depth in 1..9 {
             let bundle = &bundle;
@@ -217,8 +225,9 @@ fn updates_at_the_same_time_are_done_one_after_the_other() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn values_that_cannot_be_are_refused_in_one_line() {
-    let Some(bundle) = running("sleep 100") else { return };
+    let bundle = running("sleep 100");
     if !is_tare() {
         return eprintln!("skipped: the texts are tare's");
     }

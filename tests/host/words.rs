@@ -11,12 +11,13 @@ fn warning(path: &str, meant: &str) -> String {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn misspelt_keys_are_named_and_no_error() {
     if !is_tare() {
         return eprintln!("skipped: the texts are tare's");
     }
     for command in ["run", "create"] {
-        let Some(mut bundle) = Bundle::new() else { return };
+        let mut bundle = Bundle::new();
         bundle.set("/linux/maskedPath", json!(["/proc/kcore"]));
         bundle.set("/mounts/1/optoins", json!(["ro"]));
         bundle.set("/linux/resources/memory", json!({ "limitt": 5 }));
@@ -39,8 +40,9 @@ fn misspelt_keys_are_named_and_no_error() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn so_are_those_of_a_process_file_and_of_an_update() {
-    let Some(bundle) = Bundle::script("sleep 1000") else { return };
+    let bundle = Bundle::script("sleep 1000");
     if !is_tare() {
         return eprintln!("skipped: the texts are tare's");
     }
@@ -60,19 +62,20 @@ fn so_are_those_of_a_process_file_and_of_an_update() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn words_of_the_log_are_checked() {
     for (option, word) in [("--log-level", "loud"), ("--log-format", "xml"), ("--log-level", "")] {
         if !is_tare() && option == "--log-level" {
             continue;
         }
-        let Some(bundle) = Bundle::script("echo ran") else { return };
+        let bundle = Bundle::script("echo ran");
         bundle.write();
         let done = bundle.tare(&[option, word, "run", &bundle.id]);
         assert_eq!((done.code, done.stdout.as_str()), (1, ""), "{option} {word}");
         assert!(!is_tare() || done.refused().contains(option), "{option} {word}");
     }
     if is_tare() {
-        let Some(bundle) = Bundle::script("echo ran") else { return };
+        let bundle = Bundle::script("echo ran");
         bundle.write();
         for level in ["trace", "debug", "info", "warn", "WARNING", "error", "fatal", "panic"] {
             assert_eq!(bundle.tare(&["--log", "log", "--log-level", level, "run", &bundle.id]).good(), "ran\n");
@@ -81,6 +84,7 @@ fn words_of_the_log_are_checked() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn versions_of_the_specification() {
     for (version, accepted) in [
         ("1.0.0", true),
@@ -96,7 +100,7 @@ fn versions_of_the_specification() {
         if !is_tare() && !accepted {
             continue;
         }
-        let Some(mut bundle) = Bundle::script("echo ran") else { return };
+        let mut bundle = Bundle::script("echo ran");
         bundle.set("/ociVersion", json!(version));
         let done = bundle.run();
         if accepted {
@@ -108,6 +112,7 @@ fn versions_of_the_specification() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn labels_need_their_module() {
     let selinux = std::path::Path::new("/sys/fs/selinux/enforce").exists();
     let apparmor =
@@ -122,7 +127,7 @@ fn labels_need_their_module() {
             continue;
         }
         for (label, accepted) in [("", true), (label, false)] {
-            let Some(mut bundle) = Bundle::script("echo ran") else { return };
+            let mut bundle = Bundle::script("echo ran");
             bundle.set(&format!("/{}", at.replace('.', "/")), json!(label));
             let done = bundle.run();
             if accepted {

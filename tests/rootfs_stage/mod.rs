@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
+#[path = "../busybox/mod.rs"]
+mod busybox;
 pub mod tree;
 pub mod user;
 
@@ -29,25 +31,11 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// `None`, with a reason on stderr, where the tests cannot run.
-    pub fn new() -> Option<Self> {
-        if !nix::unistd::geteuid().is_root() {
-            skip("needs root");
-            return None;
-        }
-        if !Path::new("/bin/busybox").exists() {
-            skip("needs /bin/busybox (busybox-static)");
-            return None;
-        }
+    pub fn new() -> Self {
+        busybox::require();
         let bundle = Self { directory: tempfile::tempdir().unwrap() };
-        for name in ["bin", "dev", "proc", "sys", "tmp", "etc"] {
-            fs::create_dir_all(bundle.path("rootfs").join(name)).unwrap();
-        }
-        // By another process: a descriptor for writing that the fork of another thread inherits is "text file busy".
-        let copied =
-            std::process::Command::new("cp").arg("/bin/busybox").arg(bundle.path("rootfs/bin/busybox")).status();
-        assert!(copied.unwrap().success());
-        Some(bundle)
+        busybox::rootfs(&bundle.path("rootfs"), &["dev", "proc", "sys", "tmp", "etc"], &[]);
+        bundle
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -126,11 +114,6 @@ impl Bundle {
         });
         result.map_or_else(|error| Outcome::Failed(error.to_string()), |()| Outcome::Ran)
     }
-}
-
-fn skip(why: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
 fn build(bundle: &Path, config: &str, change: impl FnOnce(&mut Facts)) -> Result<()> {
