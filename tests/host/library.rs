@@ -23,8 +23,9 @@ fn run(bundle: &Bundle, name: &str, argument: &std::path::Path) -> Done {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_container_is_supervised() {
-    let Some(bundle) = Bundle::new() else { return };
+    let bundle = Bundle::new();
     if !is_tare() {
         return eprintln!("skipped: the library is tare's");
     }
@@ -37,8 +38,9 @@ fn a_container_is_supervised() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_container_runs_in_the_foreground() {
-    let Some(bundle) = Bundle::script("echo hello; exit 5") else { return };
+    let bundle = Bundle::script("echo hello; exit 5");
     if !is_tare() {
         return eprintln!("skipped: the library is tare's");
     }
@@ -49,8 +51,9 @@ fn a_container_runs_in_the_foreground() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn containers_are_listed() {
-    let Some(bundle) = Bundle::script("sleep 1000") else { return };
+    let bundle = Bundle::script("sleep 1000");
     if !is_tare() {
         return eprintln!("skipped: the library is tare's");
     }
@@ -63,8 +66,9 @@ fn containers_are_listed() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
 fn a_caller_that_is_not_protected_enters_no_container() {
-    let Some(bundle) = Bundle::script("true") else { return };
+    let bundle = Bundle::script("true");
     if !is_tare() {
         return eprintln!("skipped: the library is tare's");
     }
