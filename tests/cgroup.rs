@@ -174,7 +174,7 @@ fn a_cgroup_in_use_is_refused_and_its_process_lives() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn a_leftover_is_made_anew_but_a_neighbours_cgroup_is_not() {
+fn a_leftover_is_created_again_but_a_neighbours_cgroup_is_not() {
     let bed = Bed::new("leftover");
     let state = tempfile::tempdir().unwrap();
     let plan = bed.plan("box", json!({}));

@@ -150,7 +150,7 @@ fn no_package_is_there_twice_or_banned_or_from_elsewhere() {
 }
 
 #[test]
-fn what_is_used_is_documented_with_its_version_and_nothing_else_is() {
+fn used_packages_are_documented_with_their_versions() {
     let text = read("docs/dependencies.md");
     let rows = text.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
     let cells = rows.filter(|cell| *cell != "package").flat_map(|cell| cell.split(", "));

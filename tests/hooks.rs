@@ -155,7 +155,7 @@ fn a_timeout_kills_the_whole_group() {
 }
 
 #[test]
-fn a_descendant_with_the_pipes_does_not_hold_us() {
+fn a_descendant_that_holds_the_pipes_does_not_block() {
     let before = Instant::now();
     let error = run("sleep 5 & echo told >&2; exit 3").unwrap_err().to_string();
     assert!(error.ends_with("exit status 3 (told)"), "{error}");
@@ -335,7 +335,7 @@ fn without_a_mount_namespace_the_root_is_that_of_init() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn a_container_that_is_gone_is_said_to_be() {
+fn a_stopped_container_is_named_in_the_error() {
     let inside = Inside::new(&["-u"], "true");
     let pidfd = pidfd_open(inside.pid(), PidfdFlags::empty()).unwrap();
     drop(inside);

@@ -82,7 +82,7 @@ impl Pod {
     #[track_caller]
     fn attack(&self, pid: i32, end: impl FnOnce()) {
         let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap();
-        assert!(!exe.ends_with("busybox"), "the victim is no runtime but {}", exe.display());
+        assert!(!exe.ends_with("busybox"), "the victim is not the runtime: {}", exe.display());
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let inside = status.lines().find_map(|line| line.strip_prefix("NSpid:")?.split_whitespace().last()).unwrap();
         let args = ["exec", "--detach", &self.attacker.id, "/bin/sh", "/tmp/attack", inside];

@@ -269,7 +269,7 @@ fn class_27_long_console_sockets() {
     if is_tare() {
         done.silent();
         listener.accept().unwrap();
-        // Nor is an address of the abstract namespace meant, which everybody can take.
+        // An address of the abstract namespace, which every process can bind, is not used instead.
         bundle.tare(&["delete", "--force", &bundle.id]).silent();
         bundle.tare(&["create", "--console-socket", "", &bundle.id]).refused();
     }

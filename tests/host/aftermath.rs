@@ -40,7 +40,7 @@ fn after_a_reboot_every_container_has_stopped() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn a_pid_that_is_anothers_now_is_left_alone() {
+fn a_reused_pid_is_not_signalled() {
     let Some(bundle) = running("sleep 1000") else { return };
     let init = bundle.pid();
     // Not in the tick of the clock that init was born in: pid and start time would be those of init.
@@ -71,7 +71,7 @@ fn a_record_of_a_later_version_is_refused_and_can_be_deleted() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn zombies_that_nobody_waits_for_hold_nothing_up() {
+fn zombies_without_a_parent_that_waits_do_not_block_delete() {
     // init of a pid namespace ends only when the zombies in it are gone, which exec's are when we wait for them.
     for force in [true, false] {
         let Some(bundle) = running("sleep 1000") else { return };

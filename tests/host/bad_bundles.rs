@@ -120,7 +120,7 @@ fn shell(bundle: &Bundle, line: &str) -> Done {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn bundles_that_are_none() {
+fn directories_that_are_not_bundles_are_refused() {
     let bundle = Bundle::new();
     bundle.write();
     let create = |path: &str| bundle.tare(&["create", "--bundle", path, &bundle.id]);
@@ -347,7 +347,7 @@ fn process_files() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn cgroups_of_others() {
+fn cgroups_with_other_processes_or_owners() {
     let bundle = Bundle::new();
     bundle.write();
     fs::create_dir(bundle.cgroup()).unwrap();

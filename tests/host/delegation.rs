@@ -131,7 +131,7 @@ fn own_cgroup(bundle: &Bundle, options: &[&str]) -> String {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn exec_lands_beside_init_where_the_own_cgroup_takes_no_processes() {
+fn exec_joins_the_cgroup_of_init_where_the_containers_takes_no_processes() {
     let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
     let Some(controller) = controllers.split_whitespace().next() else {
         eprintln!("skipped: this host's cgroup v2 has no controller");
@@ -199,7 +199,7 @@ fn exec_into_a_sub_cgroup() {
 /// The container's user namespace has no right over the host's cgroup namespace.
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn a_new_user_namespace_beside_a_joined_cgroup_namespace() {
+fn a_new_user_namespace_with_a_joined_cgroup_namespace() {
     let Some(mut bundle) = delegated("readlink /proc/self/ns/cgroup; cat /proc/self/cgroup", &["ro"]) else { return };
     let mut kinds = ["pid", "mount", "uts", "ipc", "network", "user"].map(|kind| json!({ "type": kind })).to_vec();
     kinds.push(json!({ "type": "cgroup", "path": "/proc/self/ns/cgroup" }));

@@ -32,7 +32,7 @@ fn findings(bundle: &Bundle, done: &Done) -> Vec<Value> {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn a_living_container_is_well() {
+fn a_running_container_has_no_findings() {
     let _alone = alone();
     let Some(bundle) = sleeper() else { return };
     let done = bundle.tare(&["doctor"]);
@@ -89,7 +89,7 @@ fn a_creation_that_was_killed_is_removed() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn a_damaged_record_stays_as_long_as_its_container_lives() {
+fn a_damaged_record_is_kept_while_its_container_runs() {
     let _alone = alone();
     let Some(bundle) = sleeper() else { return };
     let record = bundle.root().join(&bundle.id).join("record");

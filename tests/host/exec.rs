@@ -215,7 +215,7 @@ fn only_in_a_container_that_lives() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn many_at_once_lose_nothing() {
+fn many_execs_at_once_lose_nothing() {
     let bundle = running();
     let one = |number: usize| {
         let done = bundle.exec(&format!("echo {number}; exit {number}"));
@@ -259,7 +259,7 @@ fn no_descriptor_of_the_host_is_inherited() {
 /// The first record of a container says "creating", and its program may run for a moment before the second is written.
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn it_waits_until_the_container_is_recorded() {
+fn exec_waits_until_the_container_is_recorded() {
     let bundle = running();
     if !is_tare() {
         return;
@@ -279,7 +279,7 @@ fn it_waits_until_the_container_is_recorded() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn a_process_is_born_where_init_is_when_its_cgroup_is_gone() {
+fn exec_joins_the_cgroup_of_init_when_the_recorded_one_is_gone() {
     let mut bundle = Bundle::script("sleep 100");
     bundle.without_namespace("cgroup");
     bundle.begin();

@@ -11,7 +11,7 @@ use crate::bundle::{Bundle, LIMIT, ends, finish, is_tare, reap, stat};
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn the_whole_life_is_silent_and_leaves_nothing() {
+fn the_whole_lifecycle_is_silent_and_leaves_nothing() {
     let bundle = Bundle::script("echo started > /tmp/started; sleep 100");
     bundle.create().silent();
     assert_eq!(bundle.status(), "created");
@@ -104,7 +104,7 @@ fn init_is_the_subreapers_child_in_a_session_of_its_own_at_return() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn nobody_but_the_container_holds_stdio() {
+fn only_the_container_holds_stdio() {
     // With a terminal an engine collects the runtime's output until end-of-file; here init has other stdio.
     let bundle = Bundle::script("exec <&- >&- 2>&-; echo x > /tmp/quiet; sleep 100");
     bundle.write();
@@ -538,7 +538,7 @@ fn hooks_of_the_runtime_work_in_the_bundle() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn commands_on_all_that_an_expression_matches() {
+fn commands_apply_to_all_matching_ids() {
     let bundle = Bundle::script("sleep 100");
     if !is_tare() {
         return eprintln!("skipped: runc has no --regex");

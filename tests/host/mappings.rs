@@ -25,7 +25,7 @@ fn joining(path: &str, uids: &Value, gids: &Value) -> Done {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn mappings_beside_a_path_have_to_be_those_of_the_namespace() {
+fn mappings_with_a_path_must_equal_those_of_the_namespace() {
     let mut pod = Bundle::script("sleep 1000");
     let own = json!([map(0, HOST, 65536)]);
     give(&pod.file("rootfs"), HOST);

@@ -150,7 +150,7 @@ fn everything_comes_back_when_a_hook_fails() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn a_device_that_must_stay_is_explained() {
+fn a_device_that_cannot_be_moved_is_explained() {
     let Some(bundle) = container(&json!({"lo": {"name": "lo1"}, "v0": {}}), "true") else { return };
     let text =
         in_namespace(&bundle, &format!("{PAIR}\n! eval \"$TARE run $ID\" 2>error; ip -o link show v0; cat error"))

@@ -45,7 +45,7 @@ fn lossy(path: &Path) -> String {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn a_whole_life_below_such_a_path() {
+fn the_lifecycle_works_below_such_a_path() {
     if !is_tare() {
         return eprintln!("skipped: runc's own JSON has text alone");
     }

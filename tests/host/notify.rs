@@ -107,7 +107,7 @@ fn start_and_a_detached_run_wait_for_it() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn a_container_that_ends_without_a_word_keeps_nobody_waiting() {
+fn nothing_waits_for_a_container_that_ends_without_ready() {
     let Some((mut bundle, manager)) = bundle() else { return };
     bundle.set("/process/args", json!(["/bin/true"]));
     let run = spawn(&bundle, &["run", "--detach", "--pid-file", "pid", &bundle.id]);

@@ -191,7 +191,7 @@ fn shell(bundle: &Bundle, line: &str) -> Done {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn exec_passes_descriptors_only_when_asked_for() {
+fn exec_passes_descriptors_only_on_request() {
     let bundle = Bundle::script("sleep 1000");
     bundle.begin();
     fs::write(bundle.file("data"), "handed over\n").unwrap();

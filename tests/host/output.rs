@@ -176,7 +176,7 @@ fn a_text_log_is_one_line_as_logrus_writes_it() {
 }
 
 #[test]
-fn a_log_that_takes_nothing_does_not_hide_the_error() {
+fn a_full_log_does_not_hide_the_error() {
     if !is_tare() {
         return eprintln!("skipped: the texts are tare's");
     }

@@ -60,7 +60,7 @@ impl Drop for Sleeper {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn a_container_lives_below_a_cgroup_of_threads() {
+fn a_container_runs_below_a_threaded_cgroup() {
     let mut bundle = Bundle::script("sleep 1000 & echo up > /tmp/up; wait");
     if !is_tare() {
         return eprintln!("skipped: runc does not handle threaded cgroups");
@@ -113,7 +113,7 @@ fn limits_of_memory_or_pages_are_refused_below_threads() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn a_cgroup_has_processes_or_hands_on_controllers() {
+fn a_cgroup_has_processes_or_delegates_controllers() {
     let mut bundle = Bundle::script("sleep 1000");
     if !is_tare() {
         return eprintln!("skipped: the texts are tare's");

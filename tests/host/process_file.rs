@@ -22,7 +22,7 @@ fn exec(bundle: &Bundle, line: &str, changes: &Value) -> Done {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn what_is_left_out_is_the_containers() {
+fn missing_values_are_the_containers() {
     let mut bundle = Bundle::script("sleep 1000");
     bundle.set("/process/oomScoreAdj", json!(700));
     bundle.set("/process/rlimits", json!([{ "type": "RLIMIT_NOFILE", "hard": 77, "soft": 66 }]));
@@ -53,7 +53,7 @@ fn what_is_left_out_is_the_containers() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn what_is_given_is_the_processs() {
+fn given_values_are_the_processs() {
     let mut bundle = Bundle::script("sleep 1000");
     bundle.set("/process/rlimits", json!([{ "type": "RLIMIT_NOFILE", "hard": 77, "soft": 66 }]));
     bundle.set("/process/oomScoreAdj", json!(700));
@@ -103,7 +103,7 @@ fn the_file_may_be_a_pipe() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn a_file_without_an_end_is_refused() {
+fn an_endless_file_is_refused() {
     let bundle = Bundle::script("sleep 1000");
     if !is_tare() {
         return eprintln!("skipped: runc reads on");

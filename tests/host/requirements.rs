@@ -69,7 +69,7 @@ fn values_of_annotations_are_strings() {
 /// config.md, Extensibility.
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn what_is_not_known_is_ignored() {
+fn unknown_keys_are_ignored() {
     let mut bundle = Bundle::script("echo ran");
     for pointer in
         ["/newer", "/process/newer", "/root/newer", "/linux/newer", "/linux/resources/newer", "/mounts/0/newer"]
@@ -207,7 +207,7 @@ fn what_features_lists_is_recognised() {
 /// What the specification calls REQUIRED is missed, but for fields that runc reads as 0 when they are absent.
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn what_is_required_is_missed() {
+fn missing_required_fields_are_named() {
     let bundle = Bundle::new();
     if !is_tare() {
         return eprintln!("skipped: runc takes the zero value for what is absent");
@@ -261,7 +261,7 @@ fn what_is_required_is_missed() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn lists_and_paths_that_say_nothing_are_refused() {
+fn empty_lists_and_paths_are_refused() {
     let bundle = Bundle::new();
     if !is_tare() {
         return eprintln!("skipped: the texts are tare's");

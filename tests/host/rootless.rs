@@ -75,7 +75,7 @@ fn add_mount(bundle: &mut Bundle, destination: &str, kind: &str, source: &str, o
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn a_life_without_root() {
+fn the_whole_lifecycle_works_without_root() {
     let Some(bundle) = script("id -u; id -g; tail -n1 /proc/self/uid_map; cat /proc/self/setgroups") else { return };
     let output = bundle.run().good();
     let words: Vec<_> = output.split_whitespace().collect();
@@ -128,7 +128,7 @@ fn subordinate_ids_are_mapped_by_the_helpers() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn what_the_helper_refuses_is_said_in_its_words() {
+fn errors_of_the_helpers_are_passed_on() {
     let Some(mut bundle) = subordinate("true") else { return };
     bundle.set("/linux/uidMappings/1/hostID", json!(FIRST + 1));
     let line = bundle.run().refused();
@@ -139,7 +139,7 @@ fn what_the_helper_refuses_is_said_in_its_words() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn what_is_asked_and_cannot_be_had_is_an_error() {
+fn unavailable_requests_are_errors() {
     let cases: [(&str, Value, &str); 5] = [
         (
             "/process/user",
@@ -182,7 +182,7 @@ fn filesystems_of_shared_namespaces_are_the_callers() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn flags_of_the_hosts_mounts_stay() {
+fn flags_of_the_hosts_mounts_are_kept() {
     let Some(mut bundle) = script("grep -w /data /proc/self/mountinfo | cut -d' ' -f6") else { return };
     let data = bundle.file("data");
     fs::create_dir(&data).unwrap();
@@ -400,7 +400,7 @@ fn namespaces_of_a_joined_user_namespace() {
     assert_eq!(links, expected.concat());
 }
 
-/// As crun, which makes a user namespace for everybody who needs one.
+/// Like crun, which creates a user namespace whenever one is needed.
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
 fn a_config_for_root_is_run_with_the_ids_that_there_are() {
@@ -440,7 +440,7 @@ fn the_callers_groups_may_stay() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn what_its_own_namespaces_permit() {
+fn its_own_namespaces_permit_more() {
     let Some(mut bundle) =
         script("cut -d' ' -f1 /proc/uptime; cat /proc/sys/net/ipv4/ip_forward; ls -l /tmp/fifo | cut -c1-4")
     else {
@@ -517,7 +517,7 @@ fn without_a_cgroup_of_its_own_it_sees_the_callers() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn who_insists_on_a_cgroup_hears_what_the_kernel_says() {
+fn a_required_cgroup_reports_the_kernels_error() {
     let Some(bundle) = script("true") else { return };
     bundle.write();
     let line = bundle.tare(&["--rootless", "false", "run", &bundle.id]).refused();
@@ -545,7 +545,7 @@ fn a_host_without_user_namespaces_is_named() {
 /// With hidepid=2 /proc shows a user no process of other ids, not even of the user's own container.
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn a_hidden_container_keeps_its_life() {
+fn a_container_hidden_in_proc_can_be_managed() {
     let Some(mut bundle) = subordinate("sleep 1000") else { return };
     bundle.set("/process/user", json!({ "uid": 7, "gid": 8 }));
     bundle.write();

@@ -76,7 +76,7 @@ fn signals_are_forwarded() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn in_the_foreground_it_is_no_obstacle_to_other_commands() {
+fn in_the_foreground_it_does_not_block_other_commands() {
     let bundle = Bundle::script("echo up > /tmp/up; sleep 100");
     bundle.write();
     let run = bundle.command(&["run", &bundle.id]).stdin(Stdio::null()).spawn().unwrap();
@@ -117,7 +117,7 @@ fn shell(bundle: &Bundle, line: &str) -> Done {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn closed_stdio_is_nobodys() {
+fn closed_stdio_is_not_reused() {
     let bundle = Bundle::script("for i in 0 1 2; do readlink /proc/self/fd/$i; done > /tmp/fds");
     let done = shell(&bundle, "exec \"$0\" --root \"$1\" run \"$2\" <&- >&- 2>&-");
     assert_eq!(done.code, 0);
@@ -142,7 +142,7 @@ fn closed_stdio_is_nobodys() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn descriptors_are_passed_only_when_asked_for() {
+fn descriptors_are_passed_only_on_request() {
     let bundle = Bundle::script("ls /proc/self/fd; cat <&3");
     fs::write(bundle.file("data"), "handed over\n").unwrap();
     let done = shell(&bundle, "exec \"$0\" --root \"$1\" run --preserve-fds 1 \"$2\" 3<data 4<data 9</");
@@ -229,7 +229,7 @@ fn home_is_that_of_the_passwd_file_that_the_container_sees() {
 /// behind an error, which a retry would run again.
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn denied_pidfds_are_told_before_anything_is_made() {
+fn denied_pidfds_are_reported_before_anything_is_created() {
     if !is_tare() || !Path::new("/usr/bin/strace").exists() {
         eprintln!("skipped: needs tare and strace");
         return;

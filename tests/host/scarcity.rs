@@ -122,7 +122,7 @@ fn a_read_only_state_root() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn a_noexec_state_root_is_as_good_as_any() {
+fn a_noexec_state_root_works() {
     let bundle = Bundle::script("exit 3");
     let small = Small::new(&bundle, "noexec,nosuid,nodev");
     assert_eq!(bundle.run().code, 3);
@@ -180,7 +180,7 @@ fn three_to_twenty_descriptors_for_any_command() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn no_process_more() {
+fn no_process_can_be_created() {
     // RLIMIT_NPROC binds ordinary users; the controller of the cgroup is not in every world.
     let mut bundle = Bundle::script("true");
     if !is_tare() {

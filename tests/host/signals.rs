@@ -159,7 +159,7 @@ fn a_stopped_container_takes_no_signal() {
         assert_eq!(done.code, 1, "{signal}");
         assert!(done.refused().contains("container not running"), "{signal}");
     }
-    // Everybody is no one.
+    // With --all, a container without processes is not an error.
     bundle.tare(&["kill", "--all", &bundle.id, "TERM"]).silent();
     bundle.tare(&["kill", "--all", &bundle.id, "KILL"]).silent();
 }

@@ -72,7 +72,7 @@ fn a_stopped_or_unknown_container_is_refused() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn stdin_as_containerd_sends_it_with_members_that_mean_nothing() {
+fn stdin_of_containerd_with_empty_members_is_accepted() {
     let bundle = running("sleep 100");
     let resources = json!({
         "devices": null, "memory": { "limit": null }, "cpu": {}, "pids": null, "blockIO": null, "network": null,
@@ -134,7 +134,7 @@ fn after_an_error_everything_is_as_it_was() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn what_the_kernel_rounds_away_is_said() {
+fn rounding_by_the_kernel_is_warned_about() {
     let bundle = running("sleep 100");
     if !is_tare() {
         return eprintln!("skipped: the texts are tare's");
@@ -226,7 +226,7 @@ fn updates_at_the_same_time_are_done_one_after_the_other() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn values_that_cannot_be_are_refused_in_one_line() {
+fn impossible_values_are_refused_in_one_line() {
     let bundle = running("sleep 100");
     if !is_tare() {
         return eprintln!("skipped: the texts are tare's");

@@ -41,7 +41,7 @@ fn misspelt_keys_are_named_and_no_error() {
 
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
-fn so_are_those_of_a_process_file_and_of_an_update() {
+fn misspelt_keys_of_a_process_file_and_of_an_update_are_named() {
     let bundle = Bundle::script("sleep 1000");
     if !is_tare() {
         return eprintln!("skipped: the texts are tare's");

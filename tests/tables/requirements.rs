@@ -88,7 +88,7 @@ fn every_requirement_is_met_by_a_test_or_has_a_reason() {
 
 /// Where a program of runtime-tools tests an older text, the row that says so names the program.
 #[test]
-fn older_programs_are_answered_by_a_row() {
+fn older_programs_have_a_row() {
     let text = fs::read_to_string(repository().join("oci-conformance/src/expectations.rs")).unwrap();
     // A string may go on in the next line.
     let quoted: Vec<_> =
@@ -97,7 +97,10 @@ fn older_programs_are_answered_by_a_row() {
     let rows = rows();
     for rest in quoted {
         let id = rest.split(|c: char| !(c.is_alphanumeric() || c == '-')).next().unwrap();
-        assert!(rows.iter().any(|row| row.cell("id") == id), "expectations.rs quotes {id}, which is no row");
+        assert!(
+            rows.iter().any(|row| row.cell("id") == id),
+            "expectations.rs quotes {id}, which is not a row of requirements.csv"
+        );
     }
 }
 
