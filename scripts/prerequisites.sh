@@ -6,6 +6,24 @@ die() {
 	exit 1
 }
 
+# The usage text is the comment at the head of the script, from its second line to the first line without `#`.
+usage() {
+	sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+}
+
+# Prints the usage text for -h and --help, and ends the script.
+answer_help() {
+	case ${1:-} in
+	-h | --help) usage && exit 0 ;;
+	esac
+}
+
+# Ends the script with the usage text on standard error.
+misused() {
+	usage >&2
+	exit 2
+}
+
 # Puts cargo into PATH: rustup's own place is not in the PATH of every shell, and under sudo it
 # is in the home of the user who called.
 find_rust() {
