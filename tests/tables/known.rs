@@ -2,7 +2,7 @@
 //!
 //! - `tare::rootfs::options::tests::the_later_word_wins_but_for_trees`, `oci_conformance::tap::tests::...`: beside the code
 //! - `host::lifecycle::pause_and_resume`: in `tests/`, by program and module
-//! - `vm/limits: who takes more memory is killed`: words of a test in shell
+//! - `vm/limits: a process that exceeds the memory limit is killed`: words of a test in shell
 //! - `runtime-tools/mounts`: a program of the validation suite
 //! - `scripts/reproducible`: a check of its own
 
@@ -123,7 +123,7 @@ fn tests_are_found_where_they_are() {
         "terminal::exit_codes",
         "runtime-tools/mounts",
         "runtime-tools/delete",
-        "vm/limits: who takes more memory is killed",
+        "vm/limits: a process that exceeds the memory limit is killed",
         "scripts/reproducible",
     ] {
         assert_eq!(known.unknown(name), [""; 0]);
