@@ -51,7 +51,7 @@ impl ErrorKind {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Inner {
     kind: ErrorKind,
     at: Option<String>,
@@ -63,7 +63,7 @@ struct Inner {
 }
 
 /// A failure, ready to be shown as one line.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Error(Box<Inner>);
 
 impl Error {

@@ -31,7 +31,7 @@ pub use hierarchy::{Hierarchy, mount, own_path, path_of};
 pub use limits::{IfMissing, Write};
 pub use lookup::explain_gone;
 pub use parent::{Cgroup, above};
-pub use plan::{Asked, Driver, Facts, Plan, Scope, Systemd, plan};
+pub use plan::{Asked, Driver, Facts, Plan, Scope, Systemd, file_path, is_relative, plan};
 pub use stats::{BlockIo, Cpu, CpuSet, DeathFacts, HugePages, Memory, Pids, Pressure, Stats};
 pub use systemd::parent::control_group;
 pub use systemd::{Instance, Property, Unit, UnitName};

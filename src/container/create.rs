@@ -23,7 +23,7 @@ use crate::bundle::{self, Bundle};
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::hooks::{self, Place};
-use crate::host::Host;
+use crate::host::{Host, HostFacts};
 use crate::init::{Gate, Init, Kind, Task};
 use crate::plan::annotations::PIDFD_RECEIVER;
 use crate::plan::{self, Plan};
@@ -126,7 +126,7 @@ pub(super) fn make(root: &Path, id: &str, options: &Options, begin: Begin, warn:
         cgroup: options.cgroup,
         rootless: options.rootless,
     };
-    let mut plan = plan::plan(&spec, &request, &host)?;
+    let mut plan = plan::plan(&spec, &request, &HostFacts::gather(&spec, &request.wanted(), &host)?)?;
     if plan.program.is_none() && begin != Begin::AtGate {
         return Err(Error::invalid("process", "config.json has no process, so there is nothing to run"));
     }

@@ -20,7 +20,7 @@ use super::store::{self, Directory};
 use crate::bundle;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::host::Host;
+use crate::host::{Host, ProgramFacts};
 use crate::init::{Exec, Kind, Task};
 use crate::namespaces::NamespaceSet;
 use crate::plan::{self, Program};
@@ -184,7 +184,7 @@ pub(super) fn saved_program(container: &Container) -> Result<Program> {
         preserve_fds: 0,
         set_groups: true,
     };
-    plan::plan_exec(&spec, &process, &request, &Host::default())
+    plan::plan_exec(&spec, &process, &request, &ProgramFacts::gather(&process, &Host::default())?)
 }
 
 /// Why a container cannot be started.
@@ -218,7 +218,7 @@ fn program(
         preserve_fds: options.preserve_fds,
         set_groups: may_set_groups(record, init, &host)?,
     };
-    let mut program = plan::plan_exec(spec, process, &request, &host)?;
+    let mut program = plan::plan_exec(spec, process, &request, &ProgramFacts::gather(process, &host)?)?;
     complete_home(&mut program, record, init)?;
     Ok(program)
 }

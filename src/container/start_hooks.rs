@@ -15,7 +15,7 @@ use super::status::{Status, pid_inside};
 use super::store::Directory;
 use crate::error::{Context, Error, Result};
 use crate::hooks::{self, Hook};
-use crate::host::Host;
+use crate::host::{Host, ProgramFacts};
 use crate::plan::{self, Program};
 
 /// Runs them in order, up to the first that fails, with the state on stdin as the container sees it.
@@ -75,7 +75,7 @@ fn program(directory: &Directory, record: &Record, init: BorrowedFd<'_>, hook: &
         preserve_fds: 0,
         set_groups: super::exec::may_set_groups(record, init, &host)?,
     };
-    let mut program = plan::plan_exec(&spec, &process, &request, &host)?;
+    let mut program = plan::plan_exec(&spec, &process, &request, &ProgramFacts::gather(&process, &host)?)?;
     if hook.env.is_none() {
         super::exec::complete_home(&mut program, record, init)?;
     }
