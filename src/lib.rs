@@ -15,6 +15,7 @@
 //! World: door. Glossary: `Bundle`, an opened bundle directory; `Spec`, what the user asked; `Plan`, what will be done; `Record`,
 //! what is remembered on disk; `State`, the JSON that engines read, derived from kernel facts each time.
 
+mod annotation;
 pub mod bundle;
 pub mod cgroup;
 pub mod cli;

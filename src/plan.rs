@@ -251,10 +251,6 @@ fn program(
     Ok(Program { process: process::plan(process, linux, facts)?, seccomp, user_namespace, terminal, preserve_fds })
 }
 
-fn annotation<'a>(spec: &'a Spec, name: &str) -> Option<&'a str> {
-    spec.annotations().as_ref()?.get(name).map(String::as_str)
-}
-
 /// The spec wants configs of another major version refused (config.md, "Specification version").
 fn check_version(spec: &Spec) -> Result<()> {
     let version = spec.version();

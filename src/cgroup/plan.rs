@@ -8,6 +8,7 @@ use super::devices::{self, Devices};
 use super::limits::{self, Write};
 use super::path;
 use super::systemd::{self, Property, Unit, UnitName};
+use crate::annotation::annotation;
 use crate::error::{Error, Result};
 
 /// What the plan must know about the caller.
@@ -186,15 +187,11 @@ pub fn plan(spec: &Spec, id: &str, facts: &Facts<'_>) -> Result<Plan> {
     })
 }
 
-fn annotation<'s>(spec: &'s Spec, name: &str) -> Option<&'s String> {
-    spec.annotations().as_ref().and_then(|all| all.get(name))
-}
-
 /// crun has init in a cgroup below that of the limits when this one says so; here it is in that one. Empty it asks for
 /// just that.
 fn refuse_delegated_cgroup(spec: &Spec) -> Result<()> {
     const NAME: &str = "run.oci.delegate-cgroup";
-    if annotation(spec, NAME).is_none_or(String::is_empty) {
+    if annotation(spec, NAME).is_none_or(str::is_empty) {
         return Ok(());
     }
     let what = "init is in the container's own cgroup, not below it";
@@ -206,11 +203,11 @@ fn refuse_delegated_cgroup(spec: &Spec) -> Result<()> {
 fn init_cgroup(spec: &Spec, unit: &Unit, writes: &[Write]) -> Result<Option<String>> {
     const NAME: &str = "run.oci.systemd.subgroup";
     let asked = annotation(spec, NAME);
-    if unit.is_slice() && asked.is_none_or(String::is_empty) {
+    if unit.is_slice() && asked.is_none_or(str::is_empty) {
         return Ok(None);
     }
     let wrong = |what: &str| Err(Error::invalid(format!("annotations[{NAME:?}]"), what));
-    match asked.map(String::as_str) {
+    match asked {
         _ if unit.is_slice() => wrong("is for a scope, and linux.cgroupsPath names a slice"),
         None if !writes.iter().any(|write| write.file == "memory.max" && write.value != "max") => Ok(None),
         None => Ok(Some(INIT_CGROUP.to_owned())),

@@ -3,6 +3,7 @@
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceBuilder, Spec};
 
 use super::Request;
+use crate::annotation::annotation;
 use crate::cgroup::{self, Driver};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{HostFacts, Range, TTY};
@@ -86,7 +87,7 @@ pub(super) fn may_set_groups(own: &namespaces::Plan, host: &HostFacts) -> Result
 
 /// Whether `podman run --group-add keep-groups` was asked for.
 pub(super) fn keeps_groups(spec: &Spec) -> bool {
-    super::annotation(spec, "run.oci.keep_original_groups") == Some("1")
+    annotation(spec, "run.oci.keep_original_groups") == Some("1")
 }
 
 /// A caller who is not the host's root has a cgroup only where one was delegated, or systemd makes it. A container that
