@@ -12,7 +12,9 @@
 //!
 //! Read `container/create.rs` for the parent's straight line and `init.rs` for the child's.
 //!
-//! World: door. Glossary: `Bundle`, an opened bundle directory; `Spec`, what the user asked; `Plan`, what will be done; `Record`,
+//! World: door.
+//!
+//! Glossary: `Bundle`, an opened bundle directory; `Spec`, what the user asked; `Plan`, what will be done; `Record`,
 //! what is remembered on disk; `State`, the JSON that engines read, derived from kernel facts each time.
 
 mod annotation;
