@@ -55,7 +55,7 @@ impl ErrorKind {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Inner {
     kind: ErrorKind,
     at: Option<String>,
@@ -67,7 +67,7 @@ struct Inner {
 }
 
 /// A failure, ready to be shown as one line.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Error(Box<Inner>);
 
 impl Error {

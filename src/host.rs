@@ -1,7 +1,8 @@
 //! Facts about this machine, read once and only when they are asked for.
 //!
-//! World: parent; plans get it as an argument, tests make one from given facts.
+//! World: parent; plans get [`HostFacts`], which are gathered before.
 
+mod facts;
 mod subordinate;
 
 use std::cell::OnceCell;
@@ -9,6 +10,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
+pub use facts::{HostFacts, ProgramFacts, TTY, Wanted};
 pub use subordinate::Range;
 
 use crate::cgroup::Hierarchy;
@@ -29,21 +31,6 @@ pub struct Host {
 }
 
 impl Host {
-    /// A host with given facts, for tests.
-    #[cfg(any(test, feature = "internals"))]
-    #[must_use]
-    pub fn with(hierarchy: Hierarchy, in_user_namespace: bool, last_capability: u8) -> Self {
-        Self {
-            hierarchy: OnceCell::from(hierarchy),
-            in_user_namespace: OnceCell::from(in_user_namespace),
-            capabilities: OnceCell::from(Ok(Sets { effective: u64::MAX, permitted: u64::MAX, inheritable: 0 })),
-            set_groups: OnceCell::from(true),
-            last_capability: OnceCell::from(last_capability),
-            apparmor: OnceCell::from(false),
-            selinux: OnceCell::from(false),
-        }
-    }
-
     /// Where cgroup v2 is mounted.
     ///
     /// # Errors
@@ -166,14 +153,6 @@ impl Host {
     pub fn subordinate_ids(&self) -> [Vec<Range>; 2] {
         let uid = self.caller().uid;
         ["/etc/subuid", "/etc/subgid"].map(|database| subordinate::ranges(database, uid))
-    }
-
-    /// Why a cgroup cannot be made for want of delegation; `None` when it can.
-    ///
-    /// # Errors
-    /// cgroup v2 is not mounted, or cannot be looked at.
-    pub fn refuses_cgroup(&self, path: &str) -> Result<Option<String>> {
-        crate::cgroup::refusal(self.hierarchy()?, path)
     }
 
     /// Whether AppArmor is in force. Source: /sys/module/apparmor/parameters/enabled.

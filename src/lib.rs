@@ -33,6 +33,7 @@
 //!
 //! World: door.
 
+mod annotation;
 mod bundle;
 mod cgroup;
 mod container;

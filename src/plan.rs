@@ -1,7 +1,6 @@
 //! World: plan. Calls every room's plan in config order; what comes out has nothing left to interpret.
 //!
-//! Facts about the host come in as `Host`, which asks the kernel for each when a plan first needs it; nothing is changed,
-//! so that plans are tested without root.
+//! A pure function of Spec, request and [`HostFacts`], so that plans are tested without root.
 
 pub(crate) mod annotations;
 mod rootless;
@@ -11,9 +10,9 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{LinuxIntelRdt, Process, Spec};
 
 use crate::cgroup;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::hooks;
-use crate::host::Host;
+use crate::host::{HostFacts, ProgramFacts, Wanted};
 use crate::namespaces::{self, NamespaceKind, NamespaceSet};
 use crate::network;
 use crate::process;
@@ -44,6 +43,14 @@ pub struct Request<'a> {
     /// --rootless: whether a container that asks nothing of a cgroup does without one where none can be made; by
     /// default where the caller is not the host's root.
     pub rootless: Option<bool>,
+}
+
+impl<'a> Request<'a> {
+    /// What of it decides which facts about the host are needed.
+    #[must_use]
+    pub fn wanted(&self) -> Wanted<'a> {
+        Wanted { id: self.id, cgroup: self.cgroup, rootless: self.rootless }
+    }
 }
 
 /// What will be done for create or run.
@@ -84,21 +91,20 @@ pub struct Program {
 ///
 /// # Errors
 /// The first value that cannot be done, with its JSON path.
-pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
+pub fn plan(spec: &Spec, request: &Request<'_>, host: &HostFacts) -> Result<Plan> {
     check_version(spec)?;
     refuse_what_is_not_done(spec)?;
     let completed = rootless::with_user_namespace(spec, host)?;
     let spec = completed.as_ref().unwrap_or(spec);
-    let namespaces = namespaces::plan(spec, &host.caller())?;
-    let rootless = host.rootless()?;
-    let cgroup = match plan_cgroup(spec, request, &namespaces, rootless)? {
+    let namespaces = namespaces::plan(spec, &host.caller)?;
+    let cgroup = match plan_cgroup(spec, request, &namespaces, host)? {
         Some(plan) => rootless::without_delegation(plan, spec, request, host)?,
         None => None,
     };
     let cgroup_path = match &cgroup {
-        Some(plan) => Some(PathBuf::from(format!("{}{}", host.hierarchy()?.root.display(), plan.path()))),
+        Some(plan) => Some(PathBuf::from(format!("{}{}", hierarchy(host)?.root.display(), plan.path()))),
         // It stays in the caller's cgroup and sees what the caller sees.
-        None => host.hierarchy().ok().map(|hierarchy| hierarchy.root.clone()),
+        None => host.hierarchy.as_ref().ok().map(|hierarchy| hierarchy.root.clone()),
     };
     let root = spec.root().as_ref().ok_or_else(|| Error::invalid("root", "config.json has no root"))?;
     let rootfs_path = request.bundle.join(root.path());
@@ -106,7 +112,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     let foreign = |kind| namespaces.is_new(NamespaceKind::User) && namespaces.has(kind) && !namespaces.is_new(kind);
     let facts = rootfs::Facts {
         bundle: request.bundle,
-        user_namespace: namespaces.has(NamespaceKind::User) || host.in_user_namespace()?,
+        user_namespace: namespaces.has(NamespaceKind::User) || host.in_user_namespace,
         mount_namespace: namespaces.has(NamespaceKind::Mount),
         new_mount_namespace: namespaces.is_new(NamespaceKind::Mount),
         hooks_before_pivot: hooks.before_pivot(),
@@ -122,19 +128,20 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
         cgroup_path: cgroup_path.as_deref(),
         console: spec.process().as_ref().is_some_and(|process| process.terminal() == Some(true)),
         no_pivot: request.no_pivot,
-        selinux: labels_mounts(spec) && host.selinux(),
+        selinux: host.labels_mounts,
     };
     let rootfs = rootfs::plan(spec, &facts)?;
-    let program = match spec.process() {
-        Some(process) => {
+    let program = match (spec.process(), &host.program) {
+        (Some(process), Some(host_facts)) => {
             let own_ids = namespaces.has(NamespaceKind::User);
-            let mut facts = process_facts(process, "process", request.id, own_ids, request.new_keyring, host)?;
+            let mut facts = process_facts("process", request.id, own_ids, request.new_keyring, host_facts);
             facts.set_groups = rootless::may_set_groups(&namespaces, host)?;
             facts.keep_groups = rootless::keeps_groups(spec);
             let terminal = terminal::plan(process, request.console_socket, request.detach)?;
             Some(program(spec, process, &facts, terminal, request.preserve_fds)?)
         }
-        None => None,
+        (Some(_), None) => return Err(Error::new(ErrorKind::Internal, "the facts about the program are missing")),
+        (None, _) => None,
     };
     let network_devices = network::plan(spec, namespaces.has(NamespaceKind::Network))?;
     let notifies = program.as_ref().is_some_and(Program::notifies);
@@ -142,27 +149,27 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     Ok(Plan { namespaces, rootfs, cgroup, program, hooks, network_devices, rootfs_path, not_done })
 }
 
-fn labels_mounts(spec: &Spec) -> bool {
-    spec.linux().as_ref().is_some_and(|linux| linux.mount_label().is_some())
+fn hierarchy(host: &HostFacts) -> Result<&cgroup::Hierarchy> {
+    host.hierarchy.as_ref().map_err(Clone::clone)
 }
 
 fn plan_cgroup(
     spec: &Spec,
     request: &Request<'_>,
     own: &namespaces::Plan,
-    rootless: bool,
+    host: &HostFacts,
 ) -> Result<Option<cgroup::Plan>> {
     let systemd = match request.cgroup {
         cgroup::CgroupManager::Disabled => return Ok(None),
         cgroup::CgroupManager::File => None,
         // Root of a user namespace is in somebody's session, and the machine's systemd would not listen.
         cgroup::CgroupManager::Systemd => {
-            Some(cgroup::Systemd { user: rootless, control_group: &cgroup::control_group })
+            Some(cgroup::Systemd { user: host.rootless, control_group: &host.control_group })
         }
     };
     let facts = cgroup::Facts {
-        user_namespace: rootless,
-        own_path: &cgroup::own_path,
+        user_namespace: host.rootless,
+        own_path: &host.own_cgroup,
         systemd,
         new_cgroup_namespace: own.is_new(NamespaceKind::Cgroup),
         other_ids: own.has(NamespaceKind::User),
@@ -195,9 +202,9 @@ pub struct ExecRequest<'a> {
 ///
 /// # Errors
 /// The first value that cannot be done, with its JSON path.
-pub fn plan_exec(spec: &Spec, process: &Process, request: &ExecRequest<'_>, host: &Host) -> Result<Program> {
+pub fn plan_exec(spec: &Spec, process: &Process, request: &ExecRequest<'_>, host: &ProgramFacts) -> Result<Program> {
     let user_namespace = request.namespaces.contains(NamespaceSet::USER);
-    let mut facts = process_facts(process, request.at, request.id, user_namespace, request.new_keyring, host)?;
+    let mut facts = process_facts(request.at, request.id, user_namespace, request.new_keyring, host);
     facts.init = false;
     facts.set_groups = request.set_groups;
     facts.keep_groups = rootless::keeps_groups(spec);
@@ -206,27 +213,25 @@ pub fn plan_exec(spec: &Spec, process: &Process, request: &ExecRequest<'_>, host
 }
 
 fn process_facts<'a>(
-    process: &Process,
     at: &'a str,
     id: &'a str,
     user_namespace: bool,
     new_keyring: bool,
-    host: &Host,
-) -> Result<process::Facts<'a>> {
-    Ok(process::Facts {
+    host: &ProgramFacts,
+) -> process::Facts<'a> {
+    process::Facts {
         id,
         at,
-        user_namespace: user_namespace || host.in_user_namespace()?,
+        user_namespace: user_namespace || host.in_user_namespace,
         set_groups: true,
         keep_groups: false,
         init: true,
-        last_capability: host.last_capability()?,
-        callers_capabilities: host.permitted_capabilities(),
+        last_capability: host.last_capability,
+        callers_capabilities: host.callers_capabilities,
         new_keyring,
-        // Looked up only where it matters.
-        apparmor: process.apparmor_profile().is_some() && host.apparmor(),
-        selinux: process.selinux_label().is_some() && host.selinux(),
-    })
+        apparmor: host.apparmor,
+        selinux: host.selinux,
+    }
 }
 
 fn program(
@@ -243,10 +248,6 @@ fn program(
             .hint("allow execve: the program is executed under the filter"));
     }
     Ok(Program { process: process::plan(process, linux, facts)?, seccomp, terminal, preserve_fds })
-}
-
-fn annotation<'a>(spec: &'a Spec, name: &str) -> Option<&'a str> {
-    spec.annotations().as_ref()?.get(name).map(String::as_str)
 }
 
 /// The spec wants configs of another major version refused (config.md, "Specification version").

@@ -37,7 +37,7 @@ impl Bed {
             json!({"ociVersion": "1.3.0", "linux": {"cgroupsPath": path, "resources": resources}}),
         )
         .unwrap();
-        let own_path = &cgroup::own_path;
+        let own_path = &cgroup::own_path();
         let facts =
             Facts { user_namespace: false, own_path, systemd: None, new_cgroup_namespace: false, other_ids: false };
         cgroup::plan(&spec, "box", &facts).unwrap()

@@ -184,6 +184,21 @@ static RESOURCES: Shape = Object(&[
     ("rdma", &Map(&Object(&[("hcaHandles", &Any), ("hcaObjects", &Any)]))),
 ]);
 
+/// The key of a resources object that is `key` in any case.
+pub(super) fn resources_key(key: &str) -> Option<&'static str> {
+    find(&RESOURCES, key)
+}
+
+fn find(shape: &'static Shape, key: &str) -> Option<&'static str> {
+    match shape {
+        Object(members) => members
+            .iter()
+            .find_map(|(name, member)| if name.eq_ignore_ascii_case(key) { Some(*name) } else { find(member, key) }),
+        List(element) | Map(element) => find(element, key),
+        Any => None,
+    }
+}
+
 static RULE: Shape = Object(&[("allow", &Any), ("type", &Any), ("major", &Any), ("minor", &Any), ("access", &Any)]);
 
 static MEMORY: Shape = Object(&[

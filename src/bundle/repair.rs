@@ -117,59 +117,17 @@ fn scheduler_flags(process: &mut Value) -> bool {
     changed
 }
 
-/// The keys of a resources object. Source: runtime-spec config-linux.md, "Control groups".
-const RESOURCES: [&str; 38] = [
-    "devices",
-    "allow",
-    "type",
-    "major",
-    "minor",
-    "access",
-    "memory",
-    "limit",
-    "reservation",
-    "swap",
-    "kernel",
-    "kernelTCP",
-    "swappiness",
-    "disableOOMKiller",
-    "useHierarchy",
-    "checkBeforeUpdate",
-    "cpu",
-    "shares",
-    "quota",
-    "burst",
-    "period",
-    "realtimeRuntime",
-    "realtimePeriod",
-    "cpus",
-    "mems",
-    "idle",
-    "pids",
-    "blockIO",
-    "weight",
-    "weightDevice",
-    "rate",
-    "throttleReadBpsDevice",
-    "throttleWriteBpsDevice",
-    "throttleReadIOPSDevice",
-    "throttleWriteIOPSDevice",
-    "hugepageLimits",
-    "pageSize",
-    "unified",
-];
-
 /// Go's decoder, and so runc, takes keys in any case. The keys below `unified` and `rdma` are the user's.
 pub fn keys_in_any_case(value: &mut Value) {
     match value {
         Value::Array(list) => list.iter_mut().for_each(keys_in_any_case),
         Value::Object(object) => {
             for key in object.keys().cloned().collect::<Vec<_>>() {
-                let known = RESOURCES.iter().find(|known| known.eq_ignore_ascii_case(&key));
-                if let Some(known) = known.filter(|known| **known != key && !object.contains_key(**known))
+                let known = super::known::resources_key(&key);
+                if let Some(known) = known.filter(|known| *known != key && !object.contains_key(*known))
                     && let Some(member) = object.remove(&key)
                 {
-                    object.insert((*known).to_owned(), member);
+                    object.insert(known.to_owned(), member);
                 }
             }
             let users = |key: &String| key == "unified" || key == "rdma";

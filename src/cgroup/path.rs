@@ -23,24 +23,29 @@ const AT: &str = "linux.cgroupsPath";
 ///   it; without privileges it is relative, because only a delegated subtree can be written.
 ///
 /// # Errors
-/// A component that cannot be used; whatever `own` fails with.
-pub fn resolve(
-    cgroups_path: Option<&Path>,
-    id: &str,
-    rootless: bool,
-    own: impl FnOnce() -> Result<String>,
-) -> Result<Vec<String>> {
-    let Some(path) = cgroups_path.filter(|path| !path.as_os_str().is_empty()) else {
-        let parent = if rootless { beside(&own()?) } else { vec!["tare".to_owned()] };
+/// A component that cannot be used; `own`, where it is needed.
+pub fn resolve(cgroups_path: Option<&Path>, id: &str, rootless: bool, own: &Result<String>) -> Result<Vec<String>> {
+    let Some(path) = given(cgroups_path) else {
+        let parent = if rootless { beside(own.as_ref().map_err(Clone::clone)?) } else { vec!["tare".to_owned()] };
         return check_length(extend(parent, id, "id")?);
     };
     let text = path.to_str().ok_or_else(|| Error::invalid(AT, "is not UTF-8"))?;
-    let parent = if path.is_absolute() { Vec::new() } else { beside(&own()?) };
+    let parent = if path.is_absolute() { Vec::new() } else { beside(own.as_ref().map_err(Clone::clone)?) };
     let components = extend(parent, text, AT)?;
     if text.split('/').all(str::is_empty) {
         return Err(Error::invalid(AT, format!("{text:?} is the root of the hierarchy")).hint("name a cgroup below it"));
     }
     check_length(components)
+}
+
+fn given(cgroups_path: Option<&Path>) -> Option<&Path> {
+    cgroups_path.filter(|path| !path.as_os_str().is_empty())
+}
+
+/// Whether [`resolve`] needs the runtime's own cgroup.
+#[must_use]
+pub fn is_relative(cgroups_path: Option<&Path>, rootless: bool) -> bool {
+    given(cgroups_path).map_or(rootless, |path| !path.is_absolute())
 }
 
 /// The parent of the runtime's own cgroup; the kernel wrote that path, so it needs no check.
@@ -81,8 +86,10 @@ mod tests {
     use super::*;
 
     fn at(path: Option<&str>, rootless: bool) -> Result<String> {
-        let own = || Ok("/user.slice/session-1.scope".to_owned());
-        resolve(path.map(Path::new), "box", rootless, own).map(|parts| format!("/{}", parts.join("/")))
+        let path = path.map(Path::new);
+        let unneeded = Err(Error::invalid("own", "not needed"));
+        let own = if is_relative(path, rootless) { Ok("/user.slice/session-1.scope".to_owned()) } else { unneeded };
+        resolve(path, "box", rootless, &own).map(|parts| format!("/{}", parts.join("/")))
     }
 
     #[test]

@@ -1,20 +1,22 @@
 //! Everything about a container's cgroup, decided. World: plan; nothing here asks the kernel.
 
+use std::path::Path;
+
 use oci_spec::runtime::{Mount, Spec};
 
 use super::devices::{self, Devices};
 use super::limits::{self, Write};
 use super::path;
 use super::systemd::{self, Property, Unit, UnitName};
+use crate::annotation::annotation;
 use crate::error::{Error, Result};
 
 /// What the plan must know about the caller.
 pub struct Facts<'a> {
     /// The runtime is in a user namespace: no device programs, and only a delegated subtree can be written.
     pub user_namespace: bool,
-    /// The runtime's own cgroup below the root of the hierarchy, asked for only when it matters;
-    /// [`super::own_path`] outside of tests.
-    pub own_path: &'a dyn Fn() -> Result<String>,
+    /// The runtime's own cgroup below the root of the hierarchy, or why it is not known; see [`is_relative`].
+    pub own_path: &'a Result<String>,
     /// The container makes a cgroup namespace.
     pub new_cgroup_namespace: bool,
     /// The container is in a user namespace that is new or joined: ids of the config are not the runtime's.
@@ -27,8 +29,8 @@ pub struct Facts<'a> {
 pub struct Systemd<'a> {
     /// The user's own one, not that of the machine.
     pub user: bool,
-    /// The cgroup of systemd itself, above its units; [`super::control_group`] outside of tests.
-    pub control_group: &'a dyn Fn(bool) -> Result<String>,
+    /// The cgroup of systemd itself, above its units, or why it is not known.
+    pub control_group: &'a Result<String>,
 }
 
 /// Who makes the cgroup of a container, as the caller chooses.
@@ -146,6 +148,24 @@ impl Plan {
     }
 }
 
+fn cgroups_path(spec: &Spec) -> Option<&Path> {
+    spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref())
+}
+
+/// Whether the plan of a cgroup without systemd needs the runtime's own cgroup.
+#[must_use]
+pub fn is_relative(spec: &Spec, rootless: bool) -> bool {
+    path::is_relative(cgroups_path(spec), rootless)
+}
+
+/// The path of the cgroup that tare makes for container `id`: [`Plan::path`] before there is a plan.
+///
+/// # Errors
+/// A path that cannot be used; `own`, where it is needed.
+pub fn file_path(spec: &Spec, id: &str, rootless: bool, own: &Result<String>) -> Result<String> {
+    path::resolve(cgroups_path(spec), id, rootless, own).map(|parts| format!("/{}", parts.join("/")))
+}
+
 /// Plans the cgroup of container `id`.
 ///
 /// # Errors
@@ -154,11 +174,10 @@ pub fn plan(spec: &Spec, id: &str, facts: &Facts<'_>) -> Result<Plan> {
     refuse_delegated_cgroup(spec)?;
     let linux = spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().as_ref());
-    let cgroups_path = linux.and_then(|linux| linux.cgroups_path().as_deref());
     let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
     let writes = resources.map_or(Ok(Vec::new()), |resources| limits::plan(resources, "linux.resources"))?;
     let driver = match &facts.systemd {
-        None => Driver::File(path::resolve(cgroups_path, id, facts.user_namespace, facts.own_path)?),
+        None => Driver::File(path::resolve(cgroups_path(spec), id, facts.user_namespace, facts.own_path)?),
         Some(facts) => Driver::Systemd(plan_scope(spec, id, facts, &writes)?),
     };
     Ok(Plan {
@@ -169,15 +188,11 @@ pub fn plan(spec: &Spec, id: &str, facts: &Facts<'_>) -> Result<Plan> {
     })
 }
 
-fn annotation<'s>(spec: &'s Spec, name: &str) -> Option<&'s String> {
-    spec.annotations().as_ref().and_then(|all| all.get(name))
-}
-
 /// crun has init in a cgroup below that of the limits when this one says so; here it is in that one. Empty it asks for
 /// just that.
 fn refuse_delegated_cgroup(spec: &Spec) -> Result<()> {
     const NAME: &str = "run.oci.delegate-cgroup";
-    if annotation(spec, NAME).is_none_or(String::is_empty) {
+    if annotation(spec, NAME).is_none_or(str::is_empty) {
         return Ok(());
     }
     let what = "init is in the container's own cgroup, not below it";
@@ -189,11 +204,11 @@ fn refuse_delegated_cgroup(spec: &Spec) -> Result<()> {
 fn init_cgroup(spec: &Spec, unit: &Unit, writes: &[Write]) -> Result<Option<String>> {
     const NAME: &str = "run.oci.systemd.subgroup";
     let asked = annotation(spec, NAME);
-    if unit.is_slice() && asked.is_none_or(String::is_empty) {
+    if unit.is_slice() && asked.is_none_or(str::is_empty) {
         return Ok(None);
     }
     let wrong = |what: &str| Err(Error::invalid(format!("annotations[{NAME:?}]"), what));
-    match asked.map(String::as_str) {
+    match asked {
         _ if unit.is_slice() => wrong("is for a scope, and linux.cgroupsPath names a slice"),
         None if !writes.iter().any(|write| write.file == "memory.max" && write.value != "max") => Ok(None),
         None => Ok(Some(INIT_CGROUP.to_owned())),
@@ -208,9 +223,9 @@ fn init_cgroup(spec: &Spec, unit: &Unit, writes: &[Write]) -> Result<Option<Stri
 
 /// What annotations say goes before what tare would say.
 fn plan_scope(spec: &Spec, id: &str, facts: &Systemd<'_>, writes: &[Write]) -> Result<Scope> {
-    let cgroups_path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_deref());
     let asked = systemd::properties::of_annotations(spec.annotations().as_ref())?;
-    let unit = systemd::resolve(cgroups_path, id, facts.user, &(facts.control_group)(facts.user)?)?;
+    let unit =
+        systemd::resolve(cgroups_path(spec), id, facts.user, facts.control_group.as_ref().map_err(Clone::clone)?)?;
     let mut properties = systemd::properties::usual(id, &unit);
     properties.extend(systemd::properties::of_writes(writes));
     properties.retain(|property| !asked.iter().any(|other| other.name == property.name));

@@ -9,7 +9,7 @@ use super::store::Directory;
 use crate::bundle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks;
-use crate::host::Host;
+use crate::host::{Host, ProgramFacts};
 use crate::plan::{self, Program};
 
 /// Why a container cannot be started.
@@ -64,5 +64,5 @@ pub(super) fn program(container: &Container) -> Result<Program> {
         preserve_fds: 0,
         set_groups: true,
     };
-    plan::plan_exec(&spec, &process, &request, &Host::default())
+    plan::plan_exec(&spec, &process, &request, &ProgramFacts::gather(&process, &Host::default())?)
 }

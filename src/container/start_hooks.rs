@@ -16,7 +16,7 @@ use super::store::Directory;
 use super::warning::Warn;
 use crate::error::{Context, Error, Result};
 use crate::hooks::{self, Hook};
-use crate::host::Host;
+use crate::host::{Host, ProgramFacts};
 use crate::plan::{self, Program};
 use crate::spawn::Signals;
 
@@ -81,7 +81,7 @@ fn plan_program(directory: &Directory, record: &Record, init: BorrowedFd<'_>, ho
         preserve_fds: 0,
         set_groups: join::may_set_groups(record, init, &host)?,
     };
-    let mut program = plan::plan_exec(&spec, &process, &request, &host)?;
+    let mut program = plan::plan_exec(&spec, &process, &request, &ProgramFacts::gather(&process, &host)?)?;
     if hook.env.is_none() {
         join::complete_home(&mut program, record, init)?;
     }

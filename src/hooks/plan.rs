@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use oci_spec::runtime::{Hook as Asked, Spec};
 
+use crate::annotation::annotation;
 use crate::error::{Error, Result, c_string};
 use crate::sys::exec::Strings;
 
@@ -148,9 +149,7 @@ fn absolute(path: &Path, at: String, noun: &str) -> Result<CString> {
 
 fn output(spec: &Spec) -> Result<Output> {
     let file = |key: &str| -> Result<Option<PathBuf>> {
-        let Some(path) = spec.annotations().as_ref().and_then(|annotations| annotations.get(key)) else {
-            return Ok(None);
-        };
+        let Some(path) = annotation(spec, key) else { return Ok(None) };
         absolute(Path::new(path), format!("annotations[\"{key}\"]"), "the file for the output of hooks")?;
         Ok(Some(PathBuf::from(path)))
     };

@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{LinuxSeccomp, Spec};
 
-use super::annotation;
+use crate::annotation::annotation;
 use crate::error::{Error, Result, nearest};
 use crate::seccomp;
 

@@ -3,30 +3,28 @@
 use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceBuilder, Spec};
 
 use super::Request;
+use crate::annotation::annotation;
 use crate::cgroup::{self, Driver};
 use crate::error::{Error, ErrorKind, Result};
-use crate::host::{Host, Range};
+use crate::host::{HostFacts, Range, TTY};
 use crate::namespaces::{self, NamespaceKind};
-
-/// TTY_GID of every distribution: engines ask for a devpts of that group.
-const TTY: u32 = 5;
 
 /// The config with a user namespace, for a caller who cannot do without one when the config has none: the caller is the
 /// process's user there, and the subordinate ids are the others (as crun). `None`: nothing is missing.
 ///
 /// # Errors
 /// None in practice.
-pub(super) fn with_user_namespace(spec: &Spec, host: &Host) -> Result<Option<Spec>> {
-    let caller = host.caller();
+pub(super) fn with_user_namespace(spec: &Spec, host: &HostFacts) -> Result<Option<Spec>> {
+    let caller = &host.caller;
     let has = |namespace: &LinuxNamespace| namespace.typ() == NamespaceKind::User;
     let present = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
     if caller.administers || present.is_some_and(|namespaces| namespaces.iter().any(has)) {
         return Ok(None);
     }
     let (uid, gid) = spec.process().as_ref().map_or((0, 0), |process| (process.user().uid(), process.user().gid()));
-    let [uids, gids] = host.subordinate_ids();
+    let [uids, gids] = &host.subordinate_ids;
     // One helper without the other would leave a user without groups, or the other way round.
-    let (uids, gids) = if uids.is_empty() || gids.is_empty() { (Vec::new(), Vec::new()) } else { (uids, gids) };
+    let (uids, gids): (&[Range], &[Range]) = if uids.is_empty() || gids.is_empty() { (&[], &[]) } else { (uids, gids) };
     let user = LinuxNamespaceBuilder::default().typ(NamespaceKind::User).build();
     let user = user.map_err(|e| Error::new(ErrorKind::Internal, "a user namespace").detail(e.to_string()))?;
     // The model's own default is a whole container.
@@ -37,8 +35,8 @@ pub(super) fn with_user_namespace(spec: &Spec, host: &Host) -> Result<Option<Spe
     let mut namespaces = present.cloned().unwrap_or_default();
     namespaces.push(user);
     linux.set_namespaces(Some(namespaces));
-    linux.set_uid_mappings(Some(mappings(uid, caller.uid, &uids)?));
-    linux.set_gid_mappings(Some(mappings(gid, caller.gid, &gids)?));
+    linux.set_uid_mappings(Some(mappings(uid, caller.uid, uids)?));
+    linux.set_gid_mappings(Some(mappings(gid, caller.gid, gids)?));
     let mut spec = spec.clone();
     spec.set_linux(Some(linux));
     Ok(Some(spec))
@@ -72,10 +70,10 @@ fn mappings(own: u32, outside: u32, ranges: &[Range]) -> Result<Vec<LinuxIdMappi
 }
 
 /// Whether the group tty exists in the container.
-pub(super) fn maps_tty(spec: &Spec, own: &namespaces::Plan, host: &Host) -> Result<bool> {
+pub(super) fn maps_tty(spec: &Spec, own: &namespaces::Plan, host: &HostFacts) -> Result<bool> {
     if !own.is_new(NamespaceKind::User) {
         // The mappings of one that is joined are not known, and those who made it knew them.
-        return if own.has(NamespaceKind::User) { Ok(true) } else { host.maps_group(TTY) };
+        return if own.has(NamespaceKind::User) { Ok(true) } else { host.maps_tty.clone() };
     }
     let maps = spec.linux().as_ref().and_then(|linux| linux.gid_mappings().as_ref());
     let inside = |map: &LinuxIdMapping| TTY.checked_sub(map.container_id()).is_some_and(|offset| offset < map.size());
@@ -83,16 +81,13 @@ pub(super) fn maps_tty(spec: &Spec, own: &namespaces::Plan, host: &Host) -> Resu
 }
 
 /// Whether setgroups(2) is permitted in the container.
-pub(super) fn may_set_groups(own: &namespaces::Plan, host: &Host) -> Result<bool> {
-    if let Some(joined) = own.join.iter().find(|join| join.kind == NamespaceKind::User) {
-        return host.set_groups_at(&joined.path);
-    }
-    Ok(host.set_groups()? && !own.mappings.as_ref().is_some_and(|mappings| mappings.deny_set_groups))
+pub(super) fn may_set_groups(own: &namespaces::Plan, host: &HostFacts) -> Result<bool> {
+    Ok(host.set_groups.clone()? && !own.mappings.as_ref().is_some_and(|mappings| mappings.deny_set_groups))
 }
 
 /// Whether `podman run --group-add keep-groups` was asked for.
 pub(super) fn keeps_groups(spec: &Spec) -> bool {
-    super::annotation(spec, "run.oci.keep_original_groups") == Some("1")
+    annotation(spec, "run.oci.keep_original_groups") == Some("1")
 }
 
 /// A caller who is not the host's root has a cgroup only where one was delegated, or systemd makes it. A container that
@@ -101,19 +96,19 @@ pub(super) fn without_delegation(
     plan: cgroup::Plan,
     spec: &Spec,
     request: &Request<'_>,
-    host: &Host,
+    host: &HostFacts,
 ) -> Result<Option<cgroup::Plan>> {
-    let tolerated = request.rootless.map_or_else(|| host.rootless(), Ok)?;
+    let tolerated = request.rootless.unwrap_or(host.rootless);
     if !tolerated || !matches!(plan.driver, Driver::File(_)) {
         return Ok(Some(plan));
     }
     let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
     let path = path.filter(|path| !path.as_os_str().is_empty()).map(|_| "linux.cgroupsPath".to_string());
     let asked = plan.writes.first().map(|write| write.at.clone()).or(path);
-    if host.hierarchy().is_err() && asked.is_none() {
+    if host.hierarchy.is_err() && asked.is_none() {
         return Ok(None);
     }
-    let Some(why) = host.refuses_cgroup(&plan.path())? else { return Ok(Some(plan)) };
+    let Some(why) = host.cgroup_refusal.clone()? else { return Ok(Some(plan)) };
     let Some(at) = asked else { return Ok(None) };
     let what = format!("needs cgroup {}, which is not delegated to this user", plan.path());
     Err(Error::new(ErrorKind::Denied, what).at(at).detail(why).hint(

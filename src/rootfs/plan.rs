@@ -18,6 +18,7 @@ use oci_spec::runtime::{LinuxIdMapping, Spec};
 
 use super::Facts;
 use super::options::{Propagation, Wanted};
+use crate::annotation::annotation;
 use crate::error::{Error, Result, c_string};
 use crate::sys::mount::Attributes;
 
@@ -306,8 +307,7 @@ pub fn plan(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
 /// Which of the contexts of mount(8) linux.mountLabel is; Podman says so.
 fn label_key(spec: &Spec) -> Result<&'static CStr> {
     const NAME: &str = "run.oci.mount_context_type";
-    let asked = spec.annotations().as_ref().and_then(|annotations| annotations.get(NAME));
-    match asked.map(String::as_str) {
+    match annotation(spec, NAME) {
         None | Some("" | "context") => Ok(c"context"),
         Some("fscontext") => Ok(c"fscontext"),
         Some("defcontext") => Ok(c"defcontext"),

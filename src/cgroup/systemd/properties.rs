@@ -249,11 +249,16 @@ pub fn of_annotations(annotations: Option<&HashMap<String, String>>) -> Result<V
 /// without.
 fn microseconds(text: &str) -> std::result::Result<u64, String> {
     let text = text.trim();
-    let number = text.rsplit_once(char::is_whitespace).map_or(text, |(_, number)| number);
+    let (kind, number) = text.rsplit_once(char::is_whitespace).unwrap_or(("", text));
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if number.strip_prefix('-').is_some_and(|rest| !rest.is_empty() && digits(rest)) {
-        return Err(format!("a time is not negative; {FOR_EVER}"));
+        return Err(match kind.trim() {
+            unsigned @ ("byte" | "uint16" | "uint32" | "uint64") => {
+                format!("{number} is negative, and {unsigned} has no negative numbers; {FOR_EVER}")
+            }
+            _ => format!("a time is not negative; {FOR_EVER}"),
+        });
     }
     if whole.is_empty() || !digits(whole) || !digits(fraction) {
         return Err("seconds are a number".to_owned());
@@ -388,7 +393,7 @@ mod tests {
             (
                 "TimeoutStopSec",
                 "uint64 -1",
-                "a time is not negative; for infinity write uint64 18446744073709551615 to",
+                "-1 is negative, and uint64 has no negative numbers; for infinity write uint64 18446744073709551615 to",
             ),
             ("KillSignal", "SIGTERM", "\"SIGTERM\" is not a value: \"SIGTERM\" is not a value; write it in GVariant's"),
             ("PIDs", "[1]", "only tare sets this property"),

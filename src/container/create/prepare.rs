@@ -13,7 +13,7 @@ use crate::container::store::check_id;
 use crate::container::warning::Warn;
 use crate::container::{check_preserved, listen_fds, notify, status, time};
 use crate::error::{Error, ErrorKind, Result};
-use crate::host::Host;
+use crate::host::{Host, HostFacts};
 use crate::plan::{self, Plan};
 use crate::{cgroup, namespaces};
 
@@ -60,7 +60,8 @@ pub(super) fn prepare(creating: &Creating<'_>, warn: Warn<'_>) -> Result<Prepare
         cgroup: cgroup_manager,
         rootless,
     };
-    let mut plan = plan::plan(&spec, &request, &host)?;
+    let facts = HostFacts::gather(&spec, &request.wanted(), &host)?;
+    let mut plan = plan::plan(&spec, &request, &facts)?;
     if plan.program.is_none() && mode != StartMode::AtGate {
         return Err(Error::invalid("process", "config.json has no process, so there is nothing to run"));
     }

@@ -23,7 +23,7 @@ use super::warning::Warn;
 use super::{Container, check_preserved, find, pid_file, pidfd_socket, saved_config, store};
 use crate::bundle;
 use crate::error::{Error, ErrorKind, Result};
-use crate::host::Host;
+use crate::host::{Host, ProgramFacts};
 use crate::plan::{self, Program};
 use crate::spawn::{Child, Signals};
 use crate::terminal::foreground;
@@ -127,7 +127,7 @@ fn plan_program(
         preserve_fds: options.preserve_fds,
         set_groups: join::may_set_groups(record, init, &host)?,
     };
-    let mut program = plan::plan_exec(&spec, &process, &request, &host)?;
+    let mut program = plan::plan_exec(&spec, &process, &request, &ProgramFacts::gather(&process, &host)?)?;
     join::complete_home(&mut program, record, init)?;
     warn_all(&program.process.warnings);
     Ok(program)

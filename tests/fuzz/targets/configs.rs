@@ -11,16 +11,36 @@ use tare::internals::bundle::{parse, parse_process, parse_spec};
 use tare::internals::cgroup::{CgroupManager, Hierarchy};
 use tare::internals::container::record::Record;
 use tare::internals::hooks;
-use tare::internals::host::Host;
+use tare::internals::host::{HostFacts, ProgramFacts};
 use tare::internals::namespaces::NamespaceSet;
+use tare::internals::namespaces::plan::Caller;
 use tare::internals::plan::{ExecRequest, Plan, Program, Request, plan, plan_exec};
 use tare::internals::rootfs::{self, options};
 use tare::internals::seccomp::{self, tests as specification};
 use tare::internals::sys::mount::Attributes;
 
 /// A machine as most are; in a user namespace or not.
-fn host(in_user_namespace: bool) -> Host {
-    Host::with(Hierarchy { root: PathBuf::from("/sys/fs/cgroup"), hybrid: false }, in_user_namespace, 40)
+fn host(in_user_namespace: bool) -> HostFacts {
+    HostFacts {
+        caller: Caller { uid: 0, gid: 0, sets_uids: true, sets_gids: true, administers: true },
+        rootless: in_user_namespace,
+        in_user_namespace,
+        hierarchy: Ok(Hierarchy { root: PathBuf::from("/sys/fs/cgroup"), hybrid: false }),
+        own_cgroup: Ok("/user.slice/session.scope".to_owned()),
+        control_group: Ok("/".to_owned()),
+        cgroup_refusal: Ok(None),
+        subordinate_ids: [Vec::new(), Vec::new()],
+        maps_tty: Ok(true),
+        set_groups: Ok(true),
+        labels_mounts: false,
+        program: Some(ProgramFacts {
+            in_user_namespace,
+            last_capability: 40,
+            callers_capabilities: u64::MAX,
+            apparmor: false,
+            selinux: false,
+        }),
+    }
 }
 
 fn request(rootless: bool) -> Request<'static> {
@@ -33,8 +53,7 @@ fn request(rootless: bool) -> Request<'static> {
         new_keyring: true,
         preserve_fds: 0,
         cgroup: CgroupManager::File,
-        // Whether a cgroup can be made is a question to the kernel, which a plan with `true` would ask.
-        rootless: Some(false),
+        rootless: Some(rootless),
     }
 }
 
@@ -143,7 +162,7 @@ pub(super) fn process(input: &[u8]) {
             preserve_fds: 0,
             set_groups: true,
         };
-        match plan_exec(&spec, &process, &request, &host(false)) {
+        match plan_exec(&spec, &process, &request, &host(false).program.unwrap()) {
             Ok(program) => check_program(&program),
             Err(error) => check_error(&error, "process file"),
         }
