@@ -50,13 +50,14 @@ pub struct Child {
 }
 
 /// What the child asks for before it is ready.
-#[derive(Clone, Copy)]
 #[allow(clippy::large_enum_variant, reason = "lives on the stack once")]
 pub enum Request {
     /// Write the id mappings.
     Mappings,
     /// Run the hooks of this point.
     Hooks(u8),
+    /// Map the ids of the source of mount number `0`, which is the detached tree `1`.
+    MapIds(usize, OwnedFd),
     /// A warning: it goes on without this step.
     Warning(Fault),
     /// Nothing; it is ready, and has sent what it had to hand over.
@@ -166,14 +167,18 @@ impl Child {
                 return Ok(End::Died);
             }
             let received = Packet::receive_with(self.socket.as_fd()).context(|| "hear from init")?;
-            let Some((packet, pidfd)) = received else { return Ok(if ready { End::Good } else { End::Died }) };
-            match (packet, pidfd) {
+            let Some((packet, descriptor)) = received else { return Ok(if ready { End::Good } else { End::Died }) };
+            match (packet, descriptor) {
                 (Packet::MapMe, _) => {
                     handle(self, Request::Mappings)?;
                     self.go_on()?;
                 }
                 (Packet::Barrier(number), _) => {
                     handle(self, Request::Hooks(number))?;
+                    self.go_on()?;
+                }
+                (Packet::MapIds(mount), Some(tree)) => {
+                    handle(self, Request::MapIds(mount as usize, tree))?;
                     self.go_on()?;
                 }
                 (Packet::Tolerated(fault), _) => handle(self, Request::Warning(fault))?,
@@ -190,7 +195,9 @@ impl Child {
                     ready = true;
                 }
                 (Packet::Failed(fault), _) => return Ok(End::Failed(fault)),
-                (Packet::Born(_), None) => return Err(Error::new(ErrorKind::Internal, "a process without a pidfd")),
+                (Packet::Born(_) | Packet::MapIds(_), None) => {
+                    return Err(Error::new(ErrorKind::Internal, "a packet without its descriptor"));
+                }
             }
         }
     }

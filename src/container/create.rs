@@ -3,7 +3,7 @@
 //! The record is on disk before anything that it names exists; whatever fails afterwards is undone here, and whatever
 //! kills tare in between is undone by `delete --force` from the record alone.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
@@ -282,7 +282,7 @@ fn populate(
     making.child = Some(child);
     settle_pid(making)?;
     making.cgroup.as_mut().map_or(Ok(()), Cgroup::settle)?;
-    talk(making, begin, &mut channels, warn)?;
+    talk(making, begin, joined.user_namespace(), &mut channels, warn)?;
     // Another process than the first one, where a pid namespace was joined.
     if making.child.as_ref().is_some_and(|child| child.pid != making.record.pid) {
         settle_pid(making)?;
@@ -348,8 +348,14 @@ fn make_gate(directory: &Directory, notifies: bool) -> Result<Gate> {
     Ok(Gate { go: open("go")?, result: open("result")?, listener })
 }
 
-/// Serves init until it is ready.
-fn talk(making: &mut Making, begin: Begin, channels: &mut Channels, warn: Warn<'_>) -> Result<()> {
+/// Serves init until it is ready; `user_namespace` is the one that it joined.
+fn talk(
+    making: &mut Making,
+    begin: Begin,
+    user_namespace: Option<BorrowedFd<'_>>,
+    channels: &mut Channels,
+    warn: Warn<'_>,
+) -> Result<()> {
     let Some(mut child) = making.child.take() else { return Ok(()) };
     let (mut devices, mut hooked) = (None, false);
     let end = child.converse(begin != Begin::AtGate, |child, request| match request {
@@ -364,6 +370,9 @@ fn talk(making: &mut Making, begin: Begin, channels: &mut Channels, warn: Warn<'
             }
             hooked = true;
             run_hooks(making, child, point, warn)
+        }
+        Request::MapIds(mount, tree) => {
+            rootfs::parent::map_ids(&making.plan.rootfs, mount, tree.as_fd(), user_namespace)
         }
         Request::Warning(fault) => {
             warn(making.plan.explain(&fault));
