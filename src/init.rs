@@ -316,7 +316,7 @@ fn container(task: &Task<'_>, init: &Init<'_>) -> Done {
     }
     rootfs::child::propagation(&plan.rootfs, prepared)?;
     let root = rootfs::child::attach_root(&plan.rootfs, prepared)?;
-    let covering = rootfs::child::mounts(&plan.rootfs, prepared, root.as_fd())?;
+    let covering = rootfs::child::mounts(&plan.rootfs, prepared, root.as_fd(), task.socket)?;
     let root = covering.as_ref().unwrap_or(&root).as_fd();
     rootfs::child::devices(&plan.rootfs, prepared, root)?;
     if let Some(terminal) = task.program.and_then(|program| program.terminal.as_ref()) {

@@ -2,10 +2,11 @@
 //!
 //! World: all; therefore child rules (no allocation, no formatting).
 //! The child sends `MapMe` (only with a new user namespace), `Barrier` (only with hooks), `Tolerated` (only when a step
-//! that it can do without failed), `Born` (only when another process becomes the program), then `Ready`: all is done but
-//! the start gate, if there is one, the filter and exec. End-of-file after `Ready` means that the program was executed,
-//! or that init waits on the gate. `Failed` may come at any time and is the last packet; behind the gate it goes to the
-//! FIFO `result`. The parent answers `MapMe`, `Barrier` and `Born` with one byte.
+//! that it can do without failed), `MapIds` (only for an id-mapped source in the rootfs), `Born` (only when another
+//! process becomes the program), then `Ready`: all is done but the start gate, if there is one, the filter and exec.
+//! End-of-file after `Ready` means that the program was executed, or that init waits on the gate. `Failed` may come at any
+//! time and is the last packet; behind the gate it goes to the FIFO `result`. The parent answers `MapMe`, `Barrier`,
+//! `MapIds` and `Born` with one byte.
 //! The process that becomes the program sends and waits before its seccomp filter is loaded.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -273,6 +274,8 @@ pub enum Packet {
     Tolerated(Fault),
     /// I have made the process that becomes the program: its id, and with the packet its pidfd.
     Born(i32),
+    /// Please map the ids of the source of this mount, then send one byte; with the packet its detached tree.
+    MapIds(u32),
 }
 
 const LEN: usize = 14 + TEXT;
@@ -294,6 +297,10 @@ impl Packet {
                 bytes[0] = 6;
                 bytes[4..8].copy_from_slice(&pid.to_ne_bytes());
             }
+            Self::MapIds(mount) => {
+                bytes[0] = 7;
+                bytes[4..8].copy_from_slice(&mount.to_ne_bytes());
+            }
             Self::Failed(fault) | Self::Tolerated(fault) => {
                 bytes[0] = if matches!(self, Self::Failed(_)) { 4 } else { 5 };
                 bytes[2..4].copy_from_slice(&(fault.step as u16).to_ne_bytes());
@@ -313,6 +320,7 @@ impl Packet {
             2 => Barrier::from_number(bytes[1]).map(Self::Barrier),
             3 => Some(Self::Ready),
             6 => Some(Self::Born(i32::from_ne_bytes(word(4)))).filter(|_| i32::from_ne_bytes(word(4)) > 0),
+            7 => Some(Self::MapIds(u32::from_ne_bytes(word(4)))),
             kind @ (4 | 5) => {
                 let step = Step::from_number(u16::from_ne_bytes([bytes[2], bytes[3]]))?;
                 let errno = Errno::from_raw_os_error(i32::from_ne_bytes(word(8)));
@@ -368,7 +376,7 @@ impl Packet {
         }
         .map_or_else(|errno| (Err(errno), None), |(count, descriptor)| (Ok(count), descriptor));
         match Self::received(count, &bytes)? {
-            Some(Self::Born(_)) if descriptor.is_none() => Err(Errno::PROTO),
+            Some(Self::Born(_) | Self::MapIds(_)) if descriptor.is_none() => Err(Errno::PROTO),
             packet => Ok(packet.map(|packet| (packet, descriptor))),
         }
     }
@@ -383,7 +391,7 @@ impl Packet {
     }
 }
 
-/// The parent's answer to `MapMe` and `Barrier`.
+/// The parent's answer to what the child asks for.
 ///
 /// # Errors
 /// send(2); EPIPE when the child is gone.

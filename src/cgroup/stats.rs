@@ -99,7 +99,8 @@ pub struct Memory {
     /// Time lost waiting.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub psi: Option<Pressure>,
-    /// memory.events: how often limits were hit.
+    /// memory.events: how often limits were hit. Without zeros, so that "oom" stands in no line before there was one.
+    #[serde(serialize_with = "above_zero")]
     pub event_count: BTreeMap<String, u64>,
 }
 
@@ -214,6 +215,13 @@ pub struct DeathFacts {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde wants")]
 fn is_zero(value: &u64) -> bool {
     *value == 0
+}
+
+fn above_zero<S: serde::Serializer>(
+    counts: &BTreeMap<String, u64>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_map(counts.iter().filter(|(_, count)| **count > 0))
 }
 
 /// The files of one cgroup, read when asked.
@@ -438,6 +446,17 @@ mod tests {
         let line = pressure_line("some avg10=1.50 avg60=0.00 avg300=0.25 total=42\nfull avg10=0.00\n", "some");
         assert_eq!(line, PressureLine { avg10: 1.5, avg60: 0.0, avg300: 0.25, total: 42 });
         assert_eq!((keyed("max 7\noom 1\noom_kill 2\n", "oom_kill"), keyed("oom_kill 2\n", "oom")), (2, 0));
+    }
+
+    /// Scripts search what runc prints for "oom".
+    #[test]
+    fn nothing_of_oom_is_said_before_there_was_one() {
+        let json = |oom| {
+            let event_count = [("max".to_owned(), 7), ("oom".to_owned(), oom)].into();
+            serde_json::to_value(Memory { event_count, ..Memory::default() }).unwrap()["event_count"].clone()
+        };
+        assert_eq!(json(0), serde_json::json!({"max": 7}));
+        assert_eq!(json(1), serde_json::json!({"max": 7, "oom": 1}));
     }
 
     #[test]

@@ -58,6 +58,7 @@ impl Cgroup {
             || self.unit.as_ref().map_or(Ok(()), |unit| unit.write_all(above.iter().map(|step| &step.write)));
         let devices = || change.devices.as_ref().map_or(Ok(()), |devices| self.replace_devices(devices));
         let tell = |writes: &[Write]| unit.map_or(Ok(()), |unit| unit.set_limits(writes));
+        let tell = |writes: &[Write]| tell(writes).and_then(|()| self.write_bandwidth_again(writes, unit));
         let done = self.write_all(&writes).and_then(|()| write_above()).and_then(|()| tell(&writes));
         if let Err(error) = done.and_then(|()| devices()) {
             let error = match &self.unit {
@@ -73,6 +74,14 @@ impl Cgroup {
         }
         writes.iter().filter_map(|write| self.kept_otherwise(write)).for_each(warn);
         Ok(())
+    }
+
+    /// systemd has written the bandwidth too by then: rounded up, and with its own period where there is no quota.
+    fn write_bandwidth_again(&self, writes: &[Write], unit: Option<&UnitName>) -> Result<()> {
+        let bandwidth = writes.iter().find(|write| write.file == "cpu.max");
+        let (Some(unit), Some(bandwidth)) = (unit, bandwidth) else { return Ok(()) };
+        unit.await_writes()?;
+        self.unit.as_deref().unwrap_or(self).write_all([bandwidth])
     }
 
     /// Has the cgroups above hand on what the writes need and nobody needed before, as hugetlb below systemd's slices.

@@ -143,6 +143,9 @@ pub fn open(
         let field = if mount.label == "bind" { ".source" } else { "" };
         let place = |error: Error| error.at(format!("mounts[{number}]{field}")).context(mount.phrase());
         prepared.sources.push(match &mount.kind {
+            Kind::Bind(bind) if bind.inside.is_some() && bind.idmap.is_some() && !clones => {
+                return Err(place(may_not_map()));
+            }
             // Its turn comes when the mounts before it are there.
             Kind::Bind(bind) if bind.inside.is_some() => None,
             Kind::Bind(bind)
@@ -208,35 +211,61 @@ fn open_source(bind: &Bind, clones: bool, user_namespace: Option<BorrowedFd<'_>>
         }
     }
     if !clones {
-        return if bind.idmap.is_some() {
-            Err(Error::new(ErrorKind::Denied, "an id-mapped mount needs CAP_SYS_ADMIN"))
-        } else {
-            Ok(None)
-        };
+        return if bind.idmap.is_some() { Err(may_not_map()) } else { Ok(None) };
     }
-    let made;
-    let namespace = match &bind.idmap {
-        None => None,
-        Some(idmap) => match (&idmap.own, user_namespace) {
-            (Some((uids, gids)), _) => {
-                made = idmap::user_namespace(uids, gids)?;
-                Some(made.as_fd())
-            }
-            (None, Some(joined)) => Some(joined),
-            (None, None) => {
-                return Err(Error::new(ErrorKind::Internal, "no user namespace for an id-mapped mount"));
-            }
-        },
-    };
+    let namespace = mapping(bind, user_namespace)?;
+    let namespace = namespace.as_ref().map(AsFd::as_fd);
     source::open(bind, namespace).map(|tree| Some(Source::Tree(tree))).map_err(|errno| match errno {
         source::NO_PROCFS => Error::new(ErrorKind::InvalidConfig, "only the root of a procfs can be bound on /proc"),
-        Errno::INVAL if bind.idmap.is_some() => Error::system("map the ids of the mount", errno)
-            .hint("this filesystem may not support id-mapped mounts on this kernel"),
+        Errno::INVAL if bind.idmap.is_some() => not_mapped(errno),
         Errno::MFILE => Error::system("open the source", Errno::MFILE).hint(
             "each mount takes a descriptor until it is attached; raise the hard limit of open files (RLIMIT_NOFILE)",
         ),
         errno => Error::system("open the source", errno),
     })
+}
+
+fn may_not_map() -> Error {
+    Error::new(ErrorKind::Denied, "an id-mapped mount needs CAP_SYS_ADMIN")
+}
+
+fn not_mapped(errno: Errno) -> Error {
+    let error = Error::system("map the ids of the mount", errno);
+    match errno {
+        Errno::INVAL => error.hint("this filesystem may not support id-mapped mounts on this kernel"),
+        Errno::PERM => {
+            error.hint("the ids of this mount are mapped already, or tare has no rights over its filesystem")
+        }
+        _ => error,
+    }
+}
+
+/// The user namespace with the id mapping of the mount, if it has one; `joined` is the one that the container joins.
+fn mapping(bind: &Bind, joined: Option<BorrowedFd<'_>>) -> Result<Option<OwnedFd>> {
+    let Some(idmap) = &bind.idmap else { return Ok(None) };
+    match (&idmap.own, joined) {
+        (Some((uids, gids)), _) => idmap::user_namespace(uids, gids).map(Some),
+        (None, Some(joined)) => {
+            rustix::io::fcntl_dupfd_cloexec(joined, 3).map(Some).context(|| "duplicate the user namespace's descriptor")
+        }
+        (None, None) => Err(Error::new(ErrorKind::Internal, "no user namespace for an id-mapped mount")),
+    }
+}
+
+/// Maps the ids of mount `number`, whose source is in the rootfs: the child has opened it after the mounts before it,
+/// and sends the detached tree. `joined` is the user namespace that the container joins.
+///
+/// # Errors
+/// mount_setattr(2), with the JSON path.
+pub fn map_ids(plan: &Plan, number: usize, tree: BorrowedFd<'_>, joined: Option<BorrowedFd<'_>>) -> Result<()> {
+    let Some((mount, Kind::Bind(bind))) = plan.mounts.get(number).map(|mount| (mount, &mount.kind)) else {
+        return Err(Error::new(ErrorKind::Internal, "no bind mount of this number"));
+    };
+    let mapped = mapping(bind, joined).and_then(|namespace| match &namespace {
+        Some(namespace) => source::map_ids(tree, bind, namespace.as_fd()).map_err(not_mapped),
+        None => Err(Error::new(ErrorKind::Internal, "a mount without an id mapping")),
+    });
+    mapped.map_err(|error| error.at(format!("mounts[{number}].source")).context(mount.phrase()))
 }
 
 /// The host's node of the same path, or udev's name for its numbers: verified by type and numbers.

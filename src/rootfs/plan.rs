@@ -341,8 +341,7 @@ impl Plan {
 
     /// "The runtime MUST mount entries in the listed order": a source in the rootfs is what an earlier mount made there.
     /// It is found as a target is, so that a link of the image does not lead to the host. Not with `copy-symlink`, nor
-    /// where the ids are mapped, which the parent alone may do, nor below a mount on "/", which may be all that uses
-    /// the rootfs.
+    /// below a mount on "/", which may be all that uses the rootfs.
     fn find_sources_inside(&mut self) -> Result<()> {
         let root = Path::new(OsStr::from_bytes(self.root.to_bytes()));
         for (number, mount) in self.mounts.iter_mut().enumerate() {
@@ -352,11 +351,7 @@ impl Plan {
             let Kind::Bind(bind) = &mut mount.kind else { continue };
             let Ok(rest) = Path::new(OsStr::from_bytes(bind.source.to_bytes())).strip_prefix(root) else { continue };
             let below = |part| matches!(part, Component::Normal(_) | Component::CurDir);
-            if !rest.as_os_str().is_empty()
-                && rest.components().all(below)
-                && bind.idmap.is_none()
-                && !bind.copy_symlink
-            {
+            if !rest.as_os_str().is_empty() && rest.components().all(below) && !bind.copy_symlink {
                 bind.inside = Some(inside(rest, &format!("mounts[{number}].source"))?);
             }
         }

@@ -25,13 +25,14 @@ pub struct Child {
 }
 
 /// What the child asks for before it is ready.
-#[derive(Clone, Copy)]
 #[allow(clippy::large_enum_variant, reason = "lives on the stack once")]
 pub enum Request {
     /// Write the id mappings.
     Mappings,
     /// Run the hooks of this barrier.
     Hooks(Barrier),
+    /// Map the ids of the source of mount number `0`, which is the detached tree `1`.
+    MapIds(usize, OwnedFd),
     /// Print a warning: this step failed, and the child continues without it.
     Warning(Fault),
     /// Nothing: the child is ready, and has sent the descriptors that it owes.
@@ -77,16 +78,20 @@ impl Child {
                 return Ok(Outcome::Died);
             }
             let received = Packet::receive_with(self.socket.as_fd()).context(|| "hear from init")?;
-            let Some((packet, pidfd)) = received else {
+            let Some((packet, descriptor)) = received else {
                 return Ok(if ready { Outcome::Ready } else { Outcome::Died });
             };
-            match (packet, pidfd) {
+            match (packet, descriptor) {
                 (Packet::MapMe, _) => {
                     handle(self, Request::Mappings)?;
                     self.go_on()?;
                 }
                 (Packet::Barrier(barrier), _) => {
                     handle(self, Request::Hooks(barrier))?;
+                    self.go_on()?;
+                }
+                (Packet::MapIds(mount), Some(tree)) => {
+                    handle(self, Request::MapIds(mount as usize, tree))?;
                     self.go_on()?;
                 }
                 (Packet::Tolerated(fault), _) => handle(self, Request::Warning(fault))?,
@@ -103,7 +108,9 @@ impl Child {
                     ready = true;
                 }
                 (Packet::Failed(fault), _) => return Ok(Outcome::Failed(fault)),
-                (Packet::Born(_), None) => return Err(Error::new(ErrorKind::Internal, "a process without a pidfd")),
+                (Packet::Born(_) | Packet::MapIds(_), None) => {
+                    return Err(Error::new(ErrorKind::Internal, "a packet without its descriptor"));
+                }
             }
         }
     }

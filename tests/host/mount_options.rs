@@ -410,6 +410,59 @@ fn a_source_in_the_rootfs_is_what_an_earlier_mount_made() {
     }
 }
 
+/// The same where the ids are mapped, which takes rights over the filesystem that init has not in a user namespace.
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn the_ids_of_a_source_in_the_rootfs_are_mapped() {
+    if !is_tare() {
+        eprintln!("skipped: runc 1.1 maps ids only for a container with a user namespace");
+        return;
+    }
+    for user_namespace in [false, true] {
+        let mut bundle = Bundle::script("stat -c %u:%g /mnt/file /mapped/file");
+        let (source, root) = (bundle.file("source"), bundle.file("rootfs"));
+        for directory in [&source, &root.join("mnt"), &root.join("mapped"), &root.join("own")] {
+            fs::create_dir_all(directory).unwrap();
+        }
+        fs::write(source.join("file"), "").unwrap();
+        if user_namespace {
+            map_ids(&mut bundle);
+        }
+        std::os::unix::fs::chown(source.join("file"), Some(1000), Some(1000)).unwrap();
+        let first = if user_namespace { 100_000 } else { 0 };
+        let mapping = json!([{"containerID": 1000, "hostID": first + 5, "size": 1}]);
+        let mut mounts = bundle.config["mounts"].as_array().unwrap().clone();
+        mounts.extend([
+            json!({"destination": "/mnt", "type": "bind", "source": source, "options": ["rbind"]}),
+            json!({"destination": "/mapped", "type": "bind", "source": root.join("mnt"), "options": ["rbind", "ro"],
+                "uidMappings": mapping, "gidMappings": mapping}),
+        ]);
+        let mut expected = "1000:1000\n5:5\n";
+        if user_namespace {
+            // Those of the container.
+            let own = json!({"destination": "/own", "source": root.join("mnt"), "options": ["bind", "idmap"]});
+            mounts.push(own);
+            bundle.set("/process/args/2", json!("stat -c %u:%g /mnt/file /mapped/file /own/file"));
+            expected = "65534:65534\n5:5\n1000:1000\n";
+        }
+        bundle.set("/mounts", json!(mounts));
+        let done = bundle.run();
+        if done.stderr.contains("may not support id-mapped mounts") {
+            eprintln!("skipped: {}", done.stderr);
+            return;
+        }
+        assert_eq!(done.good(), expected, "{user_namespace}");
+        // What is mapped once stays so.
+        mounts.push(json!({"destination": "/own", "source": root.join("mapped"), "options": ["bind"],
+            "uidMappings": mapping, "gidMappings": mapping}));
+        bundle.set("/mounts", json!(mounts));
+        let line = bundle.run().refused();
+        let at = format!("mounts[{}].source: bind ", mounts.len() - 1);
+        assert!(line.starts_with(&at), "{line}");
+        assert!(line.contains("map the ids of the mount") && line.contains("already"), "{line}");
+    }
+}
+
 /// The network namespace belongs to the host's user namespace: no sysfs can be mounted, and the host's is bound.
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]

@@ -156,7 +156,8 @@ fn prepare(bundle: &Path, config: &str, change: impl FnOnce(&mut Facts)) -> Resu
 fn carry_out(plan: &Plan, prepared: &rootfs::Prepared) -> Done {
     child::propagation(plan, prepared)?;
     let root = child::attach_root(plan, prepared)?;
-    let covered = child::mounts(plan, prepared, root.as_fd())?;
+    // There is no parent that would map the ids of a source in the rootfs.
+    let covered = child::mounts(plan, prepared, root.as_fd(), root.as_fd())?;
     let root = covered.as_ref().unwrap_or(&root).as_fd();
     child::devices(plan, prepared, root)?;
     let terminal = plan.console.then(|| terminal(root));

@@ -110,6 +110,16 @@ impl UnitName {
         properties.retain(|property| property.name != properties::OOM_POLICY);
         if properties.is_empty() { Ok(()) } else { self.systemd().set(&self.name, &properties) }
     }
+
+    /// Waits until systemd has written the limits that it was told to the cgroup: that may be after its answer, but it is
+    /// before it looks at another request.
+    ///
+    /// # Errors
+    /// systemd cannot be reached.
+    pub fn await_writes(&self) -> Result<()> {
+        let interface = if self.name.ends_with(SLICE) { "Slice" } else { "Scope" };
+        self.systemd().cgroup_of(&self.name, interface).map(drop)
+    }
 }
 
 /// Makes the cgroup of `plan`, which is that of `scope`; the sleeper is in it until it is settled.

@@ -40,6 +40,8 @@ impl Property {
 /// "No limit" of the properties that are numbers.
 const INFINITY: u64 = u64::MAX;
 const SECOND: u64 = 1_000_000;
+/// A percent of a processor, as time in a second.
+const PERCENT: u64 = 10_000;
 
 /// What every scope gets. systemd counts what a container uses, leaves what is below its cgroup to it, does not
 /// stop it early in a shutdown that it cannot survive anyway. One that has failed stays to be looked at with `systemctl
@@ -144,6 +146,10 @@ fn quantity(text: &str) -> Option<u64> {
 }
 
 /// `QUOTA PERIOD`, as time in a second of time; systemd takes 0 for an error, and a period of 1 ms to 1 s.
+///
+/// Rounded up to a percent of a processor, as with runc. systemd keeps the value in the unit's file as whole percents
+/// (systemd 262: hundredths) and cuts off the rest, so the limit would shrink at the next `systemctl daemon-reload`, and
+/// 0 % would be none. The cgroup's own file has the exact value until then.
 fn bandwidth(value: &str) -> Vec<Property> {
     let mut words = value.split_whitespace();
     let quota = words.next();
@@ -154,7 +160,7 @@ fn bandwidth(value: &str) -> Vec<Property> {
             .and_then(|quota| quota.parse::<u64>().ok())
             .and_then(|quota| quota.checked_mul(SECOND))
             .filter(|_| period > 0)
-            .map(|product| product.div_ceil(period)),
+            .map(|product| product.div_ceil(period).div_ceil(PERCENT).saturating_mul(PERCENT)),
     };
     let Some(each_second) = each_second.filter(|time| *time > 0) else { return Vec::new() };
     vec![
@@ -299,7 +305,8 @@ mod tests {
             ("cpu.idle", "1", "CPUWeight=0"),
             ("cpu.idle", "0", "CPUWeight=100"),
             ("cpu.max", "50000 100000", "CPUQuotaPerSecUSec=500000 CPUQuotaPeriodUSec=100000"),
-            ("cpu.max", "1000 300000", "CPUQuotaPerSecUSec=3334 CPUQuotaPeriodUSec=300000"),
+            ("cpu.max", "1000 300000", "CPUQuotaPerSecUSec=10000 CPUQuotaPeriodUSec=300000"),
+            ("cpu.max", "500000 900000", "CPUQuotaPerSecUSec=560000 CPUQuotaPeriodUSec=900000"),
             ("cpu.max", "20000", "CPUQuotaPerSecUSec=200000 CPUQuotaPeriodUSec=100000"),
             ("cpu.max", "max 100000", "CPUQuotaPerSecUSec=infinity CPUQuotaPeriodUSec=100000"),
             ("cpu.max", "0 0", ""),

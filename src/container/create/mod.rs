@@ -124,7 +124,13 @@ fn build_guarded(
     let mut init = transaction.guard(clone_init(creating, opened, created(&cgroup), &channels, &host)?);
     creation.set_init(&init)?;
     cgroup.as_mut().map_or(Ok(()), |guard| guard.cgroup.settle())?;
-    let conversation = Conversation { plan: &plan, creation: &mut creation, channels: &mut channels, transaction };
+    let conversation = Conversation {
+        plan: &plan,
+        namespaces: &namespaces,
+        creation: &mut creation,
+        channels: &mut channels,
+        transaction,
+    };
     let _devices = conversation.hold(&mut init, mode, created(&cgroup), warn)?;
     if init.pid != creation.record().pid {
         // A watched pid namespace was joined, so init was cloned by the preparing process.

@@ -1,6 +1,6 @@
 //! World: parent. Answers the requests of the init of a new container until it is ready.
 //!
-//! Order of requests: id mappings -> the barrier before pivot_root (network devices, then prestart, createRuntime and
+//! Order of requests: id mappings -> the sources of id-mapped mounts in the rootfs -> the barrier before pivot_root (network devices, then prestart, createRuntime and
 //! createContainer hooks) -> the barrier before execve (startContainer hooks of run) -> ready.
 
 use std::os::fd::AsFd;
@@ -19,12 +19,14 @@ use crate::hooks::{self, Place};
 use crate::namespaces;
 use crate::network::devices::{self, Moved};
 use crate::plan::Plan;
+use crate::rootfs;
 use crate::spawn::{Child, Outcome, Request};
 use crate::wire::Barrier;
 
 /// What the answers need.
 pub(super) struct Conversation<'a> {
     pub(super) plan: &'a Plan,
+    pub(super) namespaces: &'a namespaces::Prepared,
     pub(super) creation: &'a mut Creation,
     pub(super) channels: &'a mut Channels,
     pub(super) transaction: &'a Transaction,
@@ -53,6 +55,9 @@ impl Conversation<'_> {
                 }
                 self.creation.owe_poststop(&self.plan.hooks);
                 self.run_hooks(init, barrier, warn)
+            }
+            Request::MapIds(mount, tree) => {
+                rootfs::parent::map_ids(&self.plan.rootfs, mount, tree.as_fd(), self.namespaces.user_namespace())
             }
             Request::Warning(fault) => {
                 warn(self.plan.explain(&fault));

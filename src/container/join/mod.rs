@@ -126,7 +126,7 @@ impl Joining<'_> {
                 warn(self.program.explain(&fault));
                 Ok(())
             }
-            Request::Mappings | Request::Hooks(_) => Ok(()),
+            Request::Mappings | Request::Hooks(_) | Request::MapIds(..) => Ok(()),
         })?;
         match outcome {
             Outcome::Ready => Ok(()),

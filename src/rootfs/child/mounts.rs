@@ -3,28 +3,31 @@
 //! World: child. Each is made detached and attached to a descriptor of its place, so nothing is half done in the
 //! tree, and nothing that happens to a name meanwhile matters.
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::FileType;
+use rustix::io::Errno;
 
 use super::target::{self, Make, Target};
 use super::{copy_up, filesystem, source};
 use crate::rootfs::options::Wanted;
 use crate::rootfs::parent::{Prepared, Source};
-use crate::rootfs::plan::{Filesystem, Kind, Mount, OldCall, Plan, Remount, TreeChange};
+use crate::rootfs::plan::{Bind, Filesystem, Kind, Mount, OldCall, Plan, Remount, TreeChange};
 use crate::sys::mount::{Attributes, mount_here};
-use crate::wire::{At, Done, Step};
+use crate::wire::{At, Done, Fault, Packet, Step, receive_go_on};
 
-/// Mounts everything; if a mount covers "/", its descriptor, which is the root from then on.
+/// Mounts everything; if a mount covers "/", its descriptor, which is the root from then on. At the other end of
+/// `socket` the parent maps the ids of sources that are in the rootfs.
 ///
 /// # Errors
 /// Steps MountTarget, Mount, MountAttributes, MountPropagation, CopyUp with the index of the mount and, where
 /// the kernel refuses one, of its parameter.
-pub fn mounts(plan: &Plan, prepared: &Prepared, root: BorrowedFd<'_>) -> Done<Option<OwnedFd>> {
+pub fn mounts(plan: &Plan, prepared: &Prepared, root: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> Done<Option<OwnedFd>> {
     let mut covered: Option<OwnedFd> = None;
     for (number, mount) in plan.mounts.iter().enumerate() {
         let root = covered.as_ref().map_or(root, AsFd::as_fd);
-        let Some(attached) = one(plan, prepared, root, mount, number)? else { continue };
+        let Some(attached) = one(plan, prepared, root, socket, mount, number)? else { continue };
         if mount.target.to_bytes() == b"/" {
             covered = Some(rustix::io::fcntl_dupfd_cloexec(attached.as_fd(), 3).at_index(Step::Mount, number)?);
         }
@@ -55,6 +58,7 @@ fn one<'a>(
     plan: &Plan,
     prepared: &'a Prepared,
     root: BorrowedFd<'_>,
+    socket: BorrowedFd<'_>,
     mount: &Mount,
     number: usize,
 ) -> Done<Option<Held<'a>>> {
@@ -75,7 +79,7 @@ fn one<'a>(
                     return Ok(None);
                 }
                 None => Held::Mine(match (&bind.inside, prepared.shared.get(number).and_then(std::cell::Cell::take)) {
-                    (Some(path), _) => source::open_inside(bind, root, path).at_index(Step::MountSource, number)?,
+                    (Some(path), _) => source_inside(bind, root, path, socket, number)?,
                     // A copy is as young as its place in the config wants. Before Linux 6.15 there is none to be had.
                     (None, Some(early)) => super::clone_mount(early.as_fd(), bind.recursive).unwrap_or(early),
                     (None, None) => source::open(bind, None).at_index(Step::MountSource, number)?,
@@ -91,6 +95,27 @@ fn one<'a>(
     };
     propagate(attached.as_fd(), mount, number)?;
     Ok(Some(attached))
+}
+
+/// A source in the rootfs. Only the parent has the rights over the filesystem that mapping its ids takes.
+fn source_inside(
+    bind: &Bind,
+    root: BorrowedFd<'_>,
+    path: &CStr,
+    socket: BorrowedFd<'_>,
+    number: usize,
+) -> Done<OwnedFd> {
+    let tree = source::open_inside(bind, root, path).at_index(Step::MountSource, number)?;
+    if bind.idmap.is_some() {
+        let asked = u32::try_from(number).map_err(|_| Errno::OVERFLOW);
+        let asked = asked.and_then(|number| Packet::MapIds(number).send_with(socket, tree.as_fd()));
+        asked.at_index(Step::MountSource, number)?;
+        if !receive_go_on(socket).at_index(Step::MountSource, number)? {
+            return Err(Fault::new(Step::MountSource, number, Errno::PIPE));
+        }
+    }
+    source::change(tree.as_fd(), bind).at_index(Step::MountSource, number)?;
+    Ok(tree)
 }
 
 fn propagate(attached: BorrowedFd<'_>, mount: &Mount, number: usize) -> Done {

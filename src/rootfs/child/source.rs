@@ -9,7 +9,6 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
-use super::change;
 use crate::rootfs::plan::{Bind, Plan, Rule};
 use crate::sys::mount::{Attributes, Change, set_attributes};
 
@@ -26,7 +25,7 @@ pub fn open_root(plan: &Plan) -> Result<OwnedFd, Errno> {
     if FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) != FileType::Directory {
         return Err(Errno::NOTDIR);
     }
-    change(tree.as_fd(), crate::rootfs::options::Wanted::default(), plan.building, true)?;
+    super::change(tree.as_fd(), crate::rootfs::options::Wanted::default(), plan.building, true)?;
     Ok(tree)
 }
 
@@ -43,29 +42,39 @@ pub fn open(bind: &Bind, namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, E
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     flags.set(OpenTreeFlags::AT_RECURSIVE, bind.recursive);
     flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, bind.nofollow || bind.copy_symlink);
-    finish(rustix::mount::open_tree(CWD, &*bind.source, flags)?, bind, namespace)
+    let tree = rustix::mount::open_tree(CWD, &*bind.source, flags)?;
+    check_procfs(tree.as_fd(), bind)?;
+    if let Some(namespace) = namespace {
+        map_ids(tree.as_fd(), bind, namespace)?;
+    }
+    change(tree.as_fd(), bind)?;
+    Ok(tree)
 }
 
-/// The same for a source in the rootfs, which is `path` below `root`.
+/// A source in the rootfs, which is `path` below `root`; [`map_ids`] and [`change`] are still to come.
 pub fn open_inside(bind: &Bind, root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, Errno> {
     let rule = if bind.nofollow { Rule::NoFollowLast } else { Rule::Follow };
     let found = super::target::open(root, path, rule, || Ok(super::target::Make::Nothing))?.file;
-    finish(super::clone_mount(found.as_fd(), bind.recursive)?, bind, None)
+    let tree = super::clone_mount(found.as_fd(), bind.recursive)?;
+    check_procfs(tree.as_fd(), bind)?;
+    Ok(tree)
 }
 
-fn finish(tree: OwnedFd, bind: &Bind, namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Errno> {
-    if bind.procfs && !(super::target::is_procfs(tree.as_fd())? && rustix::fs::fstat(&tree)?.st_ino == PROC_ROOT_INODE)
-    {
-        return Err(NO_PROCFS);
-    }
-    if let (Some(idmap), Some(namespace)) = (&bind.idmap, namespace) {
-        let change = Change { set: Attributes::IDMAP, user_namespace: Some(namespace), ..Change::default() };
-        set_attributes(tree.as_fd(), c"", idmap.recursive, &change)?;
-    }
-    for next in &bind.changes {
-        super::change_unless_locked(tree.as_fd(), next)?;
-    }
-    Ok(tree)
+fn check_procfs(tree: BorrowedFd<'_>, bind: &Bind) -> Result<(), Errno> {
+    let whole = || Ok(super::target::is_procfs(tree)? && rustix::fs::fstat(tree)?.st_ino == PROC_ROOT_INODE);
+    if bind.procfs && !whole()? { Err(NO_PROCFS) } else { Ok(()) }
+}
+
+/// Maps the ids of a detached tree as `namespace` does, if the mount wants that.
+pub fn map_ids(tree: BorrowedFd<'_>, bind: &Bind, namespace: BorrowedFd<'_>) -> Result<(), Errno> {
+    let Some(idmap) = &bind.idmap else { return Ok(()) };
+    let change = Change { set: Attributes::IDMAP, user_namespace: Some(namespace), ..Change::default() };
+    set_attributes(tree, c"", idmap.recursive, &change)
+}
+
+/// The other attributes of the tree, and its propagation.
+pub fn change(tree: BorrowedFd<'_>, bind: &Bind) -> Result<(), Errno> {
+    bind.changes.iter().try_for_each(|next| super::change_unless_locked(tree, next))
 }
 
 /// /dev/null of the host, detached; anything else of that name is refused.
@@ -79,7 +88,7 @@ pub fn open_null() -> Result<OwnedFd, Errno> {
 /// could otherwise cover the host's file by mounting over its own.
 pub fn own_copy(file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let copy = super::clone_mount(file, false)?;
-    change(copy.as_fd(), crate::rootfs::options::Wanted::default(), libc::MS_PRIVATE, false)?;
+    super::change(copy.as_fd(), crate::rootfs::options::Wanted::default(), libc::MS_PRIVATE, false)?;
     Ok(copy)
 }
 
