@@ -14,15 +14,15 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use crate::namespaces::{NamespaceKind, NamespaceSet};
-use crate::plan::{Plan, Program};
+use crate::plan::{ContainerPlan, Program};
 use crate::sys::clone::{Parent, Side, clone_with_memory, clone3, exit_now};
-use crate::wire::{At, Barrier, Done, Fault, Packet, Step, receive_go_on};
+use crate::wire::{At, Barrier, ChildResult, Fault, Packet, Step, receive_go_on};
 use crate::{namespaces, network, process, rootfs, seccomp, sys, terminal};
 
 /// Everything that the child needs, opened before the fork.
 pub struct Task<'a> {
     /// What makes the process differ: a new container, or another process in one.
-    pub kind: Kind<'a>,
+    pub kind: TaskKind<'a>,
     /// The program it becomes.
     pub program: Option<&'a Program>,
     /// The cgroup that it is born in.
@@ -53,7 +53,7 @@ pub struct Handover<'a> {
 }
 
 /// Which straight line the child takes.
-pub enum Kind<'a> {
+pub enum TaskKind<'a> {
     /// init of a new container.
     Init(Init<'a>),
     /// A process in an existing container.
@@ -63,11 +63,11 @@ pub enum Kind<'a> {
 /// A new container.
 pub struct Init<'a> {
     /// The whole plan.
-    pub plan: &'a Plan,
+    pub plan: &'a ContainerPlan,
     /// Namespaces to join.
-    pub namespaces: &'a namespaces::Prepared,
+    pub namespaces: &'a namespaces::OpenNamespaces,
     /// The rootfs and the sources of mounts.
-    pub rootfs: &'a rootfs::Prepared,
+    pub rootfs: &'a rootfs::OpenRootfs,
     /// The start gate; `None` for `run`.
     pub gate: Option<&'a Gate>,
 }
@@ -81,7 +81,7 @@ pub struct Exec<'a> {
     pub namespaces: NamespaceSet,
     /// The cgroup namespace, when the container has its own.
     pub cgroup_namespace: Option<OwnedFd>,
-    /// It is the caller's, see [`namespaces::Prepared::cgroup_first`].
+    /// It is the caller's, see [`namespaces::OpenNamespaces::cgroup_first`].
     pub cgroup_first: bool,
     /// init's root, when no mount namespace brings it along.
     pub root: Option<OwnedFd>,
@@ -111,7 +111,7 @@ pub struct Made {
 ///
 /// # Errors
 /// The fault of the step that failed.
-pub fn intermediate(task: &Task<'_>, init: &Init<'_>) -> Done<Made> {
+pub fn intermediate(task: &Task<'_>, init: &Init<'_>) -> ChildResult<Made> {
     prepare_outside(task)?;
     if !task.hidden && init.plan.namespaces.mappings.is_none() {
         sys::process_attributes::set_dumpable(false).at(Step::JoinNamespace)?;
@@ -141,12 +141,12 @@ fn enters_pid_first(init: &Init<'_>) -> bool {
 }
 
 /// What is done with the host's privileges and its procfs, before anything of a container is joined. A clone inherits it.
-fn prepare_outside(task: &Task<'_>) -> Done {
+fn prepare_outside(task: &Task<'_>) -> ChildResult {
     task.program.map_or(Ok(()), |program| process::child::outside(&program.process, task.procfs))
 }
 
 /// Whether the cgroup and its namespace had to be entered already.
-fn enter_cgroup_first(task: &Task<'_>, init: &Init<'_>) -> Done<bool> {
+fn enter_cgroup_first(task: &Task<'_>, init: &Init<'_>) -> ChildResult<bool> {
     if !init.namespaces.cgroup_first {
         return Ok(false);
     }
@@ -176,11 +176,11 @@ fn fail(task: &Task<'_>, fault: &Fault) -> ! {
 /// A type without values: the straight line ends in exec.
 pub enum Never {}
 
-fn straight_line(task: &Task<'_>) -> Done<Never> {
+fn straight_line(task: &Task<'_>) -> ChildResult<Never> {
     sys::allocation::forbid();
     session(task)?;
     match &task.kind {
-        Kind::Init(init) => {
+        TaskKind::Init(init) => {
             let Some(watched) = init.namespaces.watched_pid() else {
                 container(task, init)?;
                 return enter_program(task, init.gate, Origin::First);
@@ -195,7 +195,7 @@ fn straight_line(task: &Task<'_>) -> Done<Never> {
             }
             become_visible(task, init.gate)
         }
-        Kind::Exec(exec) => {
+        TaskKind::Exec(exec) => {
             join(task, exec)?;
             become_visible(task, None)
         }
@@ -203,7 +203,7 @@ fn straight_line(task: &Task<'_>) -> Done<Never> {
 }
 
 /// Enters an existing container, with all but its pid namespace.
-fn join(task: &Task<'_>, exec: &Exec<'_>) -> Done {
+fn join(task: &Task<'_>, exec: &Exec<'_>) -> ChildResult {
     prepare_outside(task)?;
     sys::process_attributes::set_dumpable(false).at(Step::JoinNamespace)?;
     let cgroup = |first| exec.cgroup_namespace.as_ref().filter(|_| exec.cgroup_first == first);
@@ -231,7 +231,7 @@ fn join(task: &Task<'_>, exec: &Exec<'_>) -> Done {
 
 /// Makes the process that the members of a pid namespace can see. It is born without a descriptor, a root or a
 /// directory of the host; the preparing process ends.
-fn become_visible(task: &Task<'_>, gate: Option<&Gate>) -> Done<Never> {
+fn become_visible(task: &Task<'_>, gate: Option<&Gate>) -> ChildResult<Never> {
     sys::process_attributes::set_dumpable(false).at(Step::CloseDescriptors)?;
     if let Some(program) = task.program {
         process::child::shed_capabilities(&program.process)?;
@@ -249,7 +249,7 @@ fn become_visible(task: &Task<'_>, gate: Option<&Gate>) -> Done<Never> {
     exit_now(0)
 }
 
-fn visible(task: &Task<'_>, gate: Option<&Gate>) -> Done<Never> {
+fn visible(task: &Task<'_>, gate: Option<&Gate>) -> ChildResult<Never> {
     die_with_parent(task)?;
     sys::signals::set_default().at(Step::Session)?;
     enter_program(task, gate, Origin::Visible)
@@ -260,7 +260,7 @@ const PATH: rustix::fs::OFlags =
 
 /// Dies with the parent from here to `Ready`, has its own session, default signals and no umask, and the stdio that it
 /// is meant to have.
-fn session(task: &Task<'_>) -> Done {
+fn session(task: &Task<'_>) -> ChildResult {
     sys::descriptors::close(task.parent_socket);
     die_with_parent(task)?;
     rustix::process::setsid().at(Step::Session)?;
@@ -274,7 +274,7 @@ fn session(task: &Task<'_>) -> Done {
     Ok(())
 }
 
-fn die_with_parent(task: &Task<'_>) -> Done {
+fn die_with_parent(task: &Task<'_>) -> ChildResult {
     sys::process_attributes::set_parent_death_signal(libc::SIGKILL).at(Step::Session)?;
     if parent_is_gone(task.socket).at(Step::Session)? {
         exit_now(1);
@@ -291,7 +291,7 @@ fn parent_is_gone(socket: BorrowedFd<'_>) -> Result<bool, Errno> {
 }
 
 /// Makes the container around init.
-fn container(task: &Task<'_>, init: &Init<'_>) -> Done {
+fn container(task: &Task<'_>, init: &Init<'_>) -> ChildResult {
     let Init { plan, rootfs: prepared, .. } = init;
     if plan.namespaces.mappings.is_some() {
         namespaces::child::new_time_of_user_namespace(&plan.namespaces)?;
@@ -342,7 +342,7 @@ fn container(task: &Task<'_>, init: &Init<'_>) -> Done {
 }
 
 /// The container's session keyring; the parent is told when it cannot be had.
-fn keyring(task: &Task<'_>, program: &Program) -> Done {
+fn keyring(task: &Task<'_>, program: &Program) -> ChildResult {
     match process::child::keyring(&program.process)? {
         Some(fault) => Packet::Tolerated(fault).send(task.socket).at(Step::Keyring),
         None => Ok(()),
@@ -351,7 +351,7 @@ fn keyring(task: &Task<'_>, program: &Program) -> Done {
 
 /// Hooks join the container by its init. A caller without CAP_SYS_PTRACE may look at its own processes alone, and only
 /// while they can be dumped.
-fn while_seen(task: &Task<'_>, act: impl FnOnce() -> Done) -> Done {
+fn while_seen(task: &Task<'_>, act: impl FnOnce() -> ChildResult) -> ChildResult {
     if !task.hidden {
         sys::process_attributes::set_dumpable(true).at(Step::Hooks)?;
     }
@@ -363,12 +363,12 @@ fn while_seen(task: &Task<'_>, act: impl FnOnce() -> Done) -> Done {
 }
 
 /// Tells the parent that `barrier` is reached and waits.
-fn wait_at(socket: BorrowedFd<'_>, barrier: Barrier) -> Done {
+fn wait_at(socket: BorrowedFd<'_>, barrier: Barrier) -> ChildResult {
     Packet::Barrier(barrier).send(socket).at(Step::Hooks)?;
     if receive_go_on(socket).at(Step::Hooks)? { Ok(()) } else { Err(Fault::new(Step::Hooks, 0, Errno::PIPE)) }
 }
 
-fn open_terminal(task: &Task<'_>, plan: &terminal::Plan, root: BorrowedFd<'_>) -> Done<OwnedFd> {
+fn open_terminal(task: &Task<'_>, plan: &terminal::TerminalPlan, root: BorrowedFd<'_>) -> ChildResult<OwnedFd> {
     let pty = terminal::child::open(plan, root)?;
     if let Some(console) = task.handover.console {
         terminal::child::send_master(console, &pty)?;
@@ -388,7 +388,7 @@ enum Origin {
 
 /// What the parent needs to wait for the process is in its hands before the program can run. Until then the process is
 /// in the group of the one that prepared it, by which the parent finds it.
-fn await_pidfd(task: &Task<'_>, origin: Origin) -> Done {
+fn await_pidfd(task: &Task<'_>, origin: Origin) -> ChildResult {
     if origin == Origin::First {
         return Ok(());
     }
@@ -403,7 +403,7 @@ fn await_pidfd(task: &Task<'_>, origin: Origin) -> Done {
 }
 
 /// Process attributes, privileges, gate, filter, exec.
-fn enter_program(task: &Task<'_>, gate: Option<&Gate>, origin: Origin) -> Done<Never> {
+fn enter_program(task: &Task<'_>, gate: Option<&Gate>, origin: Origin) -> ChildResult<Never> {
     let Some(program) = task.program else { return wait_for_ever(task, gate, origin) };
     let process = &program.process;
     process::child::early(process)?;
@@ -413,13 +413,13 @@ fn enter_program(task: &Task<'_>, gate: Option<&Gate>, origin: Origin) -> Done<N
     shut_descriptors(task, gate).at(Step::CloseDescriptors)?;
     let found = process::child::drop_privileges(process, entered, program.filter().is_some())?;
     await_pidfd(task, origin)?;
-    if let Kind::Init(init) = &task.kind
+    if let TaskKind::Init(init) = &task.kind
         && gate.is_none()
         && (!init.plan.hooks.start_container.is_empty() || init.plan.is_settled_late())
     {
         while_seen(task, || wait_at(task.socket, Barrier::BeforeExec))?;
     }
-    if let (Kind::Init(init), false) = (&task.kind, task.hidden)
+    if let (TaskKind::Init(init), false) = (&task.kind, task.hidden)
         && gate.is_some()
         && !init.plan.hooks.start_container.is_empty()
     {
@@ -441,7 +441,7 @@ fn enter_program(task: &Task<'_>, gate: Option<&Gate>, origin: Origin) -> Done<N
 }
 
 /// The last act: the filter, the listener if there is one, the program.
-fn execute(program: &Program, found: usize, listener: Option<BorrowedFd<'_>>) -> Done<Never> {
+fn execute(program: &Program, found: usize, listener: Option<BorrowedFd<'_>>) -> ChildResult<Never> {
     if let Some(plan) = program.filter() {
         match (seccomp::child::install(plan)?, listener, &plan.notify) {
             (Some(made), Some(socket), Some(notify)) => seccomp::child::send_listener(socket, made, notify.handover)?,
@@ -470,7 +470,7 @@ fn shut_descriptors(task: &Task<'_>, gate: Option<&Gate>) -> Result<(), Errno> {
 
 /// Waits for the byte of `start`, and from then on the container is running. Then waits for its connection, if it takes a
 /// listener: it is there already.
-fn wait_for_start(gate: &Gate) -> Done<Option<OwnedFd>> {
+fn wait_for_start(gate: &Gate) -> ChildResult<Option<OwnedFd>> {
     if rustix::process::getpid().as_raw_pid() == 1 {
         sys::signals::end_at_once().at(Step::StartGate)?;
     }
@@ -488,7 +488,7 @@ fn wait_for_start(gate: &Gate) -> Done<Option<OwnedFd>> {
 }
 
 /// A container without a process: it exists until it is started, and then it has stopped.
-fn wait_for_ever(task: &Task<'_>, gate: Option<&Gate>, origin: Origin) -> Done<Never> {
+fn wait_for_ever(task: &Task<'_>, gate: Option<&Gate>, origin: Origin) -> ChildResult<Never> {
     shut_descriptors(task, gate).at(Step::CloseDescriptors)?;
     await_pidfd(task, origin)?;
     sys::process_attributes::set_parent_death_signal(0).at(Step::Session)?;

@@ -55,17 +55,17 @@ impl<'a> Request<'a> {
 
 /// What will be done for create or run.
 #[derive(Debug)]
-pub struct Plan {
+pub struct ContainerPlan {
     /// Namespaces, names, sysctls.
-    pub namespaces: namespaces::Plan,
+    pub namespaces: namespaces::NamespacePlan,
     /// Mounts, devices, paths.
-    pub rootfs: rootfs::Plan,
+    pub rootfs: rootfs::RootfsPlan,
     /// The cgroup and its limits; `None` with cgroups disabled.
-    pub cgroup: Option<cgroup::Plan>,
+    pub cgroup: Option<cgroup::CgroupPlan>,
     /// The program and its attributes; `None` when config.json has no process (it can never be started then).
     pub program: Option<Program>,
     /// Hooks.
-    pub hooks: hooks::Plan,
+    pub hooks: hooks::HookPlan,
     /// Network devices to move into the container.
     pub network_devices: Vec<network::Device>,
     /// Absolute path of the rootfs.
@@ -78,11 +78,11 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Program {
     /// Arguments, environment, user, capabilities, limits.
-    pub process: process::Plan,
+    pub process: process::ProcessPlan,
     /// The filter.
-    pub seccomp: Option<seccomp::Plan>,
+    pub seccomp: Option<seccomp::SeccompPlan>,
     /// The terminal.
-    pub terminal: Option<terminal::Plan>,
+    pub terminal: Option<terminal::TerminalPlan>,
     /// Descriptors behind stdio that the program inherits.
     pub preserve_fds: u32,
 }
@@ -91,7 +91,7 @@ pub struct Program {
 ///
 /// # Errors
 /// The first value that cannot be done, with its JSON path.
-pub fn plan(spec: &Spec, request: &Request<'_>, host: &HostFacts) -> Result<Plan> {
+pub fn plan(spec: &Spec, request: &Request<'_>, host: &HostFacts) -> Result<ContainerPlan> {
     check_version(spec)?;
     refuse_what_is_not_done(spec)?;
     let completed = rootless::with_user_namespace(spec, host)?;
@@ -110,7 +110,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &HostFacts) -> Result<Plan
     let rootfs_path = request.bundle.join(root.path());
     let hooks = hooks::plan(spec)?;
     let foreign = |kind| namespaces.is_new(NamespaceKind::User) && namespaces.has(kind) && !namespaces.is_new(kind);
-    let facts = rootfs::Facts {
+    let facts = rootfs::RootfsFacts {
         bundle: request.bundle,
         user_namespace: namespaces.has(NamespaceKind::User) || host.in_user_namespace,
         mount_namespace: namespaces.has(NamespaceKind::Mount),
@@ -146,7 +146,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &HostFacts) -> Result<Plan
     let network_devices = network::plan(spec, namespaces.has(NamespaceKind::Network))?;
     let notifies = program.as_ref().is_some_and(Program::notifies);
     let not_done = annotations::warnings(spec, request.cgroup == cgroup::CgroupManager::Systemd, notifies)?;
-    Ok(Plan { namespaces, rootfs, cgroup, program, hooks, network_devices, rootfs_path, not_done })
+    Ok(ContainerPlan { namespaces, rootfs, cgroup, program, hooks, network_devices, rootfs_path, not_done })
 }
 
 fn hierarchy(host: &HostFacts) -> Result<&cgroup::Hierarchy> {
@@ -156,9 +156,9 @@ fn hierarchy(host: &HostFacts) -> Result<&cgroup::Hierarchy> {
 fn plan_cgroup(
     spec: &Spec,
     request: &Request<'_>,
-    own: &namespaces::Plan,
+    own: &namespaces::NamespacePlan,
     host: &HostFacts,
-) -> Result<Option<cgroup::Plan>> {
+) -> Result<Option<cgroup::CgroupPlan>> {
     let systemd = match request.cgroup {
         cgroup::CgroupManager::Disabled => return Ok(None),
         cgroup::CgroupManager::File => None,
@@ -167,7 +167,7 @@ fn plan_cgroup(
             Some(cgroup::Systemd { user: host.rootless, control_group: &host.control_group })
         }
     };
-    let facts = cgroup::Facts {
+    let facts = cgroup::CgroupFacts {
         user_namespace: host.rootless,
         own_path: &host.own_cgroup,
         systemd,
@@ -218,8 +218,8 @@ fn process_facts<'a>(
     user_namespace: bool,
     new_keyring: bool,
     host: &ProgramFacts,
-) -> process::Facts<'a> {
-    process::Facts {
+) -> process::ProcessFacts<'a> {
+    process::ProcessFacts {
         id,
         at,
         user_namespace: user_namespace || host.in_user_namespace,
@@ -237,8 +237,8 @@ fn process_facts<'a>(
 fn program(
     spec: &Spec,
     process: &Process,
-    facts: &process::Facts<'_>,
-    terminal: Option<terminal::Plan>,
+    facts: &process::ProcessFacts<'_>,
+    terminal: Option<terminal::TerminalPlan>,
     preserve_fds: u32,
 ) -> Result<Program> {
     let linux = spec.linux().as_ref();
@@ -288,7 +288,7 @@ fn asks_something(rdt: &LinuxIntelRdt) -> bool {
         || [rdt.enable_cmt(), rdt.enable_mbm(), rdt.enable_monitoring()].contains(&&Some(true))
 }
 
-impl Plan {
+impl ContainerPlan {
     /// Whether the parent has something to do before pivot_root.
     #[must_use]
     pub fn is_prepared_outside(&self) -> bool {
@@ -325,7 +325,7 @@ impl Program {
 
     /// The filter, if there is one to load.
     #[must_use]
-    pub fn filter(&self) -> Option<&seccomp::Plan> {
+    pub fn filter(&self) -> Option<&seccomp::SeccompPlan> {
         self.seccomp.as_ref().filter(|plan| !plan.empty)
     }
 

@@ -14,7 +14,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::init::{self, Kind, Made, Task};
+use crate::init::{self, Made, Task, TaskKind};
 use crate::sys::clone::{self, Side, clone3, in_intermediate, own_pidfd};
 use crate::sys::namespace::NamespaceSet;
 use crate::sys::process_attributes::{is_dumpable, set_dumpable};
@@ -73,10 +73,10 @@ fn spawn_non_dumpable(task: &Task<'_>, own_memory: bool) -> Result<std::result::
         set_dumpable(false).context(|| "clear the dumpable attribute")?;
     }
     let made = match &task.kind {
-        Kind::Init(init) => in_intermediate(own_memory, || init::intermediate(task, init))
+        TaskKind::Init(init) => in_intermediate(own_memory, || init::intermediate(task, init))
             .context(|| "create the intermediate process")
             .and_then(|made| made.ok_or_else(|| Error::new(ErrorKind::System, "the intermediate process died"))),
-        Kind::Exec(_) => Ok(spawn_exec(task)),
+        TaskKind::Exec(_) => Ok(spawn_exec(task)),
     };
     // Also if it was not cleared above: the intermediate process clears it in the memory that it shares with this one.
     if dumpable && let Err(errno) = set_dumpable(true) {

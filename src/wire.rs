@@ -208,7 +208,7 @@ impl Fault {
 }
 
 /// What a step of the child returns.
-pub type Done<T = ()> = Result<T, Fault>;
+pub type ChildResult<T = ()> = Result<T, Fault>;
 
 /// Names the step (and the element) of a failed system call.
 pub trait At<T> {
@@ -216,28 +216,28 @@ pub trait At<T> {
     ///
     /// # Errors
     /// The system call's error as a [`Fault`].
-    fn at(self, step: Step) -> Done<T>;
+    fn at(self, step: Step) -> ChildResult<T>;
     /// For element `index` of a step.
     ///
     /// # Errors
     /// The system call's error as a [`Fault`].
-    fn at_index(self, step: Step, index: usize) -> Done<T>;
+    fn at_index(self, step: Step, index: usize) -> ChildResult<T>;
 }
 
 impl<T> At<T> for Result<T, Errno> {
-    fn at(self, step: Step) -> Done<T> {
+    fn at(self, step: Step) -> ChildResult<T> {
         self.map_err(|errno| Fault::new(step, 0, errno))
     }
-    fn at_index(self, step: Step, index: usize) -> Done<T> {
+    fn at_index(self, step: Step, index: usize) -> ChildResult<T> {
         self.map_err(|errno| Fault::new(step, index, errno))
     }
 }
 
 impl<T> At<T> for Result<T, nix::errno::Errno> {
-    fn at(self, step: Step) -> Done<T> {
+    fn at(self, step: Step) -> ChildResult<T> {
         self.map_err(|errno| Fault::new(step, 0, Errno::from_raw_os_error(errno as i32)))
     }
-    fn at_index(self, step: Step, index: usize) -> Done<T> {
+    fn at_index(self, step: Step, index: usize) -> ChildResult<T> {
         self.map_err(|errno| Fault::new(step, index, Errno::from_raw_os_error(errno as i32)))
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use oci_spec::runtime::Spec;
 use serde_json::json;
 use tare::error::Result;
-use tare::internals::cgroup::{self, Cgroup, Facts, Hierarchy, Identity, Plan, Tag};
+use tare::internals::cgroup::{self, Cgroup, CgroupFacts, CgroupPlan, Hierarchy, Identity, Tag};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -31,15 +31,20 @@ impl Bed {
         self.hierarchy.root.join(&self.name).join(below)
     }
 
-    fn plan(&self, below: &str, resources: serde_json::Value) -> Plan {
+    fn plan(&self, below: &str, resources: serde_json::Value) -> CgroupPlan {
         let path = format!("/{}/{below}", self.name);
         let spec: Spec = serde_json::from_value(
             json!({"ociVersion": "1.3.0", "linux": {"cgroupsPath": path, "resources": resources}}),
         )
         .unwrap();
         let own_path = &cgroup::own_path();
-        let facts =
-            Facts { user_namespace: false, own_path, systemd: None, new_cgroup_namespace: false, other_ids: false };
+        let facts = CgroupFacts {
+            user_namespace: false,
+            own_path,
+            systemd: None,
+            new_cgroup_namespace: false,
+            other_ids: false,
+        };
         cgroup::plan(&spec, "box", &facts).unwrap()
     }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
 use tare::error::{Error, ErrorKind};
-use tare::internals::hooks::{self, Place, Plan};
+use tare::internals::hooks::{self, HookPlan, Place};
 use tare::internals::sys::namespace::NamespaceSet;
 
 /// The clone of a hook process uses one stack: tare has one thread, this program has many.
@@ -24,7 +24,7 @@ fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn plan(list: &Value, annotations: &Value) -> Plan {
+fn plan(list: &Value, annotations: &Value) -> HookPlan {
     let config = json!({"ociVersion": "1.3.0", "hooks": {"createRuntime": list}, "annotations": annotations});
     hooks::plan(&serde_json::from_value(config).unwrap()).unwrap()
 }

@@ -17,8 +17,8 @@ use oci_spec::runtime::{Linux, Process};
 use seccompiler::{SeccompAction, SeccompFilter};
 use serde_json::{Value, json};
 use tare::internals::process::child;
-use tare::internals::process::{Facts, Plan};
-use tare::internals::wire::{Done, Fault, Step};
+use tare::internals::process::{ProcessFacts, ProcessPlan};
+use tare::internals::wire::{ChildResult, Fault, Step};
 
 const CASE: &str = "TARE_PROCESS_CASE";
 const ROOT: &str = "TARE_PROCESS_ROOT";
@@ -111,7 +111,7 @@ fn applied_here() {
     let process: Process = serde_json::from_value(case["process"].clone()).unwrap();
     let linux: Linux = serde_json::from_value(case.get("linux").cloned().unwrap_or(json!({}))).unwrap();
     let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap();
-    let facts = Facts {
+    let facts = ProcessFacts {
         id: "tare-process-test",
         at: "process",
         user_namespace: flag(&case, "user_namespace"),
@@ -144,7 +144,7 @@ fn enter(root: &str) {
     nix::unistd::chdir("/").unwrap();
 }
 
-fn apply(plan: &Plan, case: &Value) -> Done<std::convert::Infallible> {
+fn apply(plan: &ProcessPlan, case: &Value) -> ChildResult<std::convert::Infallible> {
     let proc = std::fs::File::open("/proc").unwrap();
     child::outside(plan, Some(proc.as_fd()))?;
     child::keyring(plan)?;

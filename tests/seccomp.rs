@@ -7,14 +7,14 @@ use oci_spec::runtime::LinuxSeccomp;
 use rustix::fs::{CWD, Mode, mkdirat};
 use rustix::io::Errno;
 use tare::internals::seccomp::plan::Handover;
-use tare::internals::seccomp::{Plan, child, parent, plan};
+use tare::internals::seccomp::{SeccompPlan, child, parent, plan};
 
-fn docker() -> Plan {
+fn docker() -> SeccompPlan {
     let profile: LinuxSeccomp = serde_json::from_str(include_str!("data/docker-seccomp.json")).unwrap();
     plan(&profile).unwrap()
 }
 
-fn planned(profile: serde_json::Value) -> Plan {
+fn planned(profile: serde_json::Value) -> SeccompPlan {
     plan(&serde_json::from_value(profile).unwrap()).unwrap()
 }
 
@@ -76,7 +76,7 @@ fn a_killing_rule_kills_and_a_denying_one_denies() {
             "syscalls": [{"names": ["mkdirat", "mkdir"], "action": action}],
         }))
     };
-    let mkdir = |plan: &Plan| {
+    let mkdir = |plan: &SeccompPlan| {
         in_child(|| match child::install(plan) {
             Ok(_) => u8::from(mkdirat(CWD, c"/nonexistent/x", Mode::RWXU) == Err(Errno::PERM)),
             Err(_) => 99,
@@ -150,7 +150,7 @@ fn agent_decides(intercepted: &[&str], handover: Handover) {
     assert_eq!(state["state"]["id"], "c1");
 }
 
-fn notify_handover(plan: &Plan) -> Handover {
+fn notify_handover(plan: &SeccompPlan) -> Handover {
     plan.notify.as_ref().map_or(Handover::Sendmsg, |notify| notify.handover)
 }
 

@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::termios::{LocalModes, OutputModes, tcgetattr, tcgetwinsize, tcsetwinsize};
 use tare::internals::terminal::plan::Destination;
-use tare::internals::terminal::{Plan, child, foreground, parent};
+use tare::internals::terminal::{TerminalPlan, child, foreground, parent};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -59,7 +59,7 @@ const CHECKS: &[(&str, fn())] = &[
 fn relay(mode: &str, command: &[String]) -> i32 {
     foreground::block_signals().unwrap();
     let (mut program, master) = if mode == "tty" {
-        let mut plan = Plan { destination: Destination::Foreground, size: None };
+        let mut plan = TerminalPlan { destination: Destination::Foreground, size: None };
         let console = parent::open(&mut plan).unwrap();
         let root = File::open("/").unwrap();
         let pty = child::open(&plan, root.as_fd()).map_err(|fault| fault.errno).unwrap();
@@ -322,7 +322,7 @@ fn master_goes_to_a_console_socket() {
     let path = directory.path().join("console");
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
     let size = rustix::termios::Winsize { ws_row: 10, ws_col: 110, ws_xpixel: 0, ws_ypixel: 0 };
-    let mut plan = Plan { destination: Destination::ConsoleSocket(path), size: Some(size) };
+    let mut plan = TerminalPlan { destination: Destination::ConsoleSocket(path), size: Some(size) };
     let console = parent::open(&mut plan).unwrap();
     let root = File::open("/").unwrap();
     let pty = child::open(&plan, root.as_fd()).map_err(|fault| fault.errno).unwrap();

@@ -15,7 +15,7 @@ use super::control::Events;
 use super::devices::Devices;
 use super::hierarchy::Hierarchy;
 use super::limits::{IfMissing, Write};
-use super::plan::{Driver, Plan};
+use super::plan::{CgroupPlan, Driver};
 use super::systemd::{self, Parked, UnitName};
 use super::tag::{self, Identity, Tag};
 use super::{controllers, files, tree};
@@ -47,21 +47,21 @@ pub(super) struct Unsettled {
 }
 
 impl Unsettled {
-    pub(super) fn new(parked: Option<Parked>, plan: &Plan) -> Option<Self> {
+    pub(super) fn new(parked: Option<Parked>, plan: &CgroupPlan) -> Option<Self> {
         let late = plan.late_write().cloned().zip(plan.unit());
         parked.map(|parked| Self { parked, late })
     }
 }
 
 /// The way down to the new cgroup: `parents[i]` is the directory that holds `names[i]`.
-struct Way<'p> {
+struct NewLevels<'p> {
     parents: Vec<OwnedFd>,
     names: Vec<&'p str>,
     /// Levels from this one on were made here.
     made_from: usize,
 }
 
-impl Drop for Way<'_> {
+impl Drop for NewLevels<'_> {
     /// Takes back what was made; a level that somebody uses meanwhile stays.
     fn drop(&mut self) {
         for (parent, name) in self.parents.iter().zip(&self.names).skip(self.made_from).rev() {
@@ -70,7 +70,7 @@ impl Drop for Way<'_> {
     }
 }
 
-impl Way<'_> {
+impl NewLevels<'_> {
     /// Nothing is to be taken back.
     fn keep(mut self) {
         self.made_from = usize::MAX;
@@ -86,7 +86,7 @@ impl Cgroup {
     ///
     /// # Kernel
     /// 5.7 (extended attributes of a cgroup), with cgroup v2.
-    pub fn create(plan: &Plan, hierarchy: &Hierarchy, tag: &Tag) -> Result<Self> {
+    pub fn create(plan: &CgroupPlan, hierarchy: &Hierarchy, tag: &Tag) -> Result<Self> {
         let components = match &plan.driver {
             Driver::File(components) => components,
             Driver::Systemd(scope) => return systemd::parent::make(plan, scope, hierarchy, tag),
@@ -111,7 +111,7 @@ impl Cgroup {
         tag::write(self.directory.as_fd(), tag).context(|| format!("tag cgroup {}", self.path))
     }
 
-    pub(super) fn set_up(&self, plan: &Plan, tag: &Tag) -> Result<()> {
+    pub(super) fn set_up(&self, plan: &CgroupPlan, tag: &Tag) -> Result<()> {
         self.mark(tag)?;
         self.write_all(plan.early_writes())?;
         match &plan.devices {
@@ -291,7 +291,7 @@ pub(super) fn open_root(hierarchy: &Hierarchy) -> Result<OwnedFd> {
 }
 
 /// The usual case: the parent is there and hands on every controller.
-fn short_way<'p>(root: BorrowedFd<'_>, components: &'p [String], writes: &[Write]) -> Result<Option<Way<'p>>> {
+fn short_way<'p>(root: BorrowedFd<'_>, components: &'p [String], writes: &[Write]) -> Result<Option<NewLevels<'p>>> {
     let Some((name, above)) = components.split_last() else { return Ok(None) };
     let path = if above.is_empty() { ".".to_owned() } else { above.join("/") };
     let parent = match files::open_directory(root, &path) {
@@ -300,13 +300,18 @@ fn short_way<'p>(root: BorrowedFd<'_>, components: &'p [String], writes: &[Write
         Err(errno) => return Err(Error::system(format!("open cgroup /{path}"), errno)),
     };
     let ready = controllers::are_handed_on(root, parent.as_fd(), writes)?;
-    Ok(ready.then(|| Way { parents: vec![parent], names: vec![name], made_from: 1 }))
+    Ok(ready.then(|| NewLevels { parents: vec![parent], names: vec![name], made_from: 1 }))
 }
 
 /// Level by level: each is made when it is missing and hands on what it has.
-fn long_way<'p>(root: OwnedFd, components: &'p [String], hierarchy: &Hierarchy, writes: &[Write]) -> Result<Way<'p>> {
+fn long_way<'p>(
+    root: OwnedFd,
+    components: &'p [String],
+    hierarchy: &Hierarchy,
+    writes: &[Write],
+) -> Result<NewLevels<'p>> {
     let names: Vec<&str> = components.iter().map(String::as_str).collect();
-    let mut way = Way { parents: vec![root], made_from: names.len(), names };
+    let mut way = NewLevels { parents: vec![root], made_from: names.len(), names };
     let mut path = "/".to_owned();
     for depth in 0..way.names.len() {
         let (Some(parent), name) = (way.parents.last(), way.names[depth]) else { break };
@@ -330,7 +335,7 @@ fn long_way<'p>(root: OwnedFd, components: &'p [String], hierarchy: &Hierarchy, 
 }
 
 /// Makes the last level, or takes one that is there, empty, thawed and nobody's.
-fn enter_leaf(way: &mut Way<'_>, plan: &Plan, tag: &Tag) -> Result<OwnedFd> {
+fn enter_leaf(way: &mut NewLevels<'_>, plan: &CgroupPlan, tag: &Tag) -> Result<OwnedFd> {
     let path = plan.path();
     let depth = way.names.len() - 1;
     let (Some(parent), name) = (way.parents.last(), way.names[depth]) else {

@@ -12,7 +12,7 @@ use crate::annotation::annotation;
 use crate::error::{Error, Result};
 
 /// What the plan must know about the caller.
-pub struct Facts<'a> {
+pub struct CgroupFacts<'a> {
     /// The runtime is in a user namespace: no device programs, and only a delegated subtree can be written.
     pub user_namespace: bool,
     /// The runtime's own cgroup below the root of the hierarchy, or why it is not known; see [`is_relative`].
@@ -92,7 +92,7 @@ impl Scope {
 
 /// A cgroup as it shall be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub struct CgroupPlan {
     /// Where, and who makes it.
     pub driver: Driver,
     /// Values for its files, in order.
@@ -103,7 +103,7 @@ pub struct Plan {
     pub owner: Option<u32>,
 }
 
-impl Plan {
+impl CgroupPlan {
     /// The path below the root of the hierarchy, with a leading slash, as /proc/PID/cgroup shows it.
     #[must_use]
     pub fn path(&self) -> String {
@@ -158,7 +158,7 @@ pub fn is_relative(spec: &Spec, rootless: bool) -> bool {
     path::is_relative(cgroups_path(spec), rootless)
 }
 
-/// The path of the cgroup that tare makes for container `id`: [`Plan::path`] before there is a plan.
+/// The path of the cgroup that tare makes for container `id`: [`CgroupPlan::path`] before there is a plan.
 ///
 /// # Errors
 /// A path that cannot be used; `own`, where it is needed.
@@ -170,7 +170,7 @@ pub fn file_path(spec: &Spec, id: &str, rootless: bool, own: &Result<String>) ->
 ///
 /// # Errors
 /// A setting that cannot be accepted or done, with its JSON path.
-pub fn plan(spec: &Spec, id: &str, facts: &Facts<'_>) -> Result<Plan> {
+pub fn plan(spec: &Spec, id: &str, facts: &CgroupFacts<'_>) -> Result<CgroupPlan> {
     refuse_delegated_cgroup(spec)?;
     let linux = spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().as_ref());
@@ -180,7 +180,7 @@ pub fn plan(spec: &Spec, id: &str, facts: &Facts<'_>) -> Result<Plan> {
         None => Driver::File(path::resolve(cgroups_path(spec), id, facts.user_namespace, facts.own_path)?),
         Some(facts) => Driver::Systemd(plan_scope(spec, id, facts, &writes)?),
     };
-    Ok(Plan {
+    Ok(CgroupPlan {
         driver,
         writes,
         devices: devices::plan(rules, "linux.resources.devices", facts.user_namespace)?,

@@ -4,12 +4,12 @@ use super::record::Record;
 use super::status;
 use crate::cgroup::{self, Cgroup};
 use crate::error::{Error, ErrorKind};
-use crate::plan::Plan;
+use crate::plan::ContainerPlan;
 use crate::spawn::{self, Child};
 
 /// The container's memory limit in bytes.
-pub(super) fn memory_limit(plan: &Plan) -> Option<u64> {
-    plan.cgroup.as_ref().and_then(cgroup::Plan::memory_limit)
+pub(super) fn memory_limit(plan: &ContainerPlan) -> Option<u64> {
+    plan.cgroup.as_ref().and_then(cgroup::CgroupPlan::memory_limit)
 }
 
 /// Kills and reaps a child that died during its set-up, and returns the error that says why it died. `memory_limit` is that

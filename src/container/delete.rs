@@ -247,7 +247,7 @@ pub(super) fn tag(directory: &Directory) -> Result<Tag> {
 }
 
 /// Runs the poststop hooks; a failure is a warning and the others go on (runtime.md, "Lifecycle").
-pub(super) fn poststop(hooks: &hooks::Plan, record: &Record, warn: Warn<'_>) {
+pub(super) fn poststop(hooks: &hooks::HookPlan, record: &Record, warn: Warn<'_>) {
     let state = match State::new(record, Status::Stopped).json() {
         Ok(state) => state,
         Err(error) => return warn(error),

@@ -66,7 +66,7 @@ pub fn run(root: &Path, id: &str, request: &CreateRequest<'_>, options: RunOptio
 /// The exit code of a program that SIGKILL ended.
 const KILLED: i32 = exit_code::of_signal(libc::SIGKILL);
 
-fn poststart(hooks: &hooks::Plan, record: &Record) -> Result<()> {
+fn poststart(hooks: &hooks::HookPlan, record: &Record) -> Result<()> {
     if hooks.poststart.is_empty() {
         return Ok(());
     }

@@ -41,7 +41,7 @@ pub(super) fn spec(directory: &Directory) -> Result<Spec> {
 ///
 /// # Errors
 /// As [`spec`].
-pub(super) fn hooks(directory: &Directory) -> Result<hooks::Plan> {
+pub(super) fn hooks(directory: &Directory) -> Result<hooks::HookPlan> {
     hooks::plan(&spec(directory)?)
 }
 

@@ -104,7 +104,7 @@ fn deliver_listener(container: &Container, socket: BorrowedFd<'_>) -> Result<()>
     })
 }
 
-fn poststart(container: &Container, hooks: &hooks::Plan) -> Result<()> {
+fn poststart(container: &Container, hooks: &hooks::HookPlan) -> Result<()> {
     let state = State::new(&container.record, Status::Running).json()?;
     let place = hooks::Place::Runtime { directory: &container.record.bundle, init: None };
     hooks::run(&hooks.poststart, &state, place)

@@ -55,7 +55,7 @@ pub fn boot_id() -> Result<String> {
 
 /// What /proc/PID/stat says of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Facts {
+pub struct ProcessStat {
     /// It runs no more: a zombie, or on its way to become one. The first process of a pid namespace stays on that way
     /// until the zombies in there have been waited for, by parents that may be outside.
     pub ended: bool,
@@ -63,11 +63,11 @@ pub struct Facts {
     pub start_time: u64,
 }
 
-/// Facts about a process; `None` when there is no such process.
+/// What /proc says of a process; `None` when there is no such process.
 ///
 /// # Errors
 /// /proc is not mounted or not readable.
-pub fn process_facts(pid: i32) -> Result<Option<Facts>> {
+pub fn process_facts(pid: i32) -> Result<Option<ProcessStat>> {
     match read_small(&format!("/proc/{pid}/stat")) {
         Ok(text) => Ok(parse_stat(&text)),
         Err(Errno::NOENT | Errno::SRCH) => Ok(None),
@@ -76,7 +76,7 @@ pub fn process_facts(pid: i32) -> Result<Option<Facts>> {
 }
 
 /// The name in parentheses may contain anything, so fields count from the last ')'. Source: proc_pid_stat(5).
-fn parse_stat(text: &str) -> Option<Facts> {
+fn parse_stat(text: &str) -> Option<ProcessStat> {
     /// Of linux/sched.h: in exit(2).
     const PF_EXITING: u64 = 4;
     let (_, rest) = text.rsplit_once(") ")?;
@@ -84,7 +84,7 @@ fn parse_stat(text: &str) -> Option<Facts> {
     let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
     let exiting = matches!(*fields.first()?, "Z" | "X") || number(6)? & PF_EXITING != 0;
     // A program goes on when its first thread has ended before the others.
-    Some(Facts { ended: exiting && number(17)? <= 1, start_time: number(19)? })
+    Some(ProcessStat { ended: exiting && number(17)? <= 1, start_time: number(19)? })
 }
 
 /// Checks that pidfds can be opened: without them a container could be made, but neither killed nor deleted. To be asked
@@ -233,7 +233,7 @@ mod tests {
                 format!("12 (a) Z 1) (x) {state} 1 2 3 4 5 {flags} 7 8 9 10 11 12 13 14 15 16 {threads} 18 4242 20\n");
             parse_stat(&line).unwrap()
         };
-        assert_eq!(stat("S", 0x40_0100, 1), Facts { ended: false, start_time: 4242 });
+        assert_eq!(stat("S", 0x40_0100, 1), ProcessStat { ended: false, start_time: 4242 });
         assert!(stat("Z", 0x40_850c, 1).ended);
         assert!(stat("X", 0x40_850c, 0).ended);
         // The first thread alone has ended.

@@ -13,7 +13,7 @@ use super::plan::Hook;
 use crate::sys::clone::{Parent, Side, clone3, exit_now, in_intermediate};
 use crate::sys::namespace::{self, NamespaceSet};
 use crate::sys::{descriptors, exec, process_attributes, signals};
-use crate::wire::{At, Done, Fault, Packet, Step};
+use crate::wire::{At, ChildResult, Fault, Packet, Step};
 
 /// What a hook process is given.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +47,7 @@ const NOT_EXECUTED: i32 = 127;
 ///
 /// # Errors
 /// A fault of the clone or of joining; `None` when the intermediate died.
-pub(super) fn start(task: &Task<'_>) -> Option<Done<(i32, RawFd)>> {
+pub(super) fn start(task: &Task<'_>) -> Option<ChildResult<(i32, RawFd)>> {
     // Own memory: being non-dumpable belongs to the memory, and the runtime's own must stay as it is.
     let started = in_intermediate(task.join.is_some(), || start_joined(task));
     match started {
@@ -56,7 +56,7 @@ pub(super) fn start(task: &Task<'_>) -> Option<Done<(i32, RawFd)>> {
     }
 }
 
-fn start_joined(task: &Task<'_>) -> Done<(i32, RawFd)> {
+fn start_joined(task: &Task<'_>) -> ChildResult<(i32, RawFd)> {
     if let Some(join) = &task.join {
         process_attributes::set_dumpable(false).at(Step::JoinNamespace)?;
         if !join.namespaces.is_empty() {
@@ -75,7 +75,7 @@ fn start_joined(task: &Task<'_>) -> Done<(i32, RawFd)> {
 }
 
 /// Returns only when a step failed.
-fn become_hook(task: &Task<'_>) -> Done {
+fn become_hook(task: &Task<'_>) -> ChildResult {
     // A runtime that was killed leaves no hook behind.
     process_attributes::set_parent_death_signal(libc::SIGKILL).at(Step::Session)?;
     // A session of its own is a process group of its own, and no way to the caller's terminal.
@@ -96,7 +96,7 @@ fn become_hook(task: &Task<'_>) -> Done {
     Err(Fault::new(Step::Exec, 0, exec::execute(&hook.path, &hook.args, env)))
 }
 
-fn enter(join: &Join<'_>) -> Done {
+fn enter(join: &Join<'_>) -> ChildResult {
     if let Some(root) = join.root {
         rustix::process::fchdir(root).at(Step::WorkingDirectory)?;
         rustix::process::chroot(c".").at(Step::WorkingDirectory)?;

@@ -11,4 +11,4 @@ mod plan;
 mod streams;
 
 pub use parent::{Place, run, run_with};
-pub use plan::{Hook, Plan, plan};
+pub use plan::{Hook, HookPlan, plan};

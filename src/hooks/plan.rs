@@ -13,7 +13,7 @@ use crate::sys::exec::Strings;
 
 /// All hooks of a config, in the order in which they are asked for.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub struct HookPlan {
     /// During create, in the runtime's namespaces; deprecated.
     pub prestart: Vec<Hook>,
     /// During create, in the runtime's namespaces.
@@ -28,7 +28,7 @@ pub struct Plan {
     pub poststop: Vec<Hook>,
 }
 
-impl Plan {
+impl HookPlan {
     /// Whether create has hooks to run before pivot_root.
     #[must_use]
     pub fn before_pivot(&self) -> bool {
@@ -83,12 +83,12 @@ pub struct Output {
 ///
 /// # Errors
 /// A path that is not absolute, a timeout that is not positive, an environment entry without a name, a NUL anywhere.
-pub fn plan(spec: &Spec) -> Result<Plan> {
-    let Some(hooks) = spec.hooks() else { return Ok(Plan::default()) };
+pub fn plan(spec: &Spec) -> Result<HookPlan> {
+    let Some(hooks) = spec.hooks() else { return Ok(HookPlan::default()) };
     let output = output(spec)?;
     #[allow(deprecated, reason = "the spec still demands it")]
     let prestart = hooks.prestart();
-    Ok(Plan {
+    Ok(HookPlan {
         prestart: list("prestart", prestart.as_deref(), &output)?,
         create_runtime: list("createRuntime", hooks.create_runtime().as_deref(), &output)?,
         create_container: list("createContainer", hooks.create_container().as_deref(), &output)?,
@@ -162,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    fn planned(config: Value) -> Result<Plan> {
+    fn planned(config: Value) -> Result<HookPlan> {
         let mut whole = json!({"ociVersion": "1.3.0"});
         whole.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
         plan(&serde_json::from_value(whole).unwrap())

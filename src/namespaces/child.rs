@@ -10,11 +10,11 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, 
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 
-use super::parent::{Joined, Prepared};
-use super::plan::Plan;
+use super::parent::{Joined, OpenNamespaces};
+use super::plan::NamespacePlan;
 use super::{NamespaceKind, NamespaceSet};
 use crate::sys::namespace::{join as setns, unshare};
-use crate::wire::{At, Done, Fault, Step};
+use crate::wire::{At, ChildResult, Fault, Step};
 
 /// Joins the foreign namespaces, except a cgroup namespace and a pid namespace that is watched.
 ///
@@ -23,7 +23,7 @@ use crate::wire::{At, Done, Fault, Step};
 ///
 /// # Errors
 /// A fault of [`Step::JoinNamespace`] with the index in linux.namespaces.
-pub fn join(prepared: &Prepared) -> Done {
+pub fn join(prepared: &OpenNamespaces) -> ChildResult {
     let last = prepared.watched_pid().map(|joined| joined.kind);
     let now = |joined: &Joined| joined.kind != NamespaceKind::Cgroup && Some(joined.kind) != last;
     let others = || prepared.join.iter().enumerate().filter(|(_, joined)| now(joined));
@@ -50,7 +50,7 @@ fn bit_of(number: usize) -> u64 {
 ///
 /// # Errors
 /// A fault of [`Step::Rootfs`].
-pub fn join_mount(namespace: BorrowedFd<'_>) -> Done {
+pub fn join_mount(namespace: BorrowedFd<'_>) -> ChildResult {
     setns(namespace, NamespaceSet::MOUNT).at(Step::Rootfs)
 }
 
@@ -58,7 +58,7 @@ pub fn join_mount(namespace: BorrowedFd<'_>) -> Done {
 ///
 /// # Errors
 /// A fault of [`Step::JoinNamespace`] with the index in linux.namespaces.
-pub fn join_pid(joined: &Joined) -> Done {
+pub fn join_pid(joined: &Joined) -> ChildResult {
     setns(joined.fd.as_fd(), NamespaceSet::PID).at_index(Step::JoinNamespace, joined.index)
 }
 
@@ -66,7 +66,7 @@ pub fn join_pid(joined: &Joined) -> Done {
 ///
 /// # Errors
 /// A fault of [`Step::Clone`].
-pub fn new(plan: &Plan) -> Done {
+pub fn new(plan: &NamespacePlan) -> ChildResult {
     unshare(plan.new_with_clone()).at(Step::Clone)
 }
 
@@ -76,7 +76,7 @@ pub fn new(plan: &Plan) -> Done {
 ///
 /// # Errors
 /// A fault of [`Step::JoinNamespace`] with the index in linux.namespaces.
-pub fn join_cgroup(prepared: &Prepared) -> Done {
+pub fn join_cgroup(prepared: &OpenNamespaces) -> ChildResult {
     for joined in prepared.join.iter().filter(|joined| joined.kind == NamespaceKind::Cgroup) {
         setns(joined.fd.as_fd(), NamespaceSet::CGROUP).at_index(Step::JoinNamespace, joined.index)?;
     }
@@ -88,7 +88,7 @@ pub fn join_cgroup(prepared: &Prepared) -> Done {
 ///
 /// # Errors
 /// A fault of [`Step::JoinNamespace`] with `index`, of [`Step::Clone`] when the cgroup takes no processes.
-pub fn join_cgroup_first(namespace: BorrowedFd<'_>, cgroup: Option<BorrowedFd<'_>>, index: usize) -> Done {
+pub fn join_cgroup_first(namespace: BorrowedFd<'_>, cgroup: Option<BorrowedFd<'_>>, index: usize) -> ChildResult {
     if let Some(cgroup) = cgroup {
         let file = openat(cgroup, c"cgroup.procs", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).at(Step::Clone)?;
         write_whole(file.as_fd(), b"0").at(Step::Clone)?;
@@ -100,7 +100,7 @@ pub fn join_cgroup_first(namespace: BorrowedFd<'_>, cgroup: Option<BorrowedFd<'_
 ///
 /// # Errors
 /// A fault of [`Step::JoinNamespace`].
-pub fn join_container_cgroup(namespace: BorrowedFd<'_>) -> Done {
+pub fn join_container_cgroup(namespace: BorrowedFd<'_>) -> ChildResult {
     setns(namespace, NamespaceSet::CGROUP).at(Step::JoinNamespace)
 }
 
@@ -108,7 +108,7 @@ pub fn join_container_cgroup(namespace: BorrowedFd<'_>) -> Done {
 ///
 /// # Errors
 /// A fault of [`Step::JoinNamespace`].
-pub fn join_container(pidfd: BorrowedFd<'_>, kinds: NamespaceSet) -> Done {
+pub fn join_container(pidfd: BorrowedFd<'_>, kinds: NamespaceSet) -> ChildResult {
     // setns(2) takes no empty set.
     if kinds.is_empty() {
         return Ok(());
@@ -121,7 +121,7 @@ pub fn join_container(pidfd: BorrowedFd<'_>, kinds: NamespaceSet) -> Done {
 ///
 /// # Errors
 /// A fault of [`Step::TimeNamespace`].
-pub fn clocks(plan: &Plan) -> Done<Option<OwnedFd>> {
+pub fn clocks(plan: &NamespacePlan) -> ChildResult<Option<OwnedFd>> {
     if !plan.is_new(NamespaceKind::Time) || plan.time_offsets.is_empty() {
         return Ok(None);
     }
@@ -133,7 +133,7 @@ pub fn clocks(plan: &Plan) -> Done<Option<OwnedFd>> {
 ///
 /// # Errors
 /// A fault of [`Step::TimeNamespace`].
-pub fn new_time(plan: &Plan, clocks: Option<OwnedFd>) -> Done {
+pub fn new_time(plan: &NamespacePlan, clocks: Option<OwnedFd>) -> ChildResult {
     if !plan.is_new(NamespaceKind::Time) {
         return Ok(());
     }
@@ -149,7 +149,7 @@ pub fn new_time(plan: &Plan, clocks: Option<OwnedFd>) -> Done {
 ///
 /// # Errors
 /// A fault of [`Step::TimeNamespace`].
-pub fn new_time_of_user_namespace(plan: &Plan) -> Done {
+pub fn new_time_of_user_namespace(plan: &NamespacePlan) -> ChildResult {
     if !plan.is_new(NamespaceKind::Time) { Ok(()) } else { unshare(NamespaceSet::TIME).at(Step::TimeNamespace) }
 }
 
@@ -157,7 +157,7 @@ pub fn new_time_of_user_namespace(plan: &Plan) -> Done {
 ///
 /// # Errors
 /// A fault of [`Step::TimeNamespace`].
-pub fn enter_time_of_user_namespace(plan: &Plan) -> Done {
+pub fn enter_time_of_user_namespace(plan: &NamespacePlan) -> ChildResult {
     if !plan.is_new(NamespaceKind::Time) {
         return Ok(());
     }
@@ -170,7 +170,7 @@ pub fn enter_time_of_user_namespace(plan: &Plan) -> Done {
 ///
 /// # Errors
 /// A fault of [`Step::CgroupNamespace`].
-pub fn new_cgroup(plan: &Plan) -> Done {
+pub fn new_cgroup(plan: &NamespacePlan) -> ChildResult {
     if !plan.is_new(NamespaceKind::Cgroup) {
         return Ok(());
     }
@@ -181,7 +181,7 @@ pub fn new_cgroup(plan: &Plan) -> Done {
 ///
 /// # Errors
 /// A fault of [`Step::Hostname`] or [`Step::Domainname`].
-pub fn names(plan: &Plan) -> Done {
+pub fn names(plan: &NamespacePlan) -> ChildResult {
     if let Some(name) = &plan.hostname {
         rustix::system::sethostname(name.as_bytes()).at(Step::Hostname)?;
     }
@@ -195,7 +195,7 @@ pub fn names(plan: &Plan) -> Done {
 ///
 /// # Errors
 /// A fault of [`Step::PrivateProc`], or of [`Step::Sysctl`] with the index in the plan.
-pub fn sysctls(plan: &Plan, root: BorrowedFd<'_>) -> Done {
+pub fn sysctls(plan: &NamespacePlan, root: BorrowedFd<'_>) -> ChildResult {
     let procfs = procfs(root).at(Step::PrivateProc)?;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
     for (index, sysctl) in plan.sysctls.iter().enumerate() {
@@ -238,7 +238,7 @@ fn write_whole(file: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), Errno> {
 ///
 /// # Errors
 /// A fault of [`Step::IdMappings`] when the parent is gone, of [`Step::BecomeRoot`].
-pub fn become_root(socket: BorrowedFd<'_>) -> Done {
+pub fn become_root(socket: BorrowedFd<'_>) -> ChildResult {
     crate::wire::Packet::MapMe.send(socket).at(Step::IdMappings)?;
     if !crate::wire::receive_go_on(socket).at(Step::IdMappings)? {
         return Err(Fault::new(Step::IdMappings, 0, Errno::PIPE));
@@ -250,7 +250,7 @@ pub fn become_root(socket: BorrowedFd<'_>) -> Done {
 ///
 /// # Errors
 /// A fault of [`Step::BecomeRoot`], EINVAL when the namespace has no root.
-pub fn root() -> Done {
+pub fn root() -> ChildResult {
     let (user, group) = (Uid::ROOT, Gid::ROOT);
     set_thread_res_gid(group, group, group).at(Step::BecomeRoot)?;
     set_thread_res_uid(user, user, user).at(Step::BecomeRoot)

@@ -3,11 +3,11 @@
 //! World: plan.
 
 use super::kind::{NamespaceKind, word};
-use super::plan::Plan;
+use super::plan::NamespacePlan;
 use crate::error::Error;
 use crate::wire::{Fault, Step};
 
-impl Plan {
+impl NamespacePlan {
     /// The error for `fault`; `None` when the step is not one of this room.
     #[must_use]
     pub fn explain(&self, fault: &Fault) -> Option<Error> {
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn faults_name_the_value_of_the_config() {
         let join = Join { kind: NamespaceKind::Pid, path: "/x".into(), index: 2 };
-        let plan = Plan { join: vec![join], ..Plan::default() };
+        let plan = NamespacePlan { join: vec![join], ..NamespacePlan::default() };
         let shown = |step, index, errno| plan.explain(&Fault::new(step, index, errno)).map(|error| error.to_string());
         assert_eq!(
             shown(Step::JoinNamespace, 2, Errno::INVAL).unwrap(),

@@ -11,5 +11,5 @@ pub mod plan;
 pub mod sysctl;
 
 pub use kind::{NamespaceKind, NamespaceSet};
-pub use parent::Prepared;
-pub use plan::{Plan, plan};
+pub use parent::OpenNamespaces;
+pub use plan::{NamespacePlan, plan};

@@ -11,14 +11,14 @@ use rustix::fs::{Mode, OFlags, fstat, open, stat};
 use rustix::io::Errno;
 
 use super::kind::{NamespaceKind, NamespaceSet, word};
-use super::plan::{Mappings, Plan};
+use super::plan::{Mappings, NamespacePlan};
 use crate::error::{Context, Error, ErrorKind, Result};
 
 pub use helper::path as helper;
 
 /// The opened namespaces.
 #[derive(Debug, Default)]
-pub struct Prepared {
+pub struct OpenNamespaces {
     /// In the order in which they are joined.
     pub join: Vec<Joined>,
     /// The cgroup namespace that is joined is the caller's, and the container's user namespace will have no right over
@@ -30,7 +30,7 @@ pub struct Prepared {
     pub callers_own: NamespaceSet,
 }
 
-impl Prepared {
+impl OpenNamespaces {
     /// The user namespace that is joined, if there is one.
     #[must_use]
     pub fn user_namespace(&self) -> Option<BorrowedFd<'_>> {
@@ -73,8 +73,8 @@ pub struct Joined {
 /// # Errors
 /// A path that cannot be opened; the field is `linux.namespaces[i].path`. A path that leads to a namespace of the
 /// caller's own, in which the config changes something. Mappings that are not those of the user namespace that is joined.
-pub fn open_all(plan: &Plan) -> Result<Prepared> {
-    let mut prepared = Prepared::default();
+pub fn open_all(plan: &NamespacePlan) -> Result<OpenNamespaces> {
+    let mut prepared = OpenNamespaces::default();
     for join in &plan.join {
         let at = format!("linux.namespaces[{}].path", join.index);
         let fd = open(&join.path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty()).map_err(|e| {
@@ -120,7 +120,7 @@ fn file(kind: NamespaceKind) -> &'static str {
 
 /// What the config sets in a namespace of the container must not change the caller's, which is the host's. The plan sees
 /// paths alone, and which namespace a path leads to is known only here. The words are runc's.
-fn refuse_changes_of_the_callers(plan: &Plan, prepared: &Prepared) -> Result<()> {
+fn refuse_changes_of_the_callers(plan: &NamespacePlan, prepared: &OpenNamespaces) -> Result<()> {
     let own = |kind| prepared.is_callers_own(kind);
     let refuse = |at: String, what: String, kind: NamespaceKind| {
         let index = plan.join.iter().find(|join| join.kind == kind).map_or(0, |join| join.index);
@@ -183,7 +183,7 @@ pub fn write_mappings(pid: i32, mappings: &Mappings) -> Result<()> {
 ///
 /// # Errors
 /// The kernel's refusal, at `linux.timeOffsets`.
-pub fn write_time_offsets(pid: i32, plan: &Plan) -> Result<()> {
+pub fn write_time_offsets(pid: i32, plan: &NamespacePlan) -> Result<()> {
     if !plan.is_new(NamespaceKind::Time) || plan.time_offsets.is_empty() {
         return Ok(());
     }

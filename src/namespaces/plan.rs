@@ -13,7 +13,7 @@ use crate::error::{Error, Result, c_string};
 
 /// What will be done about namespaces.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub struct NamespacePlan {
     /// The namespaces that are made.
     pub new: NamespaceSet,
     /// The namespaces that are joined, in the order of the config.
@@ -95,7 +95,7 @@ impl Mappings {
     }
 }
 
-impl Plan {
+impl NamespacePlan {
     /// Whether the container has a namespace of this kind of its own, new or joined.
     #[must_use]
     pub fn has(&self, kind: NamespaceKind) -> bool {
@@ -126,8 +126,8 @@ impl Plan {
 /// # Errors
 /// Duplicates, relative paths, mappings without a user namespace or the other way round, offsets without a time
 /// namespace, a hostname without a UTS namespace, sysctls that are not the container's own.
-pub fn plan(spec: &Spec, caller: &Caller) -> Result<Plan> {
-    let mut plan = Plan::default();
+pub fn plan(spec: &Spec, caller: &Caller) -> Result<NamespacePlan> {
+    let mut plan = NamespacePlan::default();
     let linux = spec.linux().as_ref();
     for (index, namespace) in linux.and_then(|linux| linux.namespaces().as_ref()).into_iter().flatten().enumerate() {
         add(&mut plan, index, namespace.typ(), namespace.path().as_deref())?;
@@ -146,7 +146,7 @@ pub fn plan(spec: &Spec, caller: &Caller) -> Result<Plan> {
     Ok(plan)
 }
 
-fn add(plan: &mut Plan, index: usize, kind: NamespaceKind, path: Option<&Path>) -> Result<()> {
+fn add(plan: &mut NamespacePlan, index: usize, kind: NamespaceKind, path: Option<&Path>) -> Result<()> {
     let at = format!("linux.namespaces[{index}]");
     if plan.has(kind) {
         return Err(Error::invalid(at, format!("namespace type {} is listed twice", word(kind))));
@@ -164,7 +164,7 @@ fn add(plan: &mut Plan, index: usize, kind: NamespaceKind, path: Option<&Path>) 
     Ok(())
 }
 
-fn mappings(linux: &Linux, plan: &Plan) -> Result<Option<Mappings>> {
+fn mappings(linux: &Linux, plan: &NamespacePlan) -> Result<Option<Mappings>> {
     let uid = linux.uid_mappings().as_deref().unwrap_or_default();
     let gid = linux.gid_mappings().as_deref().unwrap_or_default();
     if !plan.has(NamespaceKind::User) {
@@ -195,7 +195,7 @@ fn mappings(linux: &Linux, plan: &Plan) -> Result<Option<Mappings>> {
 }
 
 /// A joined user namespace has its mappings already; engines repeat them in the config.
-fn joined_mappings(linux: &Linux, plan: &Plan) -> Result<Option<MapTexts>> {
+fn joined_mappings(linux: &Linux, plan: &NamespacePlan) -> Result<Option<MapTexts>> {
     let uid = linux.uid_mappings().as_deref().unwrap_or_default();
     let gid = linux.gid_mappings().as_deref().unwrap_or_default();
     if !plan.join.iter().any(|join| join.kind == NamespaceKind::User) || uid.is_empty() && gid.is_empty() {
@@ -229,7 +229,7 @@ fn map_text(list: &[LinuxIdMapping], at: &str) -> Result<String> {
     Ok(text)
 }
 
-fn time_offsets(linux: &Linux, plan: &Plan) -> Result<Vec<u8>> {
+fn time_offsets(linux: &Linux, plan: &NamespacePlan) -> Result<Vec<u8>> {
     use std::io::Write;
     let mut text = Vec::new();
     let Some(offsets) = linux.time_offsets().as_ref().filter(|offsets| !offsets.is_empty()) else {
@@ -258,7 +258,7 @@ fn time_offsets(linux: &Linux, plan: &Plan) -> Result<Vec<u8>> {
 /// Bytes of a hostname or domainname at the most. Source: sethostname(2).
 const NAME_MAX: usize = 64;
 
-fn name(name: Option<&str>, at: &str, plan: &Plan) -> Result<Option<CString>> {
+fn name(name: Option<&str>, at: &str, plan: &NamespacePlan) -> Result<Option<CString>> {
     let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
     if !plan.has(NamespaceKind::Uts) {
         let what = format!("{at} is set, but the container has no UTS namespace of its own");

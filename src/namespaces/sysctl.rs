@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 
 use super::kind::{NamespaceKind, word};
-use super::plan::Plan;
+use super::plan::NamespacePlan;
 use crate::error::{Error, Result, c_string};
 
 /// One file below /proc/sys and the text for it.
@@ -30,13 +30,13 @@ const IPC: [&str; 8] = ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax",
 ///
 /// # Errors
 /// A key that is not namespaced, or whose namespace is the host's; a path trick; a NUL byte.
-pub fn plan(sysctls: Option<&HashMap<String, String>>, plan: &Plan) -> Result<Vec<Sysctl>> {
+pub fn plan(sysctls: Option<&HashMap<String, String>>, plan: &NamespacePlan) -> Result<Vec<Sysctl>> {
     let mut entries: Vec<_> = sysctls.into_iter().flatten().collect();
     entries.sort();
     entries.into_iter().map(|(key, value)| check(key, value, plan)).collect()
 }
 
-fn check(key: &str, value: &str, plan: &Plan) -> Result<Sysctl> {
+fn check(key: &str, value: &str, plan: &NamespacePlan) -> Result<Sysctl> {
     let at = format!("linux.sysctl[{key:?}]");
     let parts = split(key);
     if parts.iter().any(|part| part.is_empty() || *part == "." || *part == ".." || part.contains('\0')) {
@@ -87,8 +87,8 @@ mod tests {
     use super::super::kind::NamespaceSet;
     use super::*;
 
-    fn own(kinds: &[NamespaceKind]) -> Plan {
-        Plan { new: kinds.iter().map(|kind| NamespaceSet::from(*kind)).collect(), ..Plan::default() }
+    fn own(kinds: &[NamespaceKind]) -> NamespacePlan {
+        NamespacePlan { new: kinds.iter().map(|kind| NamespaceSet::from(*kind)).collect(), ..NamespacePlan::default() }
     }
 
     fn result(key: &str, kinds: &[NamespaceKind]) -> Result<Sysctl> {

@@ -5,13 +5,13 @@ use std::os::fd::AsFd;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use crate::sys::interface::set_loopback_up;
-use crate::wire::{At, Done, Step};
+use crate::wire::{At, ChildResult, Step};
 
 /// Brings up the loopback interface. The socket is left to close-on-exec.
 ///
 /// # Errors
 /// A fault of [`Step::Loopback`].
-pub fn loopback() -> Done {
+pub fn loopback() -> ChildResult {
     let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None).at(Step::Loopback)?;
     set_loopback_up(socket.as_fd()).at(Step::Loopback)
 }

@@ -45,7 +45,7 @@ const RECEIVER: &str = "run.oci.seccomp.receiver";
 ///
 /// # Errors
 /// As [`seccomp::plan`] and [`seccomp::plan_raw`].
-pub(super) fn filter(spec: &Spec) -> Result<Option<seccomp::Plan>> {
+pub(super) fn filter(spec: &Spec) -> Result<Option<seccomp::SeccompPlan>> {
     let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     if let Some(data) = annotation(spec, "run.oci.seccomp_bpf_data") {
         return seccomp::plan_raw(data, profile).map(Some);

@@ -70,7 +70,7 @@ fn mappings(own: u32, outside: u32, ranges: &[Range]) -> Result<Vec<LinuxIdMappi
 }
 
 /// Whether the group tty exists in the container.
-pub(super) fn maps_tty(spec: &Spec, own: &namespaces::Plan, host: &HostFacts) -> Result<bool> {
+pub(super) fn maps_tty(spec: &Spec, own: &namespaces::NamespacePlan, host: &HostFacts) -> Result<bool> {
     if !own.is_new(NamespaceKind::User) {
         // The mappings of one that is joined are not known, and those who made it knew them.
         return if own.has(NamespaceKind::User) { Ok(true) } else { host.maps_tty.clone() };
@@ -81,7 +81,7 @@ pub(super) fn maps_tty(spec: &Spec, own: &namespaces::Plan, host: &HostFacts) ->
 }
 
 /// Whether setgroups(2) is permitted in the container.
-pub(super) fn may_set_groups(own: &namespaces::Plan, host: &HostFacts) -> Result<bool> {
+pub(super) fn may_set_groups(own: &namespaces::NamespacePlan, host: &HostFacts) -> Result<bool> {
     Ok(host.set_groups.clone()? && !own.mappings.as_ref().is_some_and(|mappings| mappings.deny_set_groups))
 }
 
@@ -93,11 +93,11 @@ pub(super) fn keeps_groups(spec: &Spec) -> bool {
 /// A caller who is not the host's root has a cgroup only where one was delegated, or systemd makes it. A container that
 /// asks nothing of a cgroup does without; what is asked is never dropped.
 pub(super) fn without_delegation(
-    plan: cgroup::Plan,
+    plan: cgroup::CgroupPlan,
     spec: &Spec,
     request: &Request<'_>,
     host: &HostFacts,
-) -> Result<Option<cgroup::Plan>> {
+) -> Result<Option<cgroup::CgroupPlan>> {
     let tolerated = request.rootless.unwrap_or(host.rootless);
     if !tolerated || !matches!(plan.driver, Driver::File(_)) {
         return Ok(Some(plan));

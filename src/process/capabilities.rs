@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use caps::Capability as Number;
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
-use super::Facts;
+use super::ProcessFacts;
 use super::plan::path;
 use crate::error::{Error, Result, nearest};
 
@@ -35,7 +35,11 @@ pub struct Masks {
 ///
 /// # Errors
 /// effective beyond permitted, inheritable beyond bounding.
-pub(super) fn plan(sets: Option<&LinuxCapabilities>, facts: &Facts<'_>, warnings: &mut Vec<String>) -> Result<Masks> {
+pub(super) fn plan(
+    sets: Option<&LinuxCapabilities>,
+    facts: &ProcessFacts<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Masks> {
     let Some(sets) = sets else { return Ok(Masks::default()) };
     let known = u64::MAX >> (63 - u32::from(facts.last_capability.min(63)));
     let mut unavailable = 0;
@@ -68,7 +72,7 @@ pub(super) fn plan(sets: Option<&LinuxCapabilities>, facts: &Facts<'_>, warnings
 }
 
 /// The kernel refuses (EPERM) what lies outside. Source: capset(2), capabilities(7).
-fn check_subset(name: &str, set: u64, outer_name: &str, outer: u64, facts: &Facts<'_>) -> Result<()> {
+fn check_subset(name: &str, set: u64, outer_name: &str, outer: u64, facts: &ProcessFacts<'_>) -> Result<()> {
     if set & !outer == 0 {
         return Ok(());
     }
@@ -241,7 +245,7 @@ mod tests {
     #[test]
     fn what_the_kernel_does_not_have_is_left_out_with_a_warning() {
         let set = json!(["CAP_KILL", "CAP_CHECKPOINT_RESTORE"]);
-        let facts = Facts { last_capability: 37, ..FACTS };
+        let facts = ProcessFacts { last_capability: 37, ..FACTS };
         let process = process(json!({"capabilities": {"bounding": set, "permitted": set}}));
         let plan = plan(&process, None, &facts).unwrap();
         assert_eq!((plan.capabilities.bounding, plan.capabilities.permitted), (KILL, KILL));

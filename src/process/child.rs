@@ -19,9 +19,9 @@ pub(super) use self::directory::{MAKING, OUTSIDE};
 pub use self::directory::{make_working_directory, working_directory};
 pub(super) use self::program::STAT;
 pub use self::program::exec;
-use super::{Plan, labels};
+use super::{ProcessPlan, labels};
 use crate::sys;
-use crate::wire::{At, Done, Fault, Step};
+use crate::wire::{At, ChildResult, Fault, Step};
 
 /// Why a session keyring may be missing: ENOSYS (the kernel has none), EDQUOT (the user has too many), EPERM (a seccomp
 /// filter around tare denies keyctl, and the container inherits it).
@@ -32,7 +32,7 @@ pub(super) const TOLERATED_OF_KEYRINGS: &[Errno] = &[Errno::NOSYS, Errno::DQUOT,
 ///
 /// # Errors
 /// Every other failure.
-pub fn keyring(plan: &Plan) -> Done<Option<Fault>> {
+pub fn keyring(plan: &ProcessPlan) -> ChildResult<Option<Fault>> {
     let Some(keyring) = &plan.keyring else { return Ok(None) };
     let serial = match sys::keyring::join_session(&keyring.name) {
         Ok(serial) => serial,
@@ -52,8 +52,8 @@ pub fn keyring(plan: &Plan) -> Done<Option<Fault>> {
 /// execve takes the label of new keys away. `proc` is a procfs in which the caller sees itself.
 ///
 /// # Errors
-/// The kernel's; EBADF when `proc` is missing though [`Plan::needs_proc`] says that it is wanted.
-pub fn outside(plan: &Plan, proc: Option<BorrowedFd<'_>>) -> Done {
+/// The kernel's; EBADF when `proc` is missing though [`ProcessPlan::needs_proc`] says that it is wanted.
+pub fn outside(plan: &ProcessPlan, proc: Option<BorrowedFd<'_>>) -> ChildResult {
     if let Some(text) = &plan.oom_score_adj {
         let proc = proc.ok_or(Errno::BADF).at(Step::OomScoreAdj)?;
         write_attribute(proc, c"self/oom_score_adj", text, Step::OomScoreAdj)?;
@@ -80,7 +80,7 @@ pub fn outside(plan: &Plan, proc: Option<BorrowedFd<'_>>) -> Done {
 ///
 /// # Errors
 /// The kernel's, with the number of the limit.
-pub fn limits(plan: &Plan) -> Done {
+pub fn limits(plan: &ProcessPlan) -> ChildResult {
     for (i, rlimit) in plan.rlimits.iter().enumerate() {
         rustix::process::prlimit(None, rlimit.resource, rlimit.value).at_index(Step::Rlimit, i)?;
     }
@@ -91,7 +91,7 @@ pub fn limits(plan: &Plan) -> Done {
 ///
 /// # Errors
 /// The kernel's.
-pub fn early(plan: &Plan) -> Done {
+pub fn early(plan: &ProcessPlan) -> ChildResult {
     affinity(plan)?;
     if let Some(attributes) = &plan.scheduler {
         sys::scheduling::set_attributes(attributes).at(Step::Scheduler)?;
@@ -113,7 +113,7 @@ static ALL_CPUS: [u64; 128] = [u64::MAX; 128];
 
 /// What was asked for, else all cpus of the cgroup: the affinity of the caller (a service manager with
 /// CPUAffinity=) is none of the container's. As runc since 1.4; the reset is best effort, as there.
-fn affinity(plan: &Plan) -> Done {
+fn affinity(plan: &ProcessPlan) -> ChildResult {
     if let Some(cpus) = &plan.final_affinity {
         return sys::scheduling::set_affinity(cpus).at_index(Step::CpuAffinity, 1);
     }
@@ -124,7 +124,7 @@ fn affinity(plan: &Plan) -> Done {
     Ok(())
 }
 
-fn label(plan: &Plan, proc: BorrowedFd<'_>) -> Done {
+fn label(plan: &ProcessPlan, proc: BorrowedFd<'_>) -> ChildResult {
     if let Some(text) = &plan.labels.apparmor {
         match write_attribute(proc, labels::APPARMOR, text, Step::Label) {
             Err(fault) if fault.errno == Errno::NOENT.raw_os_error() => {
@@ -144,7 +144,7 @@ fn label(plan: &Plan, proc: BorrowedFd<'_>) -> Done {
 
 /// Writes one file of a private procfs. `self` and `thread-self` are ordinary symlinks there, and nobody
 /// else can mount on it, so that they may be followed; other filesystems and magic links may not.
-fn write_attribute(proc: BorrowedFd<'_>, path: &CStr, text: &[u8], step: Step) -> Done {
+fn write_attribute(proc: BorrowedFd<'_>, path: &CStr, text: &[u8], step: Step) -> ChildResult {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     let written = rustix::fs::openat2(proc, path, flags, Mode::empty(), resolve)
@@ -158,7 +158,7 @@ fn write_attribute(proc: BorrowedFd<'_>, path: &CStr, text: &[u8], step: Step) -
 ///
 /// # Errors
 /// The kernel's, but not EPERM, EINVAL, EROFS: ids that are not mapped and read-only filesystems (as runc).
-pub fn stdio_owner(plan: &Plan) -> Done {
+pub fn stdio_owner(plan: &ProcessPlan) -> ChildResult {
     let stdio = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
     for (i, fd) in stdio.into_iter().enumerate() {
         let stat = rustix::fs::fstat(fd).at_index(Step::StdioOwner, i)?;

@@ -2,7 +2,7 @@
 //!
 //! World: plan.
 
-use super::Plan;
+use super::ProcessPlan;
 use super::capabilities::{self, SYS_ADMIN};
 use super::child::{MAKING, OUTSIDE, STAT};
 use super::plan::path;
@@ -16,7 +16,7 @@ const RLIMIT: &str =
 /// Source: prlimit(2), proc(5); both ask for it in the first user namespace.
 const NEEDS_RESOURCE: &str = "this needs CAP_SYS_RESOURCE on the host";
 
-impl Plan {
+impl ProcessPlan {
     /// The error for `fault`; `None` when the step is not one of this room.
     #[must_use]
     pub fn explain(&self, fault: &Fault) -> Option<Error> {

@@ -7,7 +7,7 @@ use std::ffi::CStr;
 
 use oci_spec::runtime::Process;
 
-use super::Facts;
+use super::ProcessFacts;
 use super::plan::path;
 use crate::error::{Error, Result, c_string};
 
@@ -42,7 +42,7 @@ const LONGEST: usize = 4000;
 ///
 /// # Errors
 /// A label whose security module is not in force here; one that is over-long or has a line break.
-pub(super) fn plan(process: &Process, facts: &Facts<'_>) -> Result<Labels> {
+pub(super) fn plan(process: &Process, facts: &ProcessFacts<'_>) -> Result<Labels> {
     let profile = process.apparmor_profile().as_deref().filter(|profile| !profile.is_empty());
     let label = process.selinux_label().as_deref().filter(|label| !label.is_empty());
     check(profile, || path(facts.at, "apparmorProfile"))?;
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn labels_become_the_texts_of_the_kernel() {
-        let facts = Facts { apparmor: true, selinux: true, ..FACTS };
+        let facts = ProcessFacts { apparmor: true, selinux: true, ..FACTS };
         let asked = process(json!({"apparmorProfile": "unconfined", "selinuxLabel": "u:r:t:s0"}));
         let labels = plan(&asked, &facts).unwrap();
         assert_eq!(labels.apparmor.as_deref(), Some(b"exec unconfined".as_slice()));
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn hostile_labels_are_refused() {
-        let facts = Facts { apparmor: true, ..FACTS };
+        let facts = ProcessFacts { apparmor: true, ..FACTS };
         for label in ["a\nchangeprofile b".to_string(), "a\u{0}b".to_string(), "x".repeat(5000)] {
             let refused = plan(&process(json!({ "apparmorProfile": label })), &facts).unwrap_err();
             assert_eq!(refused.path(), Some("process.apparmorProfile"));

@@ -47,7 +47,7 @@ pub(super) fn plan(rlimits: &[PosixRlimit], at: &str) -> Result<Vec<Rlimit>> {
     Ok(rlimits.iter().map(rlimit).collect())
 }
 
-impl super::Plan {
+impl super::ProcessPlan {
     /// The limit of open files that the program gets if the config names none.
     pub fn keep_open_files(&mut self, value: rustix::process::Rlimit) {
         if self.rlimits.iter().all(|limit| limit.resource != Resource::Nofile) {

@@ -15,4 +15,4 @@ mod plan;
 pub mod scheduling;
 pub mod user;
 
-pub use plan::{Facts, Plan, plan};
+pub use plan::{ProcessFacts, ProcessPlan, plan};

@@ -1,7 +1,7 @@
 //! What will be done for `process`, decided.
 //!
 //! World: plan (pure). Promises: nothing is left to interpret for the child; every refusal names its JSON
-//! path. One thing is added later, by the parent that can open the rootfs: HOME ([`Plan::set_env`]).
+//! path. One thing is added later, by the parent that can open the rootfs: HOME ([`ProcessPlan::set_env`]).
 
 use std::ffi::CString;
 
@@ -20,7 +20,7 @@ use crate::sys::exec::Strings;
 /// What a plan has to know about the host and the container.
 #[derive(Debug, Clone, Copy)]
 #[allow(clippy::struct_excessive_bools, reason = "independent facts, not states")]
-pub struct Facts<'a> {
+pub struct ProcessFacts<'a> {
     /// The container's id, for the name of its keyring.
     pub id: &'a str,
     /// JSON path of the process: `process`, or empty for a process.json of its own.
@@ -56,7 +56,7 @@ pub struct Keyring {
 
 /// A process, ready for the child.
 #[derive(Debug)]
-pub struct Plan {
+pub struct ProcessPlan {
     pub(super) at: String,
     /// The arguments.
     pub args: Strings,
@@ -112,7 +112,7 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
-impl Plan {
+impl ProcessPlan {
     /// Whether the environment has no HOME, so that one from the container's passwd file is wanted.
     #[must_use]
     pub fn lacks_home(&self) -> bool {
@@ -161,7 +161,7 @@ pub(super) fn path(at: &str, field: &str) -> String {
 ///
 /// # Errors
 /// The first value that cannot be accepted, with its JSON path.
-pub fn plan(process: &Process, linux: Option<&Linux>, facts: &Facts<'_>) -> Result<Plan> {
+pub fn plan(process: &Process, linux: Option<&Linux>, facts: &ProcessFacts<'_>) -> Result<ProcessPlan> {
     let at = facts.at;
     let mut warnings = Vec::new();
     let args = arguments(process, at)?;
@@ -175,7 +175,7 @@ pub fn plan(process: &Process, linux: Option<&Linux>, facts: &Facts<'_>) -> Resu
     // Not init's, but wrong is wrong.
     let initial = scheduling::affinity(affinity.and_then(|a| a.initial().as_deref()), at, "initial")?;
     let afterwards = scheduling::affinity(affinity.and_then(|a| a.cpu_affinity_final().as_deref()), at, "final")?;
-    Ok(Plan {
+    Ok(ProcessPlan {
         at: at.to_string(),
         capabilities: capabilities::plan(process.capabilities().as_ref(), facts, &mut warnings)?,
         rlimits: limits::plan(process.rlimits().as_deref().unwrap_or_default(), at)?,
@@ -237,7 +237,7 @@ const OWNER_SEARCH: u32 = 0x0008_0000;
 /// Search for everybody: the owner has no mapping for others in a user namespace.
 const OTHER_SEARCH: u32 = 0x0000_0008;
 
-fn keyring(facts: &Facts<'_>) -> Result<Option<Keyring>> {
+fn keyring(facts: &ProcessFacts<'_>) -> Result<Option<Keyring>> {
     if !facts.new_keyring {
         return Ok(None);
     }
@@ -252,7 +252,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(in crate::process) const FACTS: Facts<'static> = Facts {
+    pub(in crate::process) const FACTS: ProcessFacts<'static> = ProcessFacts {
         id: "c1",
         at: "process",
         user_namespace: false,
@@ -275,7 +275,7 @@ pub(super) mod tests {
         serde_json::from_value(value).unwrap()
     }
 
-    pub(in crate::process) fn planned(changes: Value) -> Plan {
+    pub(in crate::process) fn planned(changes: Value) -> ProcessPlan {
         plan(&process(changes), None, &FACTS).unwrap()
     }
 
@@ -311,9 +311,9 @@ pub(super) mod tests {
     fn keyrings_are_named_after_the_container() {
         let keyring = planned(json!({})).keyring.unwrap();
         assert_eq!((keyring.name.as_c_str(), keyring.permissions), (c"_ses.c1", Some(0x3f1b_0000)));
-        let exec = Facts { init: false, user_namespace: true, ..FACTS };
+        let exec = ProcessFacts { init: false, user_namespace: true, ..FACTS };
         assert_eq!(plan(&process(json!({})), None, &exec).unwrap().keyring.unwrap().permissions, None);
-        let none = Facts { new_keyring: false, ..FACTS };
+        let none = ProcessFacts { new_keyring: false, ..FACTS };
         assert_eq!(plan(&process(json!({})), None, &none).unwrap().keyring, None);
     }
 

@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn affinity_is_initial_and_final() {
         let asked = || process(json!({"execCPUAffinity": {"initial": "0-1", "final": "1"}}));
-        let exec = plan(&asked(), None, &super::super::plan::Facts { init: false, ..FACTS }).unwrap();
+        let exec = plan(&asked(), None, &super::super::plan::ProcessFacts { init: false, ..FACTS }).unwrap();
         assert_eq!((exec.initial_affinity, exec.final_affinity), (Some(vec![3]), Some(vec![2])));
         let init = plan(&asked(), None, &FACTS).unwrap();
         assert_eq!((init.initial_affinity, init.final_affinity), (None, None));

@@ -10,7 +10,7 @@ use oci_spec::runtime::User;
 
 pub use home::{DEFAULT_HOME, home, home_in};
 
-use super::Facts;
+use super::ProcessFacts;
 use super::plan::path;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -28,7 +28,7 @@ pub(super) struct Planned {
 }
 
 /// Checks `process.user`.
-pub(super) fn plan(user: &User, facts: &Facts<'_>) -> Result<Planned> {
+pub(super) fn plan(user: &User, facts: &ProcessFacts<'_>) -> Result<Planned> {
     let here = |field: &str| path(facts.at, &format!("user.{field}"));
     check_id(user.uid(), || here("uid"))?;
     check_id(user.gid(), || here("gid"))?;
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn groups_need_setgroups() {
-        let facts = Facts { set_groups: false, ..FACTS };
+        let facts = ProcessFacts { set_groups: false, ..FACTS };
         assert!(plan(&process(json!({})), None, &facts).is_ok());
         let asked = process(json!({"user": {"uid": 0, "gid": 0, "additionalGids": [5]}}));
         let refused = plan(&asked, None, &facts).unwrap_err();
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn groups_of_the_caller_may_stay() {
-        let facts = Facts { keep_groups: true, ..FACTS };
+        let facts = ProcessFacts { keep_groups: true, ..FACTS };
         let asked = process(json!({"user": {"uid": 0, "gid": 0, "additionalGids": [5]}}));
         let plan = plan(&asked, None, &facts).unwrap();
         assert_eq!((plan.groups.len(), plan.set_groups), (0, false));

@@ -14,13 +14,13 @@ pub mod plan;
 
 use std::path::Path;
 
-pub use parent::Prepared;
-pub use plan::{Plan, plan};
+pub use parent::OpenRootfs;
+pub use plan::{RootfsPlan, plan};
 
 /// What the plan has to know besides the Spec.
 #[derive(Debug, Clone, Copy)]
 #[allow(clippy::struct_excessive_bools, reason = "independent facts, not states")]
-pub struct Facts<'a> {
+pub struct RootfsFacts<'a> {
     /// The bundle, absolute.
     pub bundle: &'a Path,
     /// The container is in a user namespace that is not the initial one: no mknod, sysfs only with its own network.

@@ -19,11 +19,11 @@ use rustix::fs::{FileType, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 
 use super::child::source;
-use super::plan::{Bind, ChangeRoot, Device, DeviceFile, Kind, Mount, NodeKind, Plan};
+use super::plan::{Bind, ChangeRoot, Device, DeviceFile, Mount, MountKind, NodeKind, RootfsPlan};
 use crate::error::{Context, Error, ErrorKind, Result};
 
 /// Descriptors for the child. Cells, because the child takes and leaves descriptors in its copy.
-pub struct Prepared {
+pub struct OpenRootfs {
     /// The container's mount namespace, in which there is nothing but its rootfs.
     pub(super) mount_namespace: Option<OwnedFd>,
     /// The detached tree of the rootfs; its directory where nothing is attached; none if the child opens it.
@@ -56,7 +56,7 @@ pub(super) enum Source {
     Link(CString),
 }
 
-impl Prepared {
+impl OpenRootfs {
     /// The container's mount namespace, if init joins one that was made for it.
     #[must_use]
     pub fn mount_namespace(&self) -> Option<BorrowedFd<'_>> {
@@ -68,7 +68,7 @@ impl Prepared {
     ///
     /// # Errors
     /// statx(2).
-    pub fn callers_mount(&self, plan: &Plan) -> Result<Option<u64>> {
+    pub fn callers_mount(&self, plan: &RootfsPlan) -> Result<Option<u64>> {
         if plan.mount_namespace || !plan.attached {
             return Ok(None);
         }
@@ -112,13 +112,13 @@ pub fn detach(rootfs: &Path, id: u64) -> Result<()> {
 /// # Errors
 /// A missing or refused source, with its JSON path.
 pub fn open(
-    plan: &Plan,
+    plan: &RootfsPlan,
     user_namespace: Option<BorrowedFd<'_>>,
     pid_namespace: Option<BorrowedFd<'_>>,
-) -> Result<Prepared> {
+) -> Result<OpenRootfs> {
     let late = plan.mounts.iter().any(|mount| mount.late_readonly);
     let mount_namespace = if plan.begins_with_rootfs { source::open_namespace(plan) } else { None };
-    let mut prepared = Prepared {
+    let mut prepared = OpenRootfs {
         mount_namespace,
         root: Cell::new(None),
         sources: Vec::with_capacity(plan.mounts.len()),
@@ -143,12 +143,12 @@ pub fn open(
         let field = if mount.label == "bind" { ".source" } else { "" };
         let place = |error: Error| error.at(format!("mounts[{number}]{field}")).context(mount.phrase());
         prepared.sources.push(match &mount.kind {
-            Kind::Bind(bind) if bind.inside.is_some() && bind.idmap.is_some() && !clones => {
+            MountKind::Bind(bind) if bind.inside.is_some() && bind.idmap.is_some() && !clones => {
                 return Err(place(may_not_map()));
             }
             // Its turn comes when the mounts before it are there.
-            Kind::Bind(bind) if bind.inside.is_some() => None,
-            Kind::Bind(bind)
+            MountKind::Bind(bind) if bind.inside.is_some() => None,
+            MountKind::Bind(bind)
                 if apart || is_opened_here(plan, bind) || (passwd == Some(number) && !mount.is_shared_bind()) =>
             {
                 open_source(bind, clones, user_namespace).map_err(|error| explain(plan, bind, error)).map_err(place)?
@@ -173,14 +173,14 @@ fn cells(count: usize) -> Vec<Cell<Option<OwnedFd>>> {
 
 /// Whether the parent opens a source; the others the child opens in its own copy of the host's tree, one after the
 /// other, so that mountinfo lists the mounts in the order of the config (it sorts by age since Linux 6.8).
-fn is_opened_here(plan: &Plan, bind: &Bind) -> bool {
+fn is_opened_here(plan: &RootfsPlan, bind: &Bind) -> bool {
     // What lies in the rootfs is covered by a mount on "/" when its turn comes.
     let inside = bind.source.to_bytes().strip_prefix(plan.root.to_bytes()).is_some_and(|rest| rest.starts_with(b"/"));
     plan.user_namespace || inside || bind.idmap.is_some() || bind.copy_symlink
 }
 
 /// `None`: this caller may not clone mounts.
-fn open_root(plan: &Plan) -> Result<Option<OwnedFd>> {
+fn open_root(plan: &RootfsPlan) -> Result<Option<OwnedFd>> {
     let root = if plan.attached {
         match source::open_root(plan) {
             Err(Errno::PERM) => return Ok(None),
@@ -194,7 +194,7 @@ fn open_root(plan: &Plan) -> Result<Option<OwnedFd>> {
     })
 }
 
-fn explain(plan: &Plan, bind: &Bind, error: Error) -> Error {
+fn explain(plan: &RootfsPlan, bind: &Bind, error: Error) -> Error {
     let errno = error.raw_os_error().filter(|_| plan.user_namespace);
     match errno.and_then(|errno| bind.refused_in_user_namespace(errno)) {
         Some(hint) if bind.idmap.is_none() => error.hint(hint),
@@ -257,8 +257,8 @@ fn mapping(bind: &Bind, joined: Option<BorrowedFd<'_>>) -> Result<Option<OwnedFd
 ///
 /// # Errors
 /// mount_setattr(2), with the JSON path.
-pub fn map_ids(plan: &Plan, number: usize, tree: BorrowedFd<'_>, joined: Option<BorrowedFd<'_>>) -> Result<()> {
-    let Some((mount, Kind::Bind(bind))) = plan.mounts.get(number).map(|mount| (mount, &mount.kind)) else {
+pub fn map_ids(plan: &RootfsPlan, number: usize, tree: BorrowedFd<'_>, joined: Option<BorrowedFd<'_>>) -> Result<()> {
+    let Some((mount, MountKind::Bind(bind))) = plan.mounts.get(number).map(|mount| (mount, &mount.kind)) else {
         return Err(Error::new(ErrorKind::Internal, "no bind mount of this number"));
     };
     let mapped = mapping(bind, joined).and_then(|namespace| match &namespace {

@@ -16,7 +16,7 @@ use std::path::{Component, Path};
 
 use oci_spec::runtime::{LinuxIdMapping, Spec};
 
-use super::Facts;
+use super::RootfsFacts;
 use super::options::{Propagation, Wanted};
 use crate::annotation::annotation;
 use crate::error::{Error, Result, c_string};
@@ -26,7 +26,7 @@ pub use devices::{Device, DeviceFile, Devices, NodeKind};
 
 /// The decided tree of one container.
 #[derive(Debug)]
-pub struct Plan {
+pub struct RootfsPlan {
     /// The rootfs on the host, absolute.
     pub root: CString,
     /// `root.readonly`.
@@ -90,7 +90,7 @@ pub struct Mount {
     /// How the target may be found.
     pub rule: Rule,
     /// What.
-    pub kind: Kind,
+    pub kind: MountKind,
     /// To set on the attached mount, in this order.
     pub propagation: Vec<Propagation>,
     /// Read-only at the very end, when nothing has to be made in it any more.
@@ -110,7 +110,7 @@ pub enum Rule {
 
 /// What is mounted.
 #[derive(Debug)]
-pub enum Kind {
+pub enum MountKind {
     /// A new filesystem.
     Filesystem(Filesystem),
     /// A tree of the host.
@@ -183,7 +183,7 @@ impl Mount {
     /// A bind that [`Bind::is_shared`].
     #[must_use]
     pub fn is_shared_bind(&self) -> bool {
-        matches!(&self.kind, Kind::Bind(bind) if bind.is_shared())
+        matches!(&self.kind, MountKind::Bind(bind) if bind.is_shared())
     }
 }
 
@@ -249,7 +249,7 @@ pub struct Remount {
 ///
 /// # Errors
 /// A value that cannot be accepted or cannot be done here, with its JSON path.
-pub fn plan(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
+pub fn plan(spec: &Spec, facts: &RootfsFacts<'_>) -> Result<RootfsPlan> {
     let root = spec.root().as_ref().ok_or_else(|| Error::invalid("root", "a container needs a root filesystem"))?;
     let linux = spec.linux().as_ref();
     let (building, finished) = root_propagation(linux.and_then(|linux| linux.rootfs_propagation().as_deref()))?;
@@ -268,7 +268,7 @@ pub fn plan(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
     let context = mounts::Context { facts, label, label_key, building, root: host_root, mappings };
     let mounts = mounts::plan(spec.mounts().as_ref().unwrap_or(&empty), &context)?;
     let warnings = mounts::ignored_by_binds(spec.mounts().as_deref().unwrap_or_default());
-    let mut plan = Plan {
+    let mut plan = RootfsPlan {
         warnings,
         root: root_path.clone(),
         readonly: root.readonly().unwrap_or(false),
@@ -332,7 +332,7 @@ fn check_label(label: &str) -> Result<()> {
     }
 }
 
-impl Plan {
+impl RootfsPlan {
     /// How many descriptors its mounts and devices may take.
     #[must_use]
     pub fn descriptors(&self) -> usize {
@@ -348,7 +348,7 @@ impl Plan {
             if mount.target.to_bytes() == b"/" {
                 break;
             }
-            let Kind::Bind(bind) = &mut mount.kind else { continue };
+            let MountKind::Bind(bind) = &mut mount.kind else { continue };
             let Ok(rest) = Path::new(OsStr::from_bytes(bind.source.to_bytes())).strip_prefix(root) else { continue };
             let below = |part| matches!(part, Component::Normal(_) | Component::CurDir);
             if !rest.as_os_str().is_empty() && rest.components().all(below) && !bind.copy_symlink {

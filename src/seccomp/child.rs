@@ -7,16 +7,16 @@
 
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 
-use super::plan::{Handover, Plan};
+use super::plan::{Handover, SeccompPlan};
 use crate::sys;
-use crate::wire::{At, Done, Step};
+use crate::wire::{At, ChildResult, Step};
 
 /// Installs the filter; the listener, when the plan has an agent. Kernel: 5.7 with TSYNC and a listener.
 ///
 /// # Errors
 /// EACCES without no_new_privs and CAP_SYS_ADMIN; EINVAL for a flag that the kernel does not know; EBUSY when a
 /// filter of this process has a listener already; ESRCH when TSYNC cannot reach a thread.
-pub fn install(plan: &Plan) -> Done<Option<OwnedFd>> {
+pub fn install(plan: &SeccompPlan) -> ChildResult<Option<OwnedFd>> {
     if plan.empty {
         return Ok(None);
     }
@@ -29,7 +29,7 @@ pub fn install(plan: &Plan) -> Done<Option<OwnedFd>> {
 ///
 /// # Errors
 /// As sendmsg(2).
-pub fn send_listener(socket: BorrowedFd<'_>, listener: OwnedFd, handover: Handover) -> Done {
+pub fn send_listener(socket: BorrowedFd<'_>, listener: OwnedFd, handover: Handover) -> ChildResult {
     let sent = send(socket, listener.as_fd(), handover).at(Step::SeccompNotify);
     let _ = listener.into_raw_fd();
     sent

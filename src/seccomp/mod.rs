@@ -20,5 +20,5 @@ mod tables;
 #[cfg(any(test, feature = "internals"))]
 pub mod tests;
 
-pub use plan::{Plan, check_names, plan};
+pub use plan::{SeccompPlan, check_names, plan};
 pub use raw::plan_raw;

@@ -20,7 +20,7 @@ use crate::sys::net;
 ///
 /// # Errors
 /// Nobody has the socket; at `linux.seccomp.listenerPath`.
-pub fn look_for_agent(plan: &super::Plan) -> Result<()> {
+pub fn look_for_agent(plan: &super::SeccompPlan) -> Result<()> {
     let Some(notify) = &plan.notify else { return Ok(()) };
     match UnixDatagram::unbound().and_then(|socket| socket.connect(&notify.path)) {
         Err(error) if error.raw_os_error() != Some(libc::EPROTOTYPE) => Err(unreachable_agent(notify, error)),

@@ -29,7 +29,7 @@ const SOCKET_PATH: usize = 107;
 
 /// A filter that is ready to be installed.
 #[derive(Debug)]
-pub struct Plan {
+pub struct SeccompPlan {
     /// The JSON path of what it was made of.
     pub at: &'static str,
     /// For all architectures of the profile.
@@ -64,7 +64,7 @@ pub enum Handover {
     Sendmmsg,
 }
 
-impl Plan {
+impl SeccompPlan {
     /// The error for `fault`; `None` when the step is not one of this room.
     #[must_use]
     pub fn explain(&self, fault: &Fault) -> Option<Error> {
@@ -78,7 +78,7 @@ impl Plan {
 /// # Errors
 /// Illegal values, with their JSON path; architectures without a table; a profile too big for the kernel;
 /// SCMP_ACT_NOTIFY without a `listenerPath`, or for both calls that could hand the descriptor over.
-pub fn plan(seccomp: &LinuxSeccomp) -> Result<Plan> {
+pub fn plan(seccomp: &LinuxSeccomp) -> Result<SeccompPlan> {
     let profile = Profile::read(seccomp)?;
     let decisions = decide(&profile);
     let notify = notify(seccomp, &decisions)?;
@@ -86,7 +86,7 @@ pub fn plan(seccomp: &LinuxSeccomp) -> Result<Plan> {
     let program = compile(&decisions)?;
     let empty = notify.is_none() && decisions.allow_everything();
     let refuses_execve = decisions.always("execve").and_then(refusal);
-    Ok(Plan { at: "linux.seccomp", program, flags, empty, refuses_execve, notify })
+    Ok(SeccompPlan { at: "linux.seccomp", program, flags, empty, refuses_execve, notify })
 }
 
 /// The name of an action that lets no call through; `None` for the others. A tracer may let one through.

@@ -5,7 +5,7 @@
 use oci_spec::runtime::LinuxSeccomp;
 use seccompiler::sock_filter;
 
-use super::plan::{Plan, flags};
+use super::plan::{SeccompPlan, flags};
 use crate::error::{Error, Result};
 
 /// Its JSON path.
@@ -18,7 +18,7 @@ const MOST: usize = 4096;
 ///
 /// # Errors
 /// It is not base64, not a number of whole instructions, or too long.
-pub fn plan_raw(data: &str, profile: Option<&LinuxSeccomp>) -> Result<Plan> {
+pub fn plan_raw(data: &str, profile: Option<&LinuxSeccomp>) -> Result<SeccompPlan> {
     let bytes = decode(data.trim_end()).ok_or_else(|| Error::invalid(AT, "is not base64"))?;
     let (instructions, rest) = bytes.as_chunks::<8>();
     if instructions.is_empty() || !rest.is_empty() || instructions.len() > MOST {
@@ -32,7 +32,7 @@ pub fn plan_raw(data: &str, profile: Option<&LinuxSeccomp>) -> Result<Plan> {
         k: u32::from_ne_bytes(*k),
     };
     let program = instructions.iter().map(instruction).collect();
-    Ok(Plan { at: AT, program, flags: flags(profile, false), notify: None, empty: false, refuses_execve: None })
+    Ok(SeccompPlan { at: AT, program, flags: flags(profile, false), notify: None, empty: false, refuses_execve: None })
 }
 
 /// Source: RFC 4648, section 4.

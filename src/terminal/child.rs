@@ -11,9 +11,9 @@ use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use rustix::termios::{OptionalActions, OutputModes, tcgetattr, tcsetattr, tcsetwinsize};
 
-use super::plan::{Destination, Plan};
+use super::plan::{Destination, TerminalPlan};
 use crate::sys::net;
-use crate::wire::{At, Done, Step};
+use crate::wire::{At, ChildResult, Step};
 
 /// DEVPTS_SUPER_MAGIC of linux/magic.h; the type of f_type differs between architectures.
 const DEVPTS: u32 = 0x1cd1;
@@ -36,7 +36,7 @@ pub struct Pty {
 /// # Errors
 /// A fault of [`Step::Terminal`] with the path that was tried: ENOENT without a devpts on /dev/pts, ELOOP for
 /// symlinks on the way, ENODEV when what is there is no devpts.
-pub fn open(plan: &Plan, root: BorrowedFd<'_>) -> Done<Pty> {
+pub fn open(plan: &TerminalPlan, root: BorrowedFd<'_>) -> ChildResult<Pty> {
     let master = match open_in_devpts(root) {
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NODEV) => open_plain(root),
         opened => opened,
@@ -80,7 +80,7 @@ fn require_devpts(fd: BorrowedFd<'_>) -> Result<(), Errno> {
 }
 
 /// Unlocks, opens and verifies the slave, sets the size.
-fn finish(plan: &Plan, master: OwnedFd) -> Result<Pty, Errno> {
+fn finish(plan: &TerminalPlan, master: OwnedFd) -> Result<Pty, Errno> {
     let number = crate::sys::pty::number(master.as_fd())?;
     unlockpt(&master)?;
     let slave = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
@@ -105,7 +105,7 @@ fn finish(plan: &Plan, master: OwnedFd) -> Result<Pty, Errno> {
 ///
 /// # Errors
 /// A fault of [`Step::Terminal`]: EPIPE when the listener is gone.
-pub fn send_master(socket: BorrowedFd<'_>, pty: &Pty) -> Done {
+pub fn send_master(socket: BorrowedFd<'_>, pty: &Pty) -> ChildResult {
     let name = Name::of(pty.number);
     net::send_fd(socket, name.bytes(), pty.master.as_fd()).at(Step::Terminal).map(drop)
 }
@@ -114,7 +114,7 @@ pub fn send_master(socket: BorrowedFd<'_>, pty: &Pty) -> Done {
 ///
 /// # Errors
 /// A fault of [`Step::Terminal`].
-pub fn attach(slave: &OwnedFd) -> Done {
+pub fn attach(slave: &OwnedFd) -> ChildResult {
     rustix::stdio::dup2_stdin(slave).at(Step::Terminal)?;
     rustix::stdio::dup2_stdout(slave).at(Step::Terminal)?;
     rustix::stdio::dup2_stderr(slave).at(Step::Terminal)
@@ -124,7 +124,7 @@ pub fn attach(slave: &OwnedFd) -> Done {
 ///
 /// # Errors
 /// A fault of [`Step::Terminal`]: EPERM when the caller leads no session.
-pub fn control() -> Done {
+pub fn control() -> ChildResult {
     rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).at(Step::Terminal)
 }
 

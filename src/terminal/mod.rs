@@ -14,4 +14,4 @@ pub mod parent;
 pub mod plan;
 mod relay;
 
-pub use plan::{Plan, plan};
+pub use plan::{TerminalPlan, plan};

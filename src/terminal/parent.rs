@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::caller;
-use super::plan::{Destination, Plan};
+use super::plan::{Destination, TerminalPlan};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::net;
 
@@ -29,7 +29,7 @@ pub struct Console {
 ///
 /// # Errors
 /// As [`connect`].
-pub fn open(plan: &mut Plan) -> Result<Console> {
+pub fn open(plan: &mut TerminalPlan) -> Result<Console> {
     if let Destination::ConsoleSocket(path) = &plan.destination {
         let socket = connect(path).map_err(|e| e.context("console socket"))?;
         return Ok(Console { socket, receiver: None });
@@ -115,7 +115,7 @@ mod tests {
     fn says_what_is_wrong_with_a_console_socket() {
         let root = tempfile::tempdir().unwrap();
         let destination = Destination::ConsoleSocket(root.path().join("none"));
-        let error = open(&mut Plan { destination, size: None }).unwrap_err().to_string();
+        let error = open(&mut TerminalPlan { destination, size: None }).unwrap_err().to_string();
         assert!(error.starts_with("console socket: connect to /"), "{error}");
         assert!(error.contains("/none: no such file or directory; a process must listen"), "{error}");
         std::fs::write(root.path().join("file"), "").unwrap();
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_terminal_that_was_not_sent_is_no_hang() {
-        let mut plan = Plan { destination: Destination::Foreground, size: None };
+        let mut plan = TerminalPlan { destination: Destination::Foreground, size: None };
         let console = open(&mut plan).unwrap();
         assert!(console.master().unwrap_err().to_string().starts_with("receive the terminal"));
     }

@@ -18,7 +18,7 @@ pub enum Destination {
 
 /// A terminal to be made.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct TerminalPlan {
     /// Who gets the master.
     pub destination: Destination,
     /// Rows and columns; `None` leaves what the kernel gives, 0 by 0.
@@ -29,7 +29,7 @@ pub struct Plan {
 ///
 /// # Errors
 /// A terminal without anyone to take it, a console socket without a terminal, a size above 65535.
-pub fn plan(process: &Process, console_socket: Option<&Path>, detach: bool) -> Result<Option<Plan>> {
+pub fn plan(process: &Process, console_socket: Option<&Path>, detach: bool) -> Result<Option<TerminalPlan>> {
     if !process.terminal().unwrap_or(false) {
         return match console_socket {
             Some(_) => Err(misuse("a console socket is given, but the process has no terminal", NO_TERMINAL)),
@@ -44,7 +44,7 @@ pub fn plan(process: &Process, console_socket: Option<&Path>, detach: bool) -> R
             return Err(misuse("a console socket is given, but the process stays in the foreground", FOREGROUND));
         }
     };
-    Ok(Some(Plan { destination, size: size(process)? }))
+    Ok(Some(TerminalPlan { destination, size: size(process)? }))
 }
 
 const NO_TERMINAL: &str = "set process.terminal to true or leave out --console-socket";

@@ -15,8 +15,8 @@ use nix::sched::{CloneFlags, unshare};
 use oci_spec::runtime::Spec;
 use rustix::fs::{Mode, OFlags};
 use tare::error::{Error, Result};
-use tare::internals::rootfs::{self, Facts, Plan, child, parent};
-use tare::internals::wire::{Done, Fault};
+use tare::internals::rootfs::{self, RootfsFacts, RootfsPlan, child, parent};
+use tare::internals::wire::{ChildResult, Fault};
 
 /// How it ended.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Bundle {
     }
 
     /// The same with other facts than those of a root container with all namespaces.
-    pub fn run_with(&self, config: &str, facts: impl FnOnce(&mut Facts) + Send, look: impl FnOnce() + Send) {
+    pub fn run_with(&self, config: &str, facts: impl FnOnce(&mut RootfsFacts) + Send, look: impl FnOnce() + Send) {
         if let Outcome::Failed(error) = self.try_run(config, facts, look) {
             panic!("{error}");
         }
@@ -76,14 +76,19 @@ impl Bundle {
     }
 
     /// The error line with other facts.
-    pub fn fails_with(&self, config: &str, facts: impl FnOnce(&mut Facts) + Send) -> String {
+    pub fn fails_with(&self, config: &str, facts: impl FnOnce(&mut RootfsFacts) + Send) -> String {
         match self.try_run(config, facts, || {}) {
             Outcome::Ran => panic!("it ran"),
             Outcome::Failed(error) => error,
         }
     }
 
-    fn try_run(&self, config: &str, facts: impl FnOnce(&mut Facts) + Send, look: impl FnOnce() + Send) -> Outcome {
+    fn try_run(
+        &self,
+        config: &str,
+        facts: impl FnOnce(&mut RootfsFacts) + Send,
+        look: impl FnOnce() + Send,
+    ) -> Outcome {
         let result = std::thread::scope(|scope| {
             let body = || build(self.directory.path(), config, facts).map(|()| look());
             scope.spawn(body).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -116,7 +121,7 @@ impl Bundle {
     }
 }
 
-fn build(bundle: &Path, config: &str, change: impl FnOnce(&mut Facts)) -> Result<()> {
+fn build(bundle: &Path, config: &str, change: impl FnOnce(&mut RootfsFacts)) -> Result<()> {
     let (plan, prepared) = prepare(bundle, config, change)?;
     let namespaces = CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWCGROUP;
     let filesystem = if plan.mount_namespace { CloneFlags::CLONE_NEWNS } else { CloneFlags::CLONE_FS };
@@ -125,9 +130,13 @@ fn build(bundle: &Path, config: &str, change: impl FnOnce(&mut Facts)) -> Result
     carry_out(&plan, &prepared).map_err(|fault| render(&plan, &fault))
 }
 
-fn prepare(bundle: &Path, config: &str, change: impl FnOnce(&mut Facts)) -> Result<(Plan, rootfs::Prepared)> {
+fn prepare(
+    bundle: &Path,
+    config: &str,
+    change: impl FnOnce(&mut RootfsFacts),
+) -> Result<(RootfsPlan, rootfs::OpenRootfs)> {
     let spec: Spec = serde_json::from_str(config).unwrap();
-    let mut facts = Facts {
+    let mut facts = RootfsFacts {
         bundle,
         user_namespace: false,
         mount_namespace: true,
@@ -153,7 +162,7 @@ fn prepare(bundle: &Path, config: &str, change: impl FnOnce(&mut Facts)) -> Resu
     Ok((plan, prepared))
 }
 
-fn carry_out(plan: &Plan, prepared: &rootfs::Prepared) -> Done {
+fn carry_out(plan: &RootfsPlan, prepared: &rootfs::OpenRootfs) -> ChildResult {
     child::propagation(plan, prepared)?;
     let root = child::attach_root(plan, prepared)?;
     // There is no parent that would map the ids of a source in the rootfs.
@@ -183,7 +192,7 @@ fn terminal(root: BorrowedFd<'_>) -> (OwnedFd, OwnedFd) {
 
 static UNLOCK: libc::c_int = 0;
 
-fn render(plan: &Plan, fault: &Fault) -> Error {
+fn render(plan: &RootfsPlan, fault: &Fault) -> Error {
     plan.explain(fault).unwrap()
 }
 

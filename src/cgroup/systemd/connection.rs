@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::address::{Address, Socket};
-use super::message::{Call, Kind, Message, total_length};
+use super::message::{Call, Message, MessageKind, total_length};
 use super::value::Value;
 
 /// The peer takes our uid from the socket (EXTERNAL without a name), so that it is right from inside a user
@@ -145,10 +145,10 @@ impl Connection {
         loop {
             let message = self.receive()?;
             match message.kind {
-                Kind::Return if message.reply_to == Some(serial) => {
+                MessageKind::Return if message.reply_to == Some(serial) => {
                     return message.arguments().map_err(Fault::Malformed);
                 }
-                Kind::Error if message.reply_to.is_some_and(|to| to == serial || to <= self.prepared) => {
+                MessageKind::Error if message.reply_to.is_some_and(|to| to == serial || to <= self.prepared) => {
                     let text = message.arguments().map_err(Fault::Malformed)?.into_iter().next();
                     let text = if let Some(Value::Text(text)) = text { text } else { String::new() };
                     return Err(Fault::Refused(message.error.unwrap_or_default(), text));
@@ -174,7 +174,7 @@ impl Connection {
 
     /// A job may end before the reply that names it is read. Other signals are not for us.
     fn note(&mut self, message: &Message) -> Result<(), Fault> {
-        let is_ours = message.kind == Kind::Signal
+        let is_ours = message.kind == MessageKind::Signal
             && message.interface.as_deref() == Some(INTERFACE)
             && message.member.as_deref() == Some("JobRemoved");
         if is_ours {

@@ -12,7 +12,7 @@ const FIXED: usize = 16;
 
 /// What a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MessageKind {
     /// Of the other side to us; answered by nobody.
     Call,
     /// The answer to a call.
@@ -72,7 +72,7 @@ impl Call<'_> {
 #[derive(Debug)]
 pub struct Message {
     /// What it is.
-    pub kind: Kind,
+    pub kind: MessageKind,
     /// The serial of the call that it answers.
     pub reply_to: Option<u32>,
     /// The interface of a signal.
@@ -129,11 +129,11 @@ impl Message {
         }
         let kind = match kind {
             0 => return Err("a message of no kind"),
-            1 => Kind::Call,
-            2 => Kind::Return,
-            3 => Kind::Error,
-            4 => Kind::Signal,
-            _ => Kind::Other,
+            1 => MessageKind::Call,
+            2 => MessageKind::Return,
+            3 => MessageKind::Error,
+            4 => MessageKind::Signal,
+            _ => MessageKind::Other,
         };
         let fields = reader.values("a(yv)")?;
         reader.align(8)?;
@@ -200,7 +200,7 @@ mod tests {
         let bytes = call(&[Value::text("x")]);
         assert_eq!(total_length(&bytes), Ok(Some(bytes.len())));
         let message = Message::decode(&bytes).unwrap();
-        assert_eq!((message.kind, message.member.as_deref()), (Kind::Call, Some("F")));
+        assert_eq!((message.kind, message.member.as_deref()), (MessageKind::Call, Some("F")));
         assert_eq!(message.arguments().unwrap(), [Value::text("x")]);
         assert_eq!(&bytes[..8], b"l\x01\0\x01\x06\0\0\0");
         assert!(call(&[]).len() < bytes.len());
@@ -210,7 +210,7 @@ mod tests {
     fn a_reply_of_the_other_endianness() {
         let head = b"B\x02\x01\x01\0\0\0\x04\0\0\0\x09\0\0\0\x0f\x05\x01u\0\0\0\0\x07\x08\x01g\0\x01u\0\0\0\0\0\x2a";
         let message = Message::decode(head).unwrap();
-        assert_eq!((message.kind, message.reply_to), (Kind::Return, Some(7)));
+        assert_eq!((message.kind, message.reply_to), (MessageKind::Return, Some(7)));
         assert_eq!(message.arguments().unwrap(), [Value::U32(42)]);
     }
 

@@ -21,7 +21,7 @@ use crate::cgroup::limits::Write;
 use crate::cgroup::parent::{
     Cgroup, Unsettled, clear_leftover_at, frozen, hand_on_what_is_needed, not_empty, open_root,
 };
-use crate::cgroup::plan::{Plan, Scope};
+use crate::cgroup::plan::{CgroupPlan, Scope};
 use crate::error::{Context, Error, ErrorKind, Result};
 
 /// What the record keeps of a unit: enough to stop it, whatever has become of the rest.
@@ -126,7 +126,7 @@ impl UnitName {
 ///
 /// # Errors
 /// As [`Cgroup::create`]; and whatever systemd says. The unit is gone then.
-pub(in crate::cgroup) fn make(plan: &Plan, scope: &Scope, hierarchy: &Hierarchy, tag: &Tag) -> Result<Cgroup> {
+pub(in crate::cgroup) fn make(plan: &CgroupPlan, scope: &Scope, hierarchy: &Hierarchy, tag: &Tag) -> Result<Cgroup> {
     scope.name().approach(hierarchy, &scope.path())?;
     let root = open_root(hierarchy)?;
     let path = scope.path();
@@ -146,7 +146,7 @@ pub(in crate::cgroup) fn make(plan: &Plan, scope: &Scope, hierarchy: &Hierarchy,
 
 /// Sets the limits of the unit's cgroup, and makes the one for init below it. The second sleeper keeps the scope: a
 /// cgroup can enable controllers for its children only while it contains no processes.
-fn settle_in(unit: Cgroup, plan: &Plan, scope: &Scope, tag: &Tag, parked: Option<Parked>) -> Result<Cgroup> {
+fn settle_in(unit: Cgroup, plan: &CgroupPlan, scope: &Scope, tag: &Tag, parked: Option<Parked>) -> Result<Cgroup> {
     let Some(name) = &scope.init_cgroup else {
         unit.set_up(plan, tag)?;
         return Ok(Cgroup { unsettled: Unsettled::new(parked, plan), ..unit });
@@ -172,7 +172,7 @@ fn settle_in(unit: Cgroup, plan: &Plan, scope: &Scope, tag: &Tag, parked: Option
 
 /// Takes the cgroup of a unit that has begun, when it is the planned one and `found` is what should be in it.
 fn take(
-    plan: &Plan,
+    plan: &CgroupPlan,
     scope: &Scope,
     hierarchy: &Hierarchy,
     tag: &Tag,

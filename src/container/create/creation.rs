@@ -21,7 +21,7 @@ pub(in crate::container) struct Creation {
     pub(in crate::container) store: Store,
     pub(in crate::container) container: Container,
     /// The hooks to run if the creation fails; none before the first hook has started.
-    poststop: hooks::Plan,
+    poststop: hooks::HookPlan,
 }
 
 impl Creation {
@@ -31,7 +31,7 @@ impl Creation {
     /// The id is taken.
     pub(super) fn take_id(store: Store, record: Record) -> Result<Self> {
         let directory = store.create(&record.id)?;
-        Ok(Self { store, container: Container { directory, record }, poststop: hooks::Plan::default() })
+        Ok(Self { store, container: Container { directory, record }, poststop: hooks::HookPlan::default() })
     }
 
     pub(super) fn directory(&self) -> &Directory {
@@ -78,14 +78,14 @@ impl Creation {
     }
 
     /// A hook starts: from now on the poststop hooks of `plan` run if the creation fails.
-    pub(super) fn owe_poststop(&mut self, plan: &hooks::Plan) {
-        self.poststop = hooks::Plan { poststop: plan.poststop.clone(), ..hooks::Plan::default() };
+    pub(super) fn owe_poststop(&mut self, plan: &hooks::HookPlan) {
+        self.poststop = hooks::HookPlan { poststop: plan.poststop.clone(), ..hooks::HookPlan::default() };
     }
 
     /// Creates the cgroup and, with the systemd driver, its unit.
     pub(super) fn create_cgroup(
         &mut self,
-        plan: &cgroup::Plan,
+        plan: &cgroup::CgroupPlan,
         host: &Host,
         transaction: &Transaction,
     ) -> Result<Guard<CreatedCgroup>> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Context, Result};
-use crate::plan::Plan;
+use crate::plan::ContainerPlan;
 use crate::process::user;
 use crate::rootfs::{self, parent::Passwd};
 
@@ -14,7 +14,7 @@ use crate::rootfs::{self, parent::Passwd};
 ///
 /// # Errors
 /// The passwd file or the rootfs cannot be read.
-pub(super) fn complete(plan: &mut Plan, rootfs: &rootfs::Prepared) -> Result<()> {
+pub(super) fn complete(plan: &mut ContainerPlan, rootfs: &rootfs::OpenRootfs) -> Result<()> {
     let Some(program) = plan.program.as_mut().filter(|program| program.process.lacks_home()) else { return Ok(()) };
     let home = match rootfs.passwd(&plan.rootfs)? {
         Passwd::Mounted(file) => user::home_in(file.as_fd(), program.process.uid)?,

@@ -24,15 +24,15 @@ use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, CgroupManager};
 use crate::error::Result;
 use crate::host::Host;
-use crate::init::{Gate, Init, Kind, Task};
+use crate::init::{Gate, Init, Task, TaskKind};
 use crate::plan::annotations::PIDFD_RECEIVER;
-use crate::plan::{Plan, Program};
+use crate::plan::{ContainerPlan, Program};
 use crate::spawn::{self, Child, Signals};
 use crate::wire::Step;
 use crate::{namespaces, rootfs, seccomp};
 
 use creation::{CreatedCgroup, Creation};
-use prepare::{Prepared, prepare};
+use prepare::{PreparedCreation, prepare};
 use requests::Conversation;
 use transaction::{Guard, Transaction};
 
@@ -75,7 +75,7 @@ pub(super) struct Creating<'a> {
 pub(super) struct Created {
     pub(super) creation: Guard<Creation>,
     pub(super) init: Guard<Child>,
-    pub(super) plan: Plan,
+    pub(super) plan: ContainerPlan,
     /// The master of the pty if tare relays it.
     pub(super) master: Option<OwnedFd>,
     /// The socket for READY=1 if tare passes it on.
@@ -100,12 +100,12 @@ pub(super) fn build(creating: Creating<'_>, warn: Warn<'_>) -> Result<Created> {
 /// If a step fails, the guards are dropped, and each undoes its part: the one that is declared last comes first.
 fn build_guarded(
     creating: Creating<'_>,
-    prepared: Prepared,
+    prepared: PreparedCreation,
     transaction: &Transaction,
     warn: Warn<'_>,
 ) -> Result<Created> {
     let Creating { root, request: CreateRequest { options, .. }, mode, .. } = creating;
-    let Prepared { host, config, mut plan, namespaces, notify, record } = prepared;
+    let PreparedCreation { host, config, mut plan, namespaces, notify, record } = prepared;
 
     let mut creation = transaction.guard(Creation::take_id(Store::make(root)?, record)?);
     creation.write_first(&config)?;
@@ -177,9 +177,9 @@ fn create_gate(directory: &Directory, program: Option<&Program>, mode: StartMode
 /// caller's.
 fn open_rootfs(
     creation: &mut Creation,
-    plan: &mut Plan,
-    namespaces: &namespaces::Prepared,
-) -> Result<rootfs::Prepared> {
+    plan: &mut ContainerPlan,
+    namespaces: &namespaces::OpenNamespaces,
+) -> Result<rootfs::OpenRootfs> {
     let watched = namespaces.watched_pid().map(|joined| joined.fd.as_fd());
     let callers_limit = open_files::make_room(plan.rootfs.descriptors())?;
     if let (Some(limit), Some(program)) = (callers_limit, plan.program.as_mut()) {
@@ -205,7 +205,7 @@ fn clone_init(
     let procfs = procfs::open(plan.program.as_ref())?;
     let sockets = spawn::sockets()?;
     let task = Task {
-        kind: Kind::Init(init),
+        kind: TaskKind::Init(init),
         program: plan.program.as_ref(),
         cgroup: cgroup.map(Cgroup::directory),
         socket: sockets.child.as_fd(),

@@ -14,17 +14,17 @@ use crate::container::warning::Warn;
 use crate::container::{check_preserved, listen_fds, notify, status, time};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Host, HostFacts};
-use crate::plan::{self, Plan};
+use crate::plan::{self, ContainerPlan};
 use crate::{cgroup, namespaces};
 
 /// All that the creation needs.
-pub(super) struct Prepared {
+pub(super) struct PreparedCreation {
     pub(super) host: Host,
     /// The text of config.json.
     pub(super) config: Vec<u8>,
-    pub(super) plan: Plan,
+    pub(super) plan: ContainerPlan,
     /// The namespaces to join.
-    pub(super) namespaces: namespaces::Prepared,
+    pub(super) namespaces: namespaces::OpenNamespaces,
     /// The service manager to notify, if the container was given a socket for that.
     pub(super) notify: Option<notify::Caller>,
     /// The first record: the container's namespaces, cgroup and unit, none of which exists yet.
@@ -35,7 +35,7 @@ pub(super) struct Prepared {
 ///
 /// # Errors
 /// The id or the config is invalid, or asks for something that cannot be done.
-pub(super) fn prepare(creating: &Creating<'_>, warn: Warn<'_>) -> Result<Prepared> {
+pub(super) fn prepare(creating: &Creating<'_>, warn: Warn<'_>) -> Result<PreparedCreation> {
     let Creating { root, id, request: &CreateRequest { bundle, options, cgroup_manager, rootless }, mode } = *creating;
     check_id(id)?;
     let activation = listen_fds::activation(|name| std::env::var(name).ok(), std::process::id())?;
@@ -74,11 +74,11 @@ pub(super) fn prepare(creating: &Creating<'_>, warn: Warn<'_>) -> Result<Prepare
     let namespaces = open_namespaces(&plan)?;
     status::require_pidfds()?;
     let record = first_record(id, &spec, &bundle, &plan)?;
-    Ok(Prepared { host, config, plan, namespaces, notify, record })
+    Ok(PreparedCreation { host, config, plan, namespaces, notify, record })
 }
 
 /// Opens the namespaces to join. Refuses to move network devices into the runtime's own network namespace.
-fn open_namespaces(plan: &Plan) -> Result<namespaces::Prepared> {
+fn open_namespaces(plan: &ContainerPlan) -> Result<namespaces::OpenNamespaces> {
     let namespaces = namespaces::parent::open_all(&plan.namespaces)?;
     if let Some(device) = plan.network_devices.first()
         && namespaces.is_callers_own(namespaces::NamespaceKind::Network)
@@ -98,7 +98,7 @@ fn notify_directory(root: &Path, id: &str) -> Result<PathBuf> {
     Ok(root.join(id).join(notify::DIRECTORY))
 }
 
-fn first_record(id: &str, spec: &Spec, bundle: &OpenBundle<'_>, plan: &Plan) -> Result<Record> {
+fn first_record(id: &str, spec: &Spec, bundle: &OpenBundle<'_>, plan: &ContainerPlan) -> Result<Record> {
     Ok(Record {
         version: VERSION,
         phase: Phase::Creating,
@@ -114,9 +114,9 @@ fn first_record(id: &str, spec: &Spec, bundle: &OpenBundle<'_>, plan: &Plan) -> 
         pidfd_inode: None,
         namespaces: plan.namespaces.all(),
         joined: plan.namespaces.all().difference(plan.namespaces.new),
-        cgroup: plan.cgroup.as_ref().map(cgroup::Plan::path),
+        cgroup: plan.cgroup.as_ref().map(cgroup::CgroupPlan::path),
         cgroup_inode: None,
-        unit: plan.cgroup.as_ref().and_then(cgroup::Plan::unit),
+        unit: plan.cgroup.as_ref().and_then(cgroup::CgroupPlan::unit),
         root_mount: None,
         idle: plan.program.is_none(),
         hooks: !plan.hooks.is_empty(),

@@ -18,15 +18,15 @@ use crate::error::Result;
 use crate::hooks::{self, Place};
 use crate::namespaces;
 use crate::network::devices::{self, Moved};
-use crate::plan::Plan;
+use crate::plan::ContainerPlan;
 use crate::rootfs;
 use crate::spawn::{Child, Outcome, Request};
 use crate::wire::Barrier;
 
 /// What the answers need.
 pub(super) struct Conversation<'a> {
-    pub(super) plan: &'a Plan,
-    pub(super) namespaces: &'a namespaces::Prepared,
+    pub(super) plan: &'a ContainerPlan,
+    pub(super) namespaces: &'a namespaces::OpenNamespaces,
     pub(super) creation: &'a mut Creation,
     pub(super) channels: &'a mut Channels,
     pub(super) transaction: &'a Transaction,

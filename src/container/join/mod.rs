@@ -16,7 +16,7 @@ use super::{death, procfs};
 use crate::cgroup::Cgroup;
 use crate::error::Result;
 use crate::host::Host;
-use crate::init::{Exec, Kind, Task};
+use crate::init::{Exec, Task, TaskKind};
 use crate::namespaces::{self, NamespaceSet};
 use crate::plan::Program;
 use crate::spawn::{self, Child, Outcome, Request, Signals};
@@ -77,7 +77,7 @@ impl Joining<'_> {
         let procfs = procfs::open(Some(self.program))?;
         let sockets = spawn::sockets()?;
         let task = Task {
-            kind: Kind::Exec(self.open_container()?),
+            kind: TaskKind::Exec(self.open_container()?),
             program: Some(self.program),
             cgroup: cgroup.map(Cgroup::directory),
             socket: sockets.child.as_fd(),

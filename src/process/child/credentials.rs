@@ -10,11 +10,11 @@ use rustix::io::Errno;
 
 use super::directory::{self, Entered};
 use super::program;
-use crate::process::Plan;
+use crate::process::ProcessPlan;
 use crate::process::capabilities::SYS_ADMIN;
 use crate::sys::credentials::Sets;
 use crate::sys::{credentials, process_attributes};
-use crate::wire::{At, Done, Fault, Step};
+use crate::wire::{At, ChildResult, Fault, Step};
 
 /// What the steps from here to [`drop_privileges`] may take besides what the plan permits: CHOWN, DAC_OVERRIDE,
 /// DAC_READ_SEARCH, SETGID, SETUID, SETPCAP, SYS_ADMIN, SYS_NICE, SYS_RESOURCE of linux/capability.h.
@@ -24,7 +24,7 @@ const STILL_NEEDED: u64 = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 6 | 1 << 7 | 1 << 8 | 
 ///
 /// # Errors
 /// The kernel's.
-pub fn shed_capabilities(plan: &Plan) -> Done {
+pub fn shed_capabilities(plan: &ProcessPlan) -> ChildResult {
     let now = credentials::capabilities().at(Step::Capabilities)?;
     let masks = &plan.capabilities;
     let kept = now.permitted & (STILL_NEEDED | masks.permitted | masks.effective | masks.inheritable);
@@ -37,7 +37,7 @@ pub fn shed_capabilities(plan: &Plan) -> Done {
 ///
 /// # Errors
 /// Any call that fails, whatever the error, and anything read back that is not as planned.
-pub fn drop_privileges(plan: &Plan, entered: Entered, filtered: bool) -> Done<usize> {
+pub fn drop_privileges(plan: &ProcessPlan, entered: Entered, filtered: bool) -> ChildResult<usize> {
     rustix::process::umask(Mode::from_raw_mode(plan.umask));
     let kept = if filtered && !plan.no_new_privileges { SYS_ADMIN } else { 0 };
     let sets = sets(plan, kept);
@@ -54,13 +54,13 @@ pub fn drop_privileges(plan: &Plan, entered: Entered, filtered: bool) -> Done<us
     Ok(found)
 }
 
-fn sets(plan: &Plan, kept: u64) -> Sets {
+fn sets(plan: &ProcessPlan, kept: u64) -> Sets {
     let masks = &plan.capabilities;
     Sets { effective: masks.effective | kept, permitted: masks.permitted | kept, inheritable: masks.inheritable }
 }
 
 /// Before the ids change, while CAP_SETPCAP is effective.
-fn drop_bounding_set(plan: &Plan) -> Done {
+fn drop_bounding_set(plan: &ProcessPlan) -> ChildResult {
     for capability in 0..=plan.last_capability {
         if !has(plan.capabilities.bounding, capability) {
             process_attributes::drop_from_bounding_set(capability)
@@ -75,7 +75,7 @@ fn has(mask: u64, capability: u8) -> bool {
 }
 
 /// Groups first: afterwards the privilege for them is gone.
-fn set_ids(plan: &Plan) -> Done {
+fn set_ids(plan: &ProcessPlan) -> ChildResult {
     if plan.uid != 0 {
         // Otherwise the change from 0 clears the permitted set.
         process_attributes::set_keep_capabilities(true).at(Step::Capabilities)?;
@@ -88,7 +88,7 @@ fn set_ids(plan: &Plan) -> Done {
 }
 
 /// The capset before has emptied it already but for what is permitted and inheritable.
-fn set_ambient_set(plan: &Plan) -> Done {
+fn set_ambient_set(plan: &ProcessPlan) -> ChildResult {
     process_attributes::clear_ambient_set().at(Step::AmbientCapabilities)?;
     for capability in 0..=plan.last_capability {
         if has(plan.capabilities.ambient, capability) {
@@ -100,7 +100,7 @@ fn set_ambient_set(plan: &Plan) -> Done {
 }
 
 /// Reads everything back: an id that wrapped, or a call that only seemed to work, ends here.
-fn verify(plan: &Plan, expected: &Sets) -> Done {
+fn verify(plan: &ProcessPlan, expected: &Sets) -> ChildResult {
     let differs = |index| Fault::new(Step::VerifyCredentials, index, Errno::PERM);
     if credentials::uids().at(Step::VerifyCredentials)? != [plan.uid; 3] {
         return Err(differs(0));

@@ -9,10 +9,10 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::process::Plan;
+use crate::process::ProcessPlan;
 use crate::process::paths::Component;
 use crate::sys;
-use crate::wire::{Done, Fault, Step};
+use crate::wire::{ChildResult, Fault, Step};
 
 /// Whether the working directory is entered already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ const LONGEST: usize = 4096;
 ///
 /// # Errors
 /// Those of mkdir(2); what is wrong with a directory that exists is left to [`working_directory`].
-pub fn make_working_directory(plan: &Plan) -> Done {
+pub fn make_working_directory(plan: &ProcessPlan) -> ChildResult {
     // A directory that only its owner may enter exists, too (EACCES).
     if plan.cwd_components.is_empty() || !matches!(open(&plan.cwd), Err(Errno::NOENT)) {
         return Ok(());
@@ -63,7 +63,7 @@ fn open(path: &CStr) -> Result<OwnedFd, Errno> {
 ///
 /// # Errors
 /// The kernel's; EXDEV with the text `outside` for a directory outside the container.
-pub fn working_directory(plan: &Plan) -> Done<Entered> {
+pub fn working_directory(plan: &ProcessPlan) -> ChildResult<Entered> {
     if plan.cwd_components.is_empty() {
         // The root of this process cannot be outside.
         let entered = rustix::process::chdir(c"/").map(|()| Entered::Yes);
@@ -77,7 +77,7 @@ pub fn working_directory(plan: &Plan) -> Done<Entered> {
 }
 
 /// The second attempt, as the container's user.
-pub(super) fn as_user(plan: &Plan, entered: Entered) -> Done {
+pub(super) fn as_user(plan: &ProcessPlan, entered: Entered) -> ChildResult {
     if entered == Entered::Yes {
         return Ok(());
     }
@@ -90,7 +90,7 @@ fn enter(path: &CStr) -> Result<(), Errno> {
 }
 
 /// The kernel names a directory below the root by an absolute path, any other one `(unreachable)/...`.
-fn verify() -> Done {
+fn verify() -> ChildResult {
     let mut buffer = [0; LONGEST];
     let errno = match sys::directory::working_directory(&mut buffer) {
         Ok(_) if buffer.first() == Some(&b'/') => return Ok(()),

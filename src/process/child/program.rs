@@ -7,9 +7,9 @@ use std::ffi::CStr;
 use rustix::fs::{Access, AtFlags, CWD, FileType};
 use rustix::io::Errno;
 
-use crate::process::Plan;
+use crate::process::ProcessPlan;
 use crate::sys;
-use crate::wire::{Done, Fault, Step};
+use crate::wire::{ChildResult, Fault, Step};
 
 /// The text of a fault that stat(2) gave.
 pub(in crate::process) const STAT: &[u8] = b"stat";
@@ -21,7 +21,7 @@ pub(in crate::process) const NOWHERE: usize = u32::MAX as usize;
 /// # Errors
 /// Of a program with a slash what is wrong with it; of one searched in PATH ENOENT, or EACCES with the
 /// number of the first candidate that exists but cannot be executed.
-pub fn find_program(plan: &Plan) -> Done<usize> {
+pub fn find_program(plan: &ProcessPlan) -> ChildResult<usize> {
     let mut refused = None;
     for (i, candidate) in plan.candidates.iter().enumerate() {
         match check(candidate) {
@@ -36,7 +36,7 @@ pub fn find_program(plan: &Plan) -> Done<usize> {
 }
 
 /// A regular file that may be executed; EISDIR for a directory, EACCES for everything else.
-fn check(path: &CStr) -> Done {
+fn check(path: &CStr) -> ChildResult {
     let fault = |errno| Fault::new(Step::FindProgram, 0, errno);
     let stat = rustix::fs::stat(path).map_err(|errno| fault(errno).text(STAT))?;
     match FileType::from_raw_mode(stat.st_mode) {
@@ -49,7 +49,7 @@ fn check(path: &CStr) -> Done {
 }
 
 /// Executes candidate number `program`; returns only when that failed.
-pub fn exec(plan: &Plan, program: usize) -> Errno {
+pub fn exec(plan: &ProcessPlan, program: usize) -> Errno {
     match plan.candidates.get(program) {
         Some(path) => sys::exec::execute(path, &plan.args, &plan.env),
         None => Errno::NOENT,

@@ -7,14 +7,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 
 use super::devices;
-use crate::rootfs::plan::Plan;
-use crate::wire::{At, Done, Step};
+use crate::rootfs::plan::RootfsPlan;
+use crate::wire::{At, ChildResult, Step};
 
 /// Binds the slave, which must have been opened in this mount namespace, on /dev/console; no link is followed.
 ///
 /// # Errors
 /// Step Console; ELOOP where /dev or /dev/console is a symbolic link.
-pub fn console(plan: &Plan, root: BorrowedFd<'_>, slave: BorrowedFd<'_>) -> Done {
+pub fn console(plan: &RootfsPlan, root: BorrowedFd<'_>, slave: BorrowedFd<'_>) -> ChildResult {
     if plan.console { bind(root, slave).at(Step::Console) } else { Ok(()) }
 }
 

@@ -128,7 +128,8 @@ impl Walk<'_> {
         while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name();
-            if name == c"." || name == c".." || entry::copy(&self.here.from, &self.here.to, name)? == entry::Done::Yes {
+            if name == c"." || name == c".." || entry::copy(&self.here.from, &self.here.to, name)? == entry::Copied::Yes
+            {
                 continue;
             }
             let name = name.to_bytes_with_nul();

@@ -12,9 +12,9 @@ use rustix::io::Errno;
 
 use super::copy_up::same_link;
 use super::{source, target};
-use crate::rootfs::parent::Prepared;
-use crate::rootfs::plan::{Device, DeviceFile, NodeKind, Plan};
-use crate::wire::{At, Done, Step};
+use crate::rootfs::parent::OpenRootfs;
+use crate::rootfs::plan::{Device, DeviceFile, NodeKind, RootfsPlan};
+use crate::wire::{At, ChildResult, Step};
 
 /// The links that every container has.
 const LINKS: [(&CStr, &CStr); 4] = [
@@ -28,7 +28,7 @@ const LINKS: [(&CStr, &CStr); 4] = [
 ///
 /// # Errors
 /// Steps DevDirectory, Device and DevLink.
-pub fn devices(plan: &Plan, prepared: &Prepared, root: BorrowedFd<'_>) -> Done {
+pub fn devices(plan: &RootfsPlan, prepared: &OpenRootfs, root: BorrowedFd<'_>) -> ChildResult {
     let devices = &plan.devices;
     if devices.nodes.is_empty() && !devices.own {
         return Ok(());

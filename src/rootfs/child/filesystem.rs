@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags};
 
 use crate::rootfs::plan::{Filesystem, KernelParameter};
-use crate::wire::{At, Done, Fault, Step};
+use crate::wire::{At, ChildResult, Fault, Step};
 
 /// Creates the mount; `mode` is given to a tmpfs that names none, `pid_namespace` to a procfs.
 pub fn create(
@@ -18,7 +18,7 @@ pub fn create(
     pid_namespace: Option<BorrowedFd<'_>>,
     root: BorrowedFd<'_>,
     number: usize,
-) -> Done<OwnedFd> {
+) -> ChildResult<OwnedFd> {
     let opened = if *filesystem.name == *c"proc" {
         super::procfs::context(pid_namespace, root)
     } else {
@@ -46,14 +46,14 @@ pub fn create(
 }
 
 /// Reconfigures the superblock of what is mounted at `target`.
-pub fn reconfigure(target: BorrowedFd<'_>, parameters: &[KernelParameter], number: usize) -> Done {
+pub fn reconfigure(target: BorrowedFd<'_>, parameters: &[KernelParameter], number: usize) -> ChildResult {
     let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
     let context = rustix::mount::fspick(target, c"", flags).at_index(Step::Mount, number)?;
     set_parameters(context.as_fd(), parameters, number)?;
     rustix::mount::fsconfig_reconfigure(&context).map_err(|errno| explain(context.as_fd(), number, errno))
 }
 
-fn set_parameters(context: BorrowedFd<'_>, parameters: &[KernelParameter], number: usize) -> Done {
+fn set_parameters(context: BorrowedFd<'_>, parameters: &[KernelParameter], number: usize) -> ChildResult {
     for (position, KernelParameter { key, value, .. }) in parameters.iter().enumerate() {
         match value {
             Some(value) => rustix::mount::fsconfig_set_string(context, &**key, &**value),

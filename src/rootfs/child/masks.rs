@@ -14,10 +14,10 @@ use rustix::mount::{FsMountFlags, MountAttrFlags};
 
 use super::target;
 use crate::rootfs::options::Wanted;
-use crate::rootfs::parent::Prepared;
-use crate::rootfs::plan::Plan;
+use crate::rootfs::parent::OpenRootfs;
+use crate::rootfs::plan::RootfsPlan;
 use crate::sys::mount::Attributes;
-use crate::wire::{At, Done, Step};
+use crate::wire::{At, ChildResult, Step};
 
 const READONLY: Wanted = Wanted { set: Attributes::RDONLY, clear: Attributes::empty() };
 
@@ -25,7 +25,7 @@ const READONLY: Wanted = Wanted { set: Attributes::RDONLY, clear: Attributes::em
 ///
 /// # Errors
 /// Steps ReadonlyPath, MaskedPath, MountAttributes, ReadonlyRootfs, RootPropagation.
-pub fn finish(plan: &Plan, prepared: &Prepared, root: BorrowedFd<'_>) -> Done {
+pub fn finish(plan: &RootfsPlan, prepared: &OpenRootfs, root: BorrowedFd<'_>) -> ChildResult {
     for (number, path) in plan.readonly_paths.iter().enumerate() {
         readonly(root, path).at_index(Step::ReadonlyPath, number)?;
     }
@@ -102,7 +102,7 @@ struct Masks {
 }
 
 impl Masks {
-    fn mask(&mut self, plan: &Plan, root: BorrowedFd<'_>, path: &CStr) -> Result<(), Errno> {
+    fn mask(&mut self, plan: &RootfsPlan, root: BorrowedFd<'_>, path: &CStr) -> Result<(), Errno> {
         let there = match find(root, path)? {
             Found::Nothing => return Ok(()),
             // It cannot be covered, and the program would see all of it.
@@ -129,7 +129,7 @@ impl Masks {
         Ok(())
     }
 
-    fn cover_directory(&mut self, plan: &Plan, there: BorrowedFd<'_>) -> Result<(), Errno> {
+    fn cover_directory(&mut self, plan: &RootfsPlan, there: BorrowedFd<'_>) -> Result<(), Errno> {
         if let Some(directory) = &self.directory {
             return cover_with_copy(directory.as_fd(), there);
         }
@@ -151,7 +151,7 @@ fn cover_with_copy(of: BorrowedFd<'_>, there: BorrowedFd<'_>) -> Result<(), Errn
     Ok(())
 }
 
-fn empty_directory(plan: &Plan) -> Result<OwnedFd, Errno> {
+fn empty_directory(plan: &RootfsPlan) -> Result<OwnedFd, Errno> {
     let context = super::smallest_tmpfs()?;
     rustix::mount::fsconfig_set_flag(&context, c"ro")?;
     if let Some(label) = &plan.context {

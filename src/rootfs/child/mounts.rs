@@ -12,10 +12,10 @@ use rustix::io::Errno;
 use super::target::{self, Make, Target};
 use super::{copy_up, filesystem, source};
 use crate::rootfs::options::Wanted;
-use crate::rootfs::parent::{Prepared, Source};
-use crate::rootfs::plan::{Bind, Filesystem, Kind, Mount, OldCall, Plan, Remount, TreeChange};
+use crate::rootfs::parent::{OpenRootfs, Source};
+use crate::rootfs::plan::{Bind, Filesystem, Mount, MountKind, OldCall, Remount, RootfsPlan, TreeChange};
 use crate::sys::mount::{Attributes, mount_here};
-use crate::wire::{At, Done, Fault, Packet, Step, receive_go_on};
+use crate::wire::{At, ChildResult, Fault, Packet, Step, receive_go_on};
 
 /// Mounts everything; if a mount covers "/", its descriptor, which is the root from then on. At the other end of
 /// `socket` the parent maps the ids of sources that are in the rootfs.
@@ -23,7 +23,12 @@ use crate::wire::{At, Done, Fault, Packet, Step, receive_go_on};
 /// # Errors
 /// Steps MountTarget, Mount, MountAttributes, MountPropagation, CopyUp with the index of the mount and, where
 /// the kernel refuses one, of its parameter.
-pub fn mounts(plan: &Plan, prepared: &Prepared, root: BorrowedFd<'_>, socket: BorrowedFd<'_>) -> Done<Option<OwnedFd>> {
+pub fn mounts(
+    plan: &RootfsPlan,
+    prepared: &OpenRootfs,
+    root: BorrowedFd<'_>,
+    socket: BorrowedFd<'_>,
+) -> ChildResult<Option<OwnedFd>> {
     let mut covered: Option<OwnedFd> = None;
     for (number, mount) in plan.mounts.iter().enumerate() {
         let root = covered.as_ref().map_or(root, AsFd::as_fd);
@@ -31,7 +36,9 @@ pub fn mounts(plan: &Plan, prepared: &Prepared, root: BorrowedFd<'_>, socket: Bo
         if mount.target.to_bytes() == b"/" {
             covered = Some(rustix::io::fcntl_dupfd_cloexec(attached.as_fd(), 3).at_index(Step::Mount, number)?);
         }
-        if let (Held::Mine(attached), true, Some(late)) = (attached, mount.late_readonly, prepared.late.get(number)) {
+        if let (AttachedMount::Mine(attached), true, Some(late)) =
+            (attached, mount.late_readonly, prepared.late.get(number))
+        {
             late.set(Some(attached));
         }
     }
@@ -39,12 +46,12 @@ pub fn mounts(plan: &Plan, prepared: &Prepared, root: BorrowedFd<'_>, socket: Bo
 }
 
 /// An attached mount, and whose descriptor it is.
-enum Held<'a> {
+enum AttachedMount<'a> {
     Mine(OwnedFd),
     Parents(BorrowedFd<'a>),
 }
 
-impl AsFd for Held<'_> {
+impl AsFd for AttachedMount<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Mine(mount) => mount.as_fd(),
@@ -55,35 +62,37 @@ impl AsFd for Held<'_> {
 
 /// `None` where nothing new was mounted.
 fn one<'a>(
-    plan: &Plan,
-    prepared: &'a Prepared,
+    plan: &RootfsPlan,
+    prepared: &'a OpenRootfs,
     root: BorrowedFd<'_>,
     socket: BorrowedFd<'_>,
     mount: &Mount,
     number: usize,
-) -> Done<Option<Held<'a>>> {
+) -> ChildResult<Option<AttachedMount<'a>>> {
     let attached = match &mount.kind {
-        Kind::Remount(change) => {
+        MountKind::Remount(change) => {
             remount(root, mount, change, number)?;
             return Ok(None);
         }
-        Kind::Filesystem(filesystem) => Held::Mine(match &filesystem.old_call {
+        MountKind::Filesystem(filesystem) => AttachedMount::Mine(match &filesystem.old_call {
             None => new_filesystem(prepared, root, mount, filesystem, number)?,
             Some(call) => by_mount_2(root, mount, filesystem, call, number)?,
         }),
-        Kind::Bind(bind) => {
+        MountKind::Bind(bind) => {
             let tree = match prepared.sources.get(number).and_then(Option::as_ref) {
-                Some(Source::Tree(tree)) => Held::Parents(tree.as_fd()),
+                Some(Source::Tree(tree)) => AttachedMount::Parents(tree.as_fd()),
                 Some(Source::Link(text)) => {
                     copy_up::link(root, mount, text).at_index(Step::MountTarget, number)?;
                     return Ok(None);
                 }
-                None => Held::Mine(match (&bind.inside, prepared.shared.get(number).and_then(std::cell::Cell::take)) {
-                    (Some(path), _) => source_inside(bind, root, path, socket, number)?,
-                    // A copy is as young as its place in the config wants. Before Linux 6.15 there is none to be had.
-                    (None, Some(early)) => super::clone_mount(early.as_fd(), bind.recursive).unwrap_or(early),
-                    (None, None) => source::open(bind, None).at_index(Step::MountSource, number)?,
-                }),
+                None => AttachedMount::Mine(
+                    match (&bind.inside, prepared.shared.get(number).and_then(std::cell::Cell::take)) {
+                        (Some(path), _) => source_inside(bind, root, path, socket, number)?,
+                        // A copy is as young as its place in the config wants. Before Linux 6.15 there is none to be had.
+                        (None, Some(early)) => super::clone_mount(early.as_fd(), bind.recursive).unwrap_or(early),
+                        (None, None) => source::open(bind, None).at_index(Step::MountSource, number)?,
+                    },
+                ),
             };
             attach_source(root, mount, tree.as_fd(), number)?;
             // The tree has its propagation already, but below a shared mount it has just become shared again.
@@ -104,7 +113,7 @@ fn source_inside(
     path: &CStr,
     socket: BorrowedFd<'_>,
     number: usize,
-) -> Done<OwnedFd> {
+) -> ChildResult<OwnedFd> {
     let tree = source::open_inside(bind, root, path).at_index(Step::MountSource, number)?;
     if bind.idmap.is_some() {
         let asked = u32::try_from(number).map_err(|_| Errno::OVERFLOW);
@@ -118,7 +127,7 @@ fn source_inside(
     Ok(tree)
 }
 
-fn propagate(attached: BorrowedFd<'_>, mount: &Mount, number: usize) -> Done {
+fn propagate(attached: BorrowedFd<'_>, mount: &Mount, number: usize) -> ChildResult {
     for asked in &mount.propagation {
         super::change(attached, Wanted::default(), asked.kind, asked.recursive)
             .at_index(Step::MountPropagation, number)?;
@@ -127,12 +136,12 @@ fn propagate(attached: BorrowedFd<'_>, mount: &Mount, number: usize) -> Done {
 }
 
 fn new_filesystem(
-    prepared: &Prepared,
+    prepared: &OpenRootfs,
     root: BorrowedFd<'_>,
     mount: &Mount,
     new: &Filesystem,
     number: usize,
-) -> Done<OwnedFd> {
+) -> ChildResult<OwnedFd> {
     let Target { file: target, made } =
         target::open(root, &mount.target, mount.rule, || Ok(Make::Directory)).at_index(Step::MountTarget, number)?;
     let mode = if new.inherit_mode && !made {
@@ -150,7 +159,13 @@ fn new_filesystem(
 }
 
 /// mount(2) on the working directory, which is the place by descriptor. Then the mount is found by its name.
-fn by_mount_2(root: BorrowedFd<'_>, mount: &Mount, new: &Filesystem, call: &OldCall, number: usize) -> Done<OwnedFd> {
+fn by_mount_2(
+    root: BorrowedFd<'_>,
+    mount: &Mount,
+    new: &Filesystem,
+    call: &OldCall,
+    number: usize,
+) -> ChildResult<OwnedFd> {
     let target =
         target::open(root, &mount.target, mount.rule, || Ok(Make::Directory)).at_index(Step::MountTarget, number)?.file;
     rustix::process::fchdir(&target).at_index(Step::MountTarget, number)?;
@@ -164,7 +179,7 @@ fn by_mount_2(root: BorrowedFd<'_>, mount: &Mount, new: &Filesystem, call: &OldC
     Ok(attached)
 }
 
-fn attach_source(root: BorrowedFd<'_>, mount: &Mount, tree: BorrowedFd<'_>, number: usize) -> Done {
+fn attach_source(root: BorrowedFd<'_>, mount: &Mount, tree: BorrowedFd<'_>, number: usize) -> ChildResult {
     // Only where nothing is the kind of the source matters.
     let make = || {
         let kind = FileType::from_raw_mode(rustix::fs::fstat(tree)?.st_mode);
@@ -177,7 +192,7 @@ fn attach_source(root: BorrowedFd<'_>, mount: &Mount, tree: BorrowedFd<'_>, numb
     Ok(())
 }
 
-fn remount(root: BorrowedFd<'_>, mount: &Mount, change: &Remount, number: usize) -> Done {
+fn remount(root: BorrowedFd<'_>, mount: &Mount, change: &Remount, number: usize) -> ChildResult {
     let target =
         target::open(root, &mount.target, mount.rule, || Ok(Make::Nothing)).at_index(Step::MountTarget, number)?.file;
     if change.superblock {

@@ -11,21 +11,21 @@ use rustix::mount::{FsMountFlags, MountAttrFlags, MoveMountFlags, UnmountFlags};
 
 use super::source;
 use crate::rootfs::options::Wanted;
-use crate::rootfs::parent::Prepared;
-use crate::rootfs::plan::{ChangeRoot, Kind, Plan};
-use crate::wire::{At, Done, Fault, Step};
+use crate::rootfs::parent::OpenRootfs;
+use crate::rootfs::plan::{ChangeRoot, MountKind, RootfsPlan};
+use crate::wire::{At, ChildResult, Fault, Step};
 
 /// Cuts the new mount namespace off from the one it was copied from; shared sources are opened before, while they
 /// are still peers of the host's own mounts.
 ///
 /// # Errors
 /// Steps Propagation and MountSource.
-pub fn propagation(plan: &Plan, prepared: &Prepared) -> Done {
+pub fn propagation(plan: &RootfsPlan, prepared: &OpenRootfs) -> ChildResult {
     if plan.mount_namespace {
         for (number, room) in prepared.shared.iter().enumerate() {
             let opened = prepared.sources.get(number).is_some_and(Option::is_some);
             match plan.mounts.get(number).map(|mount| &mount.kind) {
-                Some(Kind::Bind(bind)) if bind.is_shared() && !opened && bind.inside.is_none() => {
+                Some(MountKind::Bind(bind)) if bind.is_shared() && !opened && bind.inside.is_none() => {
                     room.set(Some(source::open(bind, None).at_index(Step::MountSource, number)?));
                 }
                 _ => {}
@@ -40,7 +40,7 @@ pub fn propagation(plan: &Plan, prepared: &Prepared) -> Done {
 ///
 /// # Errors
 /// Step Rootfs.
-pub fn attach_root(plan: &Plan, prepared: &Prepared) -> Done<OwnedFd> {
+pub fn attach_root(plan: &RootfsPlan, prepared: &OpenRootfs) -> ChildResult<OwnedFd> {
     if prepared.mount_namespace.is_some() {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         return rustix::fs::open(super::SLASH, flags, Mode::empty()).at(Step::Rootfs);
@@ -75,7 +75,7 @@ fn move_onto(root: BorrowedFd<'_>, path: &std::ffi::CStr) -> Result<(), Errno> {
 ///
 /// # Errors
 /// Steps PivotRoot and DetachOldRoot.
-pub fn pivot(plan: &Plan, prepared: &Prepared, root: BorrowedFd<'_>) -> Done {
+pub fn pivot(plan: &RootfsPlan, prepared: &OpenRootfs, root: BorrowedFd<'_>) -> ChildResult {
     match plan.change_root {
         // It is the root already.
         _ if prepared.mount_namespace.is_some() => {}
@@ -100,7 +100,7 @@ pub fn pivot(plan: &Plan, prepared: &Prepared, root: BorrowedFd<'_>) -> Done {
 ///
 /// # Errors
 /// Step PivotRoot.
-pub fn enter(root: BorrowedFd<'_>) -> Done {
+pub fn enter(root: BorrowedFd<'_>) -> ChildResult {
     rustix::process::fchdir(root).at(Step::PivotRoot)?;
     rustix::process::chroot(c".").at(Step::PivotRoot)?;
     rustix::process::chdir(super::SLASH).at(Step::PivotRoot)
@@ -108,7 +108,7 @@ pub fn enter(root: BorrowedFd<'_>) -> Done {
 
 /// A full procfs or sysfs outside the new root would let a user namespace mount an unmasked one of its own.
 /// Locked mounts cannot be unmounted; they are covered.
-fn put_out_of_reach(path: &std::ffi::CStr) -> Done {
+fn put_out_of_reach(path: &std::ffi::CStr) -> ChildResult {
     match rustix::mount::unmount(path, UnmountFlags::DETACH) {
         // Gone with the one above it.
         Ok(()) | Err(Errno::NOENT) => Ok(()),

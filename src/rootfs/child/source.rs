@@ -9,7 +9,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
-use crate::rootfs::plan::{Bind, Plan, Rule};
+use crate::rootfs::plan::{Bind, RootfsPlan, Rule};
 use crate::sys::mount::{Attributes, Change, set_attributes};
 
 /// The source that shall cover /proc is no whole procfs.
@@ -19,7 +19,7 @@ pub const NO_PROCFS: Errno = Errno::XDEV;
 const PROC_ROOT_INODE: u64 = 1;
 
 /// The rootfs with all that is mounted below, cut off from the host.
-pub fn open_root(plan: &Plan) -> Result<OwnedFd, Errno> {
+pub fn open_root(plan: &RootfsPlan) -> Result<OwnedFd, Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     let tree = rustix::mount::open_tree(CWD, &*plan.root, flags)?;
     if FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) != FileType::Directory {
@@ -31,7 +31,7 @@ pub fn open_root(plan: &Plan) -> Result<OwnedFd, Errno> {
 
 /// A mount namespace with the rootfs, and all that is mounted below it, as its root; `None` where the kernel or the
 /// caller's rights do not go that far, and init gets a copy of the host's namespace instead. Kernel: 7.0.
-pub fn open_namespace(plan: &Plan) -> Option<OwnedFd> {
+pub fn open_namespace(plan: &RootfsPlan) -> Option<OwnedFd> {
     const NAMESPACE: OpenTreeFlags = OpenTreeFlags::from_bits_retain(2); // OPEN_TREE_NAMESPACE
     let flags = NAMESPACE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     rustix::mount::open_tree(CWD, &*plan.root, flags).ok()

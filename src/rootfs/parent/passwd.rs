@@ -7,9 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 use rustix::io::Errno;
 
-use super::{Prepared, Source};
+use super::{OpenRootfs, Source};
 use crate::error::{Context, Result};
-use crate::rootfs::plan::{Kind, Plan};
+use crate::rootfs::plan::{MountKind, RootfsPlan};
 
 /// Where /etc/passwd comes from.
 #[derive(Debug)]
@@ -22,25 +22,25 @@ pub enum Passwd {
     Missing,
 }
 
-impl Plan {
+impl RootfsPlan {
     /// The number of the last mount on /etc/passwd or on /etc.
     pub(super) fn passwd_mount(&self) -> Option<usize> {
         self.mounts.iter().rposition(|mount| {
-            matches!(mount.target.to_bytes(), b"/etc" | b"/etc/passwd") && !matches!(mount.kind, Kind::Remount(_))
+            matches!(mount.target.to_bytes(), b"/etc" | b"/etc/passwd") && !matches!(mount.kind, MountKind::Remount(_))
         })
     }
 }
 
-impl Prepared {
+impl OpenRootfs {
     /// The passwd file, for HOME.
     ///
     /// # Errors
     /// It cannot be looked up in its mount.
-    pub fn passwd(&self, plan: &Plan) -> Result<Passwd> {
+    pub fn passwd(&self, plan: &RootfsPlan) -> Result<Passwd> {
         let Some(number) = plan.passwd_mount() else { return Ok(Passwd::Rootfs) };
         let bind = match &plan.mounts[number].kind {
-            Kind::Filesystem(filesystem) if filesystem.copy_up => return Ok(Passwd::Rootfs),
-            Kind::Bind(bind) => bind,
+            MountKind::Filesystem(filesystem) if filesystem.copy_up => return Ok(Passwd::Rootfs),
+            MountKind::Bind(bind) => bind,
             _ => return Ok(Passwd::Missing),
         };
         let found = match self.sources.get(number) {

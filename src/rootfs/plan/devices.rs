@@ -6,9 +6,9 @@ use std::ffi::CString;
 
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
-use super::{Kind, Mount, inside, string};
+use super::{Mount, MountKind, inside, string};
 use crate::error::{Error, Result};
-use crate::rootfs::Facts;
+use crate::rootfs::RootfsFacts;
 
 /// The permission bits, set-id and sticky bits of a mode.
 const MODE: u32 = 0o7777;
@@ -79,8 +79,9 @@ pub enum DeviceFile {
     Expected,
 }
 
-pub(super) fn plan(list: Option<&[LinuxDevice]>, mounts: &[Mount], facts: &Facts<'_>) -> Result<Devices> {
-    let own = !mounts.iter().any(|mount| mount.target.as_bytes() == b"/dev" && matches!(mount.kind, Kind::Bind(_)));
+pub(super) fn plan(list: Option<&[LinuxDevice]>, mounts: &[Mount], facts: &RootfsFacts<'_>) -> Result<Devices> {
+    let own =
+        !mounts.iter().any(|mount| mount.target.as_bytes() == b"/dev" && matches!(mount.kind, MountKind::Bind(_)));
     let mut nodes = Vec::new();
     for (number, device) in list.unwrap_or_default().iter().enumerate() {
         nodes.push(node(device, number, own, facts)?);
@@ -97,7 +98,7 @@ pub(super) fn plan(list: Option<&[LinuxDevice]>, mounts: &[Mount], facts: &Facts
     Ok(Devices { own, nodes })
 }
 
-fn default(name: &str, major: u32, minor: u32, facts: &Facts<'_>) -> Result<Device> {
+fn default(name: &str, major: u32, minor: u32, facts: &RootfsFacts<'_>) -> Result<Device> {
     Ok(Device {
         number: None,
         path: string(format!("/dev/{name}").as_bytes(), "linux.devices")?,
@@ -111,7 +112,7 @@ fn default(name: &str, major: u32, minor: u32, facts: &Facts<'_>) -> Result<Devi
     })
 }
 
-fn node(device: &LinuxDevice, number: usize, own: bool, facts: &Facts<'_>) -> Result<Device> {
+fn node(device: &LinuxDevice, number: usize, own: bool, facts: &RootfsFacts<'_>) -> Result<Device> {
     let at = format!("linux.devices[{number}]");
     let at_path = format!("{at}.path");
     if !device.path().is_absolute() {

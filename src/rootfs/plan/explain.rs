@@ -2,12 +2,12 @@
 //!
 //! World: plan.
 
-use super::{Bind, DEEPEST, Kind, Mount, NodeKind, Plan, Rule};
+use super::{Bind, DEEPEST, Mount, MountKind, NodeKind, RootfsPlan, Rule};
 use crate::error::{Error, ErrorKind};
 use crate::rootfs::options::suggestion;
 use crate::wire::{Fault, Step};
 
-impl Plan {
+impl RootfsPlan {
     /// The error for `fault`; `None` when the step is not one of this room.
     #[must_use]
     pub fn explain(&self, fault: &Fault) -> Option<Error> {
@@ -50,7 +50,7 @@ impl Plan {
     fn source(&self, number: usize, errno: i32) -> Error {
         let at = format!("mounts[{number}].source");
         let Some(mount) = self.mounts.get(number) else { return placed(at, Step::MountSource.name()) };
-        let Kind::Bind(bind) = &mount.kind else { return placed(at, mount.phrase()) };
+        let MountKind::Bind(bind) = &mount.kind else { return placed(at, mount.phrase()) };
         let procfs = bind.procfs && errno == libc::EXDEV;
         let what = if procfs { "only the root of a procfs can be bound on /proc" } else { Step::MountSource.name() };
         let hint = if self.user_namespace { bind.refused_in_user_namespace(errno) } else { None };
@@ -66,9 +66,9 @@ impl Plan {
             other => format!("{}: {}", mount.phrase(), other.name()),
         };
         let parameters = match &mount.kind {
-            Kind::Filesystem(filesystem) => &filesystem.parameters[..],
-            Kind::Remount(remount) => &remount.parameters[..],
-            Kind::Bind(_) => &[],
+            MountKind::Filesystem(filesystem) => &filesystem.parameters[..],
+            MountKind::Remount(remount) => &remount.parameters[..],
+            MountKind::Bind(_) => &[],
         };
         if let Some(parameter) = fault.parameter.and_then(|parameter| parameters.get(usize::from(parameter))) {
             let at = match parameter.option {
@@ -84,7 +84,7 @@ impl Plan {
     fn mount_hint(&self, mount: &Mount, step: Step, errno: i32) -> Option<String> {
         match (step, errno) {
             (Step::CopyUp, _) => not_copied(errno),
-            (Step::Mount, libc::EINVAL) if matches!(mount.kind, Kind::Bind(_)) => {
+            (Step::Mount, libc::EINVAL) if matches!(mount.kind, MountKind::Bind(_)) => {
                 // Docker looks for "not a directory".
                 Some("a file cannot be mounted on a directory, nor a directory on a file".to_string())
             }
@@ -155,9 +155,9 @@ impl Mount {
     #[must_use]
     pub fn phrase(&self) -> String {
         match &self.kind {
-            Kind::Filesystem(_) => format!("mount {} on {}", self.label, text(&self.target)),
-            Kind::Bind(Bind { source, .. }) => format!("bind {} on {}", text(source), text(&self.target)),
-            Kind::Remount(_) => format!("remount {}", text(&self.target)),
+            MountKind::Filesystem(_) => format!("mount {} on {}", self.label, text(&self.target)),
+            MountKind::Bind(Bind { source, .. }) => format!("bind {} on {}", text(source), text(&self.target)),
+            MountKind::Remount(_) => format!("remount {}", text(&self.target)),
         }
     }
 }

@@ -10,10 +10,10 @@ use std::path::Path;
 
 use oci_spec::runtime as oci;
 
-use super::{Bind, Filesystem, Idmap, KernelParameter, Kind, Mount, OldCall, Remount, Rule, TreeChange};
+use super::{Bind, Filesystem, Idmap, KernelParameter, Mount, MountKind, OldCall, Remount, Rule, TreeChange};
 use super::{inside, string};
 use crate::error::{Error, Result};
-use crate::rootfs::Facts;
+use crate::rootfs::RootfsFacts;
 use crate::rootfs::options::{self, Options, Wanted};
 use crate::sys::mount::Attributes;
 
@@ -51,7 +51,7 @@ pub(super) fn plan(mounts: &[oci::Mount], context: &Context<'_>) -> Result<Vec<M
 
 /// What all mounts have in common.
 pub(super) struct Context<'a> {
-    pub facts: &'a Facts<'a>,
+    pub facts: &'a RootfsFacts<'a>,
     /// linux.mountLabel.
     pub label: Option<&'a str>,
     /// The parameter that it is for.
@@ -81,7 +81,7 @@ struct Request<'a> {
     kind: &'a str,
     options: Options,
     context: &'a Context<'a>,
-    facts: &'a Facts<'a>,
+    facts: &'a RootfsFacts<'a>,
 }
 
 impl<'a> Request<'a> {
@@ -195,7 +195,7 @@ impl<'a> Request<'a> {
             return Err(Error::invalid(format!("{}.options", self.at), "\"tmpcopyup\" applies only to tmpfs"));
         }
         let procfs = self.target.as_bytes() == b"/proc";
-        let kind = Kind::Bind(Bind {
+        let kind = MountKind::Bind(Bind {
             source,
             inside: None,
             recursive,
@@ -327,7 +327,7 @@ impl<'a> Request<'a> {
         }
         let mut attributes = Wanted { set: attributes.set, clear: attributes.clear & Attributes::ATIME };
         attributes.set.set(Attributes::RDONLY, readonly && !late_readonly);
-        let kind = Kind::Filesystem(Filesystem {
+        let kind = MountKind::Filesystem(Filesystem {
             name: string(name.as_bytes(), &format!("{}.type", self.at))?,
             inherit_mode: name == "tmpfs" && !self.options.parameters.iter().any(|data| data.key == "mode"),
             copy_up: self.options.copy_up,
@@ -446,11 +446,11 @@ impl<'a> Request<'a> {
             parameters.extend(word.map(|word| KernelParameter { option: None, key: word.to_owned(), value: None }));
         }
         let (top, implied) = self.options.exact();
-        let kind = Kind::Remount(Remount { parameters, superblock, top, implied, tree: self.options.tree });
+        let kind = MountKind::Remount(Remount { parameters, superblock, top, implied, tree: self.options.tree });
         Ok(self.mount("remount", Rule::Follow, kind, false))
     }
 
-    fn mount(self, label: &str, rule: Rule, kind: Kind, late_readonly: bool) -> Mount {
+    fn mount(self, label: &str, rule: Rule, kind: MountKind, late_readonly: bool) -> Mount {
         Mount {
             target: self.target,
             label: label.to_string(),

@@ -5,12 +5,12 @@ use std::path::Path;
 use oci_spec::runtime::Spec;
 use rustix::io::Errno;
 
-use super::{Kind, Plan, plan};
-use crate::rootfs::Facts;
+use super::{MountKind, RootfsPlan, plan};
+use crate::rootfs::RootfsFacts;
 use crate::wire::{Fault, Step};
 
-fn facts() -> Facts<'static> {
-    Facts {
+fn facts() -> RootfsFacts<'static> {
+    RootfsFacts {
         bundle: Path::new("/bundle"),
         user_namespace: false,
         mount_namespace: true,
@@ -42,10 +42,10 @@ fn error(mounts: &str, linux: &str) -> String {
 }
 
 /// One line a mount, for comparison.
-fn lines(plan: &Plan) -> Vec<String> {
+fn lines(plan: &RootfsPlan) -> Vec<String> {
     let line = |mount: &super::Mount| {
         let rest = match &mount.kind {
-            Kind::Filesystem(new) => {
+            MountKind::Filesystem(new) => {
                 let parameters: Vec<String> = new
                     .parameters
                     .iter()
@@ -56,7 +56,7 @@ fn lines(plan: &Plan) -> Vec<String> {
                     .collect();
                 format!("{} [{}] {:#x}", text(&new.name), parameters.join(" "), new.attributes.set.bits())
             }
-            Kind::Bind(bind) => {
+            MountKind::Bind(bind) => {
                 let changes: Vec<String> = bind
                     .changes
                     .iter()
@@ -76,7 +76,7 @@ fn lines(plan: &Plan) -> Vec<String> {
                     changes.join(", ")
                 )
             }
-            Kind::Remount(_) => "remount".to_string(),
+            MountKind::Remount(_) => "remount".to_string(),
         };
         let late = if mount.late_readonly { " late" } else { "" };
         format!("{} {:?} {rest}{late}", text(&mount.target), mount.rule)
@@ -122,7 +122,7 @@ fn docker() {
 #[test]
 fn runc_spec() {
     let spec: Spec = serde_json::from_str(include_str!("../../../tests/data/runc-spec.json")).unwrap();
-    let facts = Facts { cgroup_namespace: false, console: true, ..facts() };
+    let facts = RootfsFacts { cgroup_namespace: false, console: true, ..facts() };
     let plan = plan(&spec, &facts).unwrap();
     assert!(plan.readonly && plan.console);
     // Without a cgroup namespace only the container's own part of the tree is shown.
@@ -134,7 +134,7 @@ fn runc_spec() {
 
 #[test]
 fn user_namespace_without_a_network_of_its_own() {
-    let facts = Facts { user_namespace: true, network_namespace: false, ..facts() };
+    let facts = RootfsFacts { user_namespace: true, network_namespace: false, ..facts() };
     let spec = spec(r#"[{"destination": "/sys", "type": "sysfs", "options": ["nosuid", "ro"]}]"#, "{}");
     let plan = plan(&spec, &facts).unwrap();
     assert_eq!(lines(&plan), ["/sys Follow rbind /sys [+0x3-0x0 p0x80000r]"]);
@@ -184,7 +184,7 @@ fn what_fsconfig_cannot_say_goes_to_mount_2() {
     let mounts =
         format!(r#"[{{"destination": "/a", "type": "overlay", "options": ["lowerdir=/{long}", "sync", "xino=off"]}}]"#);
     let plan = plan(&spec(&mounts, "{}"), &facts()).unwrap();
-    let Kind::Filesystem(new) = &plan.mounts[0].kind else { panic!("no filesystem") };
+    let MountKind::Filesystem(new) = &plan.mounts[0].kind else { panic!("no filesystem") };
     let call = new.old_call.as_ref().unwrap();
     assert_eq!((text(&call.source), call.flags), ("overlay".to_string(), libc::MS_SYNCHRONOUS));
     assert_eq!(text(&call.data), format!("lowerdir=/{long},xino=off"));
@@ -255,18 +255,18 @@ fn errors_in_linux_name_the_value() {
 
 #[test]
 fn without_a_mount_namespace() {
-    let facts = Facts { mount_namespace: false, ..facts() };
+    let facts = RootfsFacts { mount_namespace: false, ..facts() };
     let tmpfs = r#"[{"destination": "/a", "type": "tmpfs"}]"#;
     assert!(plan(&spec(tmpfs, "{}"), &facts).unwrap().attached);
     assert!(!plan(&spec("[]", "{}"), &facts).unwrap().attached);
-    let error = |spec: &Spec, facts: &Facts<'_>| plan(spec, facts).unwrap_err().to_string();
+    let error = |spec: &Spec, facts: &RootfsFacts<'_>| plan(spec, facts).unwrap_err().to_string();
     assert_eq!(
         error(&spec("[]", r#"{"rootfsPropagation": "shared"}"#), &facts),
         "linux.rootfsPropagation: needs a mount namespace of the container's own; add {\"type\": \"mount\"} to \
          linux.namespaces"
     );
     // A user namespace has no right to the caller's mounts.
-    let facts = Facts { user_namespace: true, ..facts };
+    let facts = RootfsFacts { user_namespace: true, ..facts };
     assert!(error(&spec(tmpfs, "{}"), &facts).starts_with("mounts: "));
     assert!(error(&spec("[]", r#"{"maskedPaths": ["/a"]}"#), &facts).starts_with("linux.maskedPaths: "));
 }
@@ -318,8 +318,8 @@ fn the_label_is_the_context_that_an_annotation_names() {
     let key = |kind: &str| {
         let mut spec = spec(r#"[{"destination": "/t", "type": "tmpfs"}]"#, r#"{"mountLabel": "a:b:c:d"}"#);
         spec.set_annotations(Some([("run.oci.mount_context_type".to_owned(), kind.to_owned())].into()));
-        let plan = plan(&spec, &Facts { selinux: true, ..facts() }).map_err(|error| error.to_string())?;
-        let Kind::Filesystem(filesystem) = &plan.mounts[0].kind else { panic!() };
+        let plan = plan(&spec, &RootfsFacts { selinux: true, ..facts() }).map_err(|error| error.to_string())?;
+        let MountKind::Filesystem(filesystem) = &plan.mounts[0].kind else { panic!() };
         let labels = filesystem.parameters.iter().filter(|one| one.value.as_deref() == Some(c"a:b:c:d"));
         Ok(labels.map(|one| one.key.to_str().unwrap().to_owned()).collect::<String>())
     };

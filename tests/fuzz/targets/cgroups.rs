@@ -11,7 +11,7 @@ use tare::internals::bundle::{keys_in_any_case, parse_resources, parse_value};
 use tare::internals::cgroup::change::Present;
 use tare::internals::cgroup::limits::Write;
 use tare::internals::cgroup::systemd::{self, message::Message, message::total_length, properties, variant};
-use tare::internals::cgroup::{self, Driver, Facts, Plan, Systemd, path};
+use tare::internals::cgroup::{self, CgroupFacts, CgroupPlan, Driver, Systemd, path};
 
 /// No value leads out of the cgroup, or into two writes.
 fn check_writes(writes: &[Write]) {
@@ -35,7 +35,7 @@ fn check_components(components: &[String]) {
     assert!(components.iter().map(|part| part.len() + 1).sum::<usize>() < 4000);
 }
 
-pub(super) fn check_plan(plan: &Plan) {
+pub(super) fn check_plan(plan: &CgroupPlan) {
     check_writes(&plan.writes);
     match &plan.driver {
         Driver::File(components) => check_components(components),
@@ -55,8 +55,13 @@ pub(super) fn scope(spec: &Spec) {
     let (own_path, control_group) = (Ok("/a/b".to_owned()), Ok("/".to_owned()));
     let plan = || {
         let systemd = Some(Systemd { user: false, control_group: &control_group });
-        let facts =
-            Facts { user_namespace: false, own_path: &own_path, new_cgroup_namespace: true, other_ids: true, systemd };
+        let facts = CgroupFacts {
+            user_namespace: false,
+            own_path: &own_path,
+            new_cgroup_namespace: true,
+            other_ids: true,
+            systemd,
+        };
         cgroup::plan(spec, "box", &facts)
     };
     match plan() {

@@ -14,7 +14,7 @@ use tare::internals::hooks;
 use tare::internals::host::{HostFacts, ProgramFacts};
 use tare::internals::namespaces::NamespaceSet;
 use tare::internals::namespaces::plan::Caller;
-use tare::internals::plan::{ExecRequest, Plan, Program, Request, plan, plan_exec};
+use tare::internals::plan::{ContainerPlan, ExecRequest, Program, Request, plan, plan_exec};
 use tare::internals::rootfs::{self, options};
 use tare::internals::seccomp::{self, tests as specification};
 use tare::internals::sys::mount::Attributes;
@@ -81,7 +81,7 @@ pub(super) fn config(input: &[u8]) {
     super::cgroups::scope(&spec);
 }
 
-fn check_plan(spec: &Spec, plan: &Plan) {
+fn check_plan(spec: &Spec, plan: &ContainerPlan) {
     if let Some(cgroup) = &plan.cgroup {
         super::cgroups::check_plan(cgroup);
     }
@@ -100,7 +100,7 @@ fn check_plan(spec: &Spec, plan: &Plan) {
     plan.warnings().for_each(|warning| assert!(!warning.is_empty()));
 }
 
-fn check_rootfs(spec: &Spec, plan: &rootfs::Plan) {
+fn check_rootfs(spec: &Spec, plan: &rootfs::RootfsPlan) {
     assert!(plan.root.as_bytes().starts_with(b"/"), "{:?}", plan.root);
     if plan.mount_namespace {
         assert_eq!(plan.mounts.len(), spec.mounts().as_ref().map_or(0, Vec::len), "a mount was dropped or added");
@@ -129,7 +129,7 @@ fn check_program(program: &Program) {
     program.seccomp.iter().for_each(|plan| specification::interpreter::check(&plan.program));
 }
 
-fn check_hooks(plan: &hooks::Plan) {
+fn check_hooks(plan: &hooks::HookPlan) {
     let lists = [
         &plan.prestart,
         &plan.create_runtime,

@@ -19,7 +19,7 @@ const LINK: usize = 4096;
 
 /// Whether an entry was copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Done {
+pub enum Copied {
     Yes,
     /// It is a directory.
     Directory,
@@ -29,10 +29,10 @@ pub enum Done {
 ///
 /// # Errors
 /// The kernel's; ESTALE for a file that something else took the place of, EFBIG for one without a size or an end.
-pub fn copy(from: &OwnedFd, to: &OwnedFd, name: &CStr) -> Result<Done, Errno> {
+pub fn copy(from: &OwnedFd, to: &OwnedFd, name: &CStr) -> Result<Copied, Errno> {
     let status = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
     match FileType::from_raw_mode(status.st_mode) {
-        FileType::Directory => return Ok(Done::Directory),
+        FileType::Directory => return Ok(Copied::Directory),
         FileType::RegularFile => file(from, to, name)?,
         FileType::Symlink => {
             link(from, to, name)?;
@@ -49,7 +49,7 @@ pub fn copy(from: &OwnedFd, to: &OwnedFd, name: &CStr) -> Result<Done, Errno> {
     if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
         rustix::fs::utimensat(to, name, &times(&status), AtFlags::SYMLINK_NOFOLLOW)?;
     }
-    Ok(Done::Yes)
+    Ok(Copied::Yes)
 }
 
 /// Owner, mode and times of an open file or directory. Owner first: chown clears the set-id bits.
