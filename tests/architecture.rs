@@ -424,3 +424,25 @@ fn no_path_of_somebodys_machine() {
     }
     assert_none("sources name no path of a developer's machine", &breaches);
 }
+
+#[test]
+fn documents_name_files_that_exist() {
+    let is_path = |word: &&str| {
+        ["src/", "tests/", "scripts/", "docs/", "examples/", "oci-conformance/"].iter().any(|top| word.starts_with(top))
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c))
+            // A name to be filled in.
+            && !["NAME", "TARGET"].iter().any(|open| word.contains(open))
+    };
+    let (mut missing, mut named) = (Vec::new(), 0);
+    for document in ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/testing.md", "docs/startup.md"] {
+        let text = fs::read_to_string(repository().join(document)).unwrap();
+        for word in text.split('`').skip(1).step_by(2).filter(is_path) {
+            named += 1;
+            if !repository().join(word).exists() {
+                missing.push(format!("{document}: {word}"));
+            }
+        }
+    }
+    assert!(named > 100, "the names were not found: {named}");
+    assert_none("a file that a document names exists", &missing);
+}
