@@ -34,7 +34,10 @@ pub fn run(args: Vec<OsString>) -> i32 {
 fn prepare(args: &[OsString]) -> Result<()> {
     tare::startup::open_stdio()?;
     // What enters a container forwards signals and passes its own on; the others wait for hooks at most.
-    if args.iter().any(|arg| ENTERING.iter().any(|command| arg == command)) {
+    let enters = |arg: &OsString| {
+        options::COMMANDS.iter().any(|command| options::Place::PROCESS.contains(command.place) && arg == command.name)
+    };
+    if args.iter().any(enters) {
         protect()?;
         return tare::startup::reset_signals();
     }
@@ -67,9 +70,6 @@ fn execute(args: Vec<OsString>) -> i32 {
         }
     }
 }
-
-/// The commands that enter a container.
-const ENTERING: [&str; 3] = ["create", "run", "exec"];
 
 /// Scripts of runc tell a failed exec (255) from a failed program.
 fn failure_code(command: Option<&str>) -> i32 {

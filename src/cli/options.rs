@@ -29,7 +29,7 @@ bitflags::bitflags! {
         const FEATURES = 1 << 16;
         /// The commands that create a container.
         const CREATION = Self::CREATE.bits() | Self::RUN.bits();
-        /// The commands that start a process from options.
+        /// The commands that start a process, and enter a container for it.
         const PROCESS = Self::CREATION.bits() | Self::EXEC.bits();
     }
 }
