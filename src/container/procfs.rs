@@ -1,6 +1,6 @@
 //! World: parent. The host's procfs for the child, which writes its OOM score and security labels there.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -18,7 +18,7 @@ pub(super) fn open(program: Option<&Program>) -> Result<Option<OwnedFd>> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let proc = rustix::fs::open("/proc", flags, Mode::empty()).context(|| "open /proc")?;
     // Another filesystem would accept the write of a label and enforce nothing.
-    if rustix::fs::fstatfs(&proc).context(|| "examine /proc")?.f_type != rustix::fs::PROC_SUPER_MAGIC {
+    if !crate::sys::procfs::contains(proc.as_fd()).context(|| "examine /proc")? {
         return Err(Error::new(ErrorKind::System, "/proc is not a procfs"));
     }
     Ok(Some(proc))

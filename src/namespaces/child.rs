@@ -206,20 +206,14 @@ pub fn sysctls(plan: &NamespacePlan, root: BorrowedFd<'_>) -> ChildResult {
     Ok(())
 }
 
-/// PROC_SUPER_MAGIC of linux/magic.h.
-const PROCFS: u32 = 0x9fa0;
-/// PROC_ROOT_INO of linux/proc_fs.h: the root of every procfs and of nothing else in it.
-const PROCFS_ROOT: u64 = 1;
-
 /// The container's own procfs when /proc really is one (a fake would take the values), else a private one.
 fn procfs(root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
-    if let Ok(proc) = openat2(root, c"proc", flags, Mode::empty(), resolve) {
-        let real = u32::try_from(rustix::fs::fstatfs(&proc)?.f_type) == Ok(PROCFS);
-        if real && rustix::fs::fstat(&proc)?.st_ino == PROCFS_ROOT {
-            return Ok(proc);
-        }
+    if let Ok(proc) = openat2(root, c"proc", flags, Mode::empty(), resolve)
+        && crate::sys::procfs::is_root(proc.as_fd())?
+    {
+        return Ok(proc);
     }
     let context = fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(&context)?;

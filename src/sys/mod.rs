@@ -23,6 +23,7 @@ pub mod net;
 pub mod page;
 pub mod pidfd;
 pub mod process_attributes;
+pub mod procfs;
 pub mod pty;
 pub mod scheduling;
 pub mod seccomp;

@@ -15,9 +15,6 @@ use crate::sys::mount::{Attributes, Change, set_attributes};
 /// The source that shall cover /proc is no whole procfs.
 pub const NO_PROCFS: Errno = Errno::XDEV;
 
-/// The inode of a procfs root. Source: PROC_ROOT_INO, include/linux/proc_fs.h.
-const PROC_ROOT_INODE: u64 = 1;
-
 /// The rootfs with all that is mounted below, cut off from the host.
 pub fn open_root(plan: &RootfsPlan) -> Result<OwnedFd, Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
@@ -61,8 +58,7 @@ pub fn open_inside(bind: &Bind, root: BorrowedFd<'_>, path: &CStr) -> Result<Own
 }
 
 fn check_procfs(tree: BorrowedFd<'_>, bind: &Bind) -> Result<(), Errno> {
-    let whole = || Ok(super::target::is_procfs(tree)? && rustix::fs::fstat(tree)?.st_ino == PROC_ROOT_INODE);
-    if bind.procfs && !whole()? { Err(NO_PROCFS) } else { Ok(()) }
+    if bind.procfs && !crate::sys::procfs::is_root(tree)? { Err(NO_PROCFS) } else { Ok(()) }
 }
 
 /// Maps the ids of a detached tree as `namespace` does, if the mount wants that.

@@ -12,6 +12,7 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::rootfs::plan::Rule;
+use crate::sys::procfs;
 
 /// What is made where nothing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,14 +117,9 @@ pub fn resolve(root: BorrowedFd<'_>, path: &CStr, flags: OFlags, more: ResolveFl
     }
 }
 
-/// Whether a file is in a procfs. Source: PROC_SUPER_MAGIC.
-pub fn is_procfs(file: BorrowedFd<'_>) -> Result<bool, Errno> {
-    Ok(rustix::fs::fstatfs(file)?.f_type == rustix::fs::PROC_SUPER_MAGIC)
-}
-
 /// What may be mounted below /proc is decided by name; a link must not lead around that.
 fn refuse_procfs(file: OwnedFd) -> Result<OwnedFd, Errno> {
-    if is_procfs(file.as_fd())? { Err(Errno::XDEV) } else { Ok(file) }
+    if procfs::contains(file.as_fd())? { Err(Errno::XDEV) } else { Ok(file) }
 }
 
 /// A path on the stack.
