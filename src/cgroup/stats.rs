@@ -4,7 +4,10 @@
 //! Units: nanoseconds and bytes. Source: runc types/events.go (engines parse it), cgroup-v2.rst.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::Path;
+
+use libcgroups::stats::parse_single_value;
 
 use rustix::fs::Dir;
 use rustix::io::Errno;
@@ -12,7 +15,7 @@ use serde::Serialize;
 
 use super::files;
 use super::parent::Cgroup;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 
 /// All of it; what has no controller stays empty.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -282,7 +285,19 @@ impl Source<'_> {
 
     /// `max` is 2^64-1, as runc reports it.
     fn number(&self, file: &str) -> Result<Option<u64>> {
-        Ok(self.text(file)?.map(|text| number(text.trim())))
+        // The descriptor leads to the directory, whatever has become of its path.
+        let path = format!("/proc/self/fd/{}/{file}", self.directory.as_raw_fd());
+        let error = match parse_single_value(Path::new(&path)) {
+            Ok(value) => return Ok(Some(value)),
+            Err(error) => error,
+        };
+        let what = || format!("read {file} of cgroup {}", self.path);
+        match error.inner().raw_os_error() {
+            // This cgroup does not have the controller.
+            Some(libc::ENOENT | libc::EOPNOTSUPP | libc::ENODEV) => Ok(None),
+            Some(errno) => Err(Error::system(what(), errno)),
+            None => Err(Error::new(ErrorKind::System, what()).detail(error.inner().to_string())),
+        }
     }
 
     fn pressure(&self, file: &str) -> Result<Option<Pressure>> {
