@@ -25,7 +25,7 @@
 //! # How it works
 //!
 //! ```text
-//! Bundle -> Spec -> Plan (pure) -> prepared descriptors -> double fork -> init::run -> exec
+//! Bundle -> Spec -> Plan (pure) -> open descriptors -> clone -> init -> execve
 //! ```
 //!
 //! docs/architecture.md tells it, with the layers of the modules and the glossary. Read `container/create/mod.rs` for the

@@ -259,7 +259,7 @@ fn no_internal_processes_is_explained() {
     let text = bed.create("box", json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]})).unwrap_err().to_string();
     let expected = format!(
         "linux.resources.hugepageLimits[0].limit: enable the hugetlb controller below cgroup /{}: device or resource busy; \
-         that cgroup contains processes; a cgroup can enable controllers for its children or contain processes, not both",
+         that cgroup contains processes, and the kernel does not let it have controllers for its children then; move them to a child cgroup, or choose another parent with linux.cgroupsPath",
         bed.name
     );
     assert_eq!(text, expected);

@@ -1,7 +1,7 @@
 //! Finds keys that are not known, but nearly: `maskedPath`, `optoins`. World: plan.
 //!
-//! The specification has unknown properties ignored (config.md, "Extensibility"), and so a letter too few loses a mask
-//! without a word. Other unknown keys are somebody's extension. The text has been parsed already, so that nothing is
+//! The specification requires unknown properties to be ignored (config.md, "Extensibility"), so one missing letter would
+//! silently drop a mask. Other unknown keys are somebody's extension. The text has been parsed already, so that nothing is
 //! checked again; one walk over it, without a tree of values, costs 1.5 us per KiB.
 
 use super::known::Shape;

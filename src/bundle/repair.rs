@@ -1,4 +1,4 @@
-//! What the spec wants tolerated or spells otherwise than the model of config.json does. World: plan.
+//! Accepts what the specification allows but oci-spec's types reject. World: plan.
 //!
 //! Only a config that the model refuses is repaired, so that the usual one is read once.
 

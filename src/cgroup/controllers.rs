@@ -151,7 +151,7 @@ impl Level<'_> {
         let error = Error::system(format!("enable the {controller} controller below cgroup {}", self.path), errno);
         let error = match errno {
             Errno::BUSY => error.hint(
-                "that cgroup contains processes; a cgroup can enable controllers for its children or contain processes, not both",
+                "that cgroup contains processes, and the kernel does not let it have controllers for its children then; move them to a child cgroup, or choose another parent with linux.cgroupsPath",
             ),
             Errno::OPNOTSUPP => error.hint("that cgroup is threaded, and this controller does not support threads"),
             Errno::ACCESS | Errno::PERM => error.hint("the cgroup is not delegated to this user"),

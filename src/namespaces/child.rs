@@ -1,6 +1,7 @@
 //! World: child. Enters namespaces, sets names and sysctls.
 //!
-//! `join`, `join_container` and `new_time` run in the intermediate process, the rest in init.
+//! `join`, `join_mount` and `new_time` run in the intermediate process, `join_container` and `join_container_cgroup` in the
+//! preparing process of exec, the rest in init.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

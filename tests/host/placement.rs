@@ -126,7 +126,7 @@ fn a_cgroup_has_processes_or_delegates_controllers() {
     let line = bundle.create().refused();
     let expected = format!(
         "linux.resources.hugepageLimits[0].limit: enable the hugetlb controller below cgroup {}: device or resource \
-         busy; that cgroup contains processes; a cgroup can enable controllers for its children or contain processes, not both",
+         busy; that cgroup contains processes, and the kernel does not let it have controllers for its children then; move them to a child cgroup, or choose another parent with linux.cgroupsPath",
         above.below("").trim_end_matches('/')
     );
     assert_eq!(line, expected);

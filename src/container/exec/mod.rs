@@ -177,7 +177,7 @@ fn explain_end(record: &Record, error: Error) -> Error {
     if error.kind() != ErrorKind::System || !ended() {
         return error;
     }
-    Error::new(ErrorKind::WrongStatus, not_running(&record.id)).detail(error.to_string())
+    Error::new(ErrorKind::WrongStatus, not_running(&record.id)).detail(format!("it ended meanwhile: {error}"))
 }
 
 fn not_running(id: &str) -> String {
