@@ -20,7 +20,10 @@
 //! [`protect`] may execute the program again, and must be called before anything else. [`Runtime::create`] and
 //! [`Container::exec`] block all signals of the calling thread for a moment, and make the process non-dumpable for the
 //! time of the clone. [`Runtime::run`] and a foreground [`Container::exec`] take over the process's signals and, with a
-//! terminal, its stdin and stdout, until the program has ended. Nothing else is changed, and no thread is made.
+//! terminal, its stdin and stdout, until the program has ended; `run` also makes the process a child subreaper, unless
+//! the options forbid it. startContainer hooks reset all signals of the process and ignore SIGPIPE. Many mounts raise
+//! its soft limit of open files, which stays raised. `execCPUAffinity.initial` is set on it for the time of the clone.
+//! [`protect`] moves the environment and sets the process name. Nothing else is changed, and no thread is made.
 //!
 //! # How it works
 //!

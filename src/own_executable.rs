@@ -1,5 +1,5 @@
-//! Makes sure that no container ever sees a writable tare: before create, run and exec, tare executes itself again from
-//! an image that cannot be written (docs/security.md, class 1, CVE-2019-5736).
+//! Makes sure that no container ever sees a writable tare: before create, run, exec, and the startContainer hooks of
+//! start, tare executes itself again from an image that cannot be written (docs/security.md, class 1, CVE-2019-5736).
 //!
 //! World: parent, before anything else. The image is a detached read-only bind of the binary: 8 times cheaper than a
 //! sealed copy in memory (measured: 46 us above a plain exec against 750), and shared with the page cache. Who could

@@ -1,4 +1,5 @@
-//! World: parent. The clone of a container's process, for create, run and exec, and the conversation with it.
+//! World: parent. The clone of a container's process, for create, run, exec and startContainer hooks, and the
+//! conversation with it.
 //!
 //! Order: socket pair -> signals blocked -> clone -> signals restored, unless tare waits for the process in the
 //! foreground -> [`Child::converse`] until the process is ready, executes its program, or reports why it cannot.

@@ -1,4 +1,5 @@
-//! World: parent. Finds cgroups: by the tag that they carry, below one that is open; and derives from a cgroup's counters why init died.
+//! World: parent. Finds cgroups: by the tag that they carry, below one that is open; and derives from a cgroup's
+//! counters why init died.
 
 use std::os::fd::AsFd;
 

@@ -1,7 +1,8 @@
 //! World: child. Enters namespaces, sets names and sysctls.
 //!
-//! `join`, `join_mount` and `new_time` run in the intermediate process, `join_container` and `join_container_cgroup` in the
-//! preparing process of exec, the rest in init.
+//! `join`, `join_mount`, `join_cgroup_first`, `clocks` and `new_time` run in the intermediate process, `join_container`
+//! and `join_container_cgroup` in the preparing process of exec, `root` in that or in init, the rest in init, or in the
+//! process that prepares it if a watched pid namespace is joined.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

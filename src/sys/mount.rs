@@ -1,4 +1,4 @@
-//! mount_setattr(2), Linux 5.12, and open_tree_attr; the rest of the mount API is in rustix.
+//! mount_setattr(2), Linux 5.12, and mount(2); the rest of the mount API is in rustix.
 //!
 //! World: all.
 

@@ -1,6 +1,7 @@
 //! World: parent. Waits for a process in the foreground: forwards signals, reaps, relays the terminal if there is one.
 //!
-//! Order: the caller blocks all signals before the clone ([`block_signals`]), so that none is lost, SIGCHLD least of all.
+//! Order: `spawn` blocks all signals before the clone (`Signals::Blocked`), [`wait`] blocks them again, so that none is
+//! lost, SIGCHLD least of all.
 //! Promises: one poll loop without allocation; the exit status of the process is never lost to another child.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -1,7 +1,8 @@
 //! World: parent. Answers the requests of the init of a new container until it is ready.
 //!
-//! Order of requests: id mappings -> the sources of id-mapped mounts in the rootfs -> the barrier before pivot_root (network devices, then prestart, createRuntime and
-//! createContainer hooks) -> the barrier before execve (startContainer hooks of run) -> ready.
+//! Order of requests: id mappings -> the sources of id-mapped mounts in the rootfs -> the barrier before pivot_root
+//! (network devices, then prestart, createRuntime and createContainer hooks) -> the barrier before execve
+//! (startContainer hooks of run) -> ready.
 
 use std::os::fd::AsFd;
 
