@@ -2,9 +2,11 @@
 //!
 //! Source: proc(5), /proc/PID/net/dev; runc types/events.go, NetworkInterface.
 
+use procfs::net::DeviceStatus;
+use procfs::process::Process;
 use serde::Serialize;
 
-use crate::error::{Context, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// One interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -30,32 +32,34 @@ pub struct Interface {
     pub tx_dropped: u64,
 }
 
-/// The interfaces in the network namespace of process `pid`, but for the loopback.
+/// The interfaces in the network namespace of process `pid`, but for the loopback, by name.
 ///
 /// # Errors
 /// The process has ended.
 pub fn interfaces(pid: i32) -> Result<Vec<Interface>> {
-    let path = format!("/proc/{pid}/net/dev");
-    let text = std::fs::read_to_string(&path).context(|| format!("read {path}"))?;
-    Ok(text.lines().filter_map(parse).filter(|interface| interface.name != "lo").collect())
+    let devices = Process::new(pid)
+        .and_then(|process| process.dev_status())
+        .map_err(|e| Error::new(ErrorKind::System, format!("read /proc/{pid}/net/dev")).detail(e.to_string()))?;
+    let mut interfaces: Vec<_> =
+        devices.into_values().filter(|device| device.name != "lo").map(Interface::from).collect();
+    interfaces.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(interfaces)
 }
 
-/// A line like `  eth0: 8 numbers received 8 numbers sent`; `None` for the two head lines.
-fn parse(line: &str) -> Option<Interface> {
-    let (name, numbers) = line.rsplit_once(':')?;
-    let numbers: Vec<u64> = numbers.split_whitespace().map(|number| number.parse().ok()).collect::<Option<_>>()?;
-    let number = |at: usize| numbers.get(at).copied();
-    Some(Interface {
-        name: name.trim().to_owned(),
-        rx_bytes: number(0)?,
-        rx_packets: number(1)?,
-        rx_errors: number(2)?,
-        rx_dropped: number(3)?,
-        tx_bytes: number(8)?,
-        tx_packets: number(9)?,
-        tx_errors: number(10)?,
-        tx_dropped: number(11)?,
-    })
+impl From<DeviceStatus> for Interface {
+    fn from(device: DeviceStatus) -> Self {
+        Self {
+            name: device.name,
+            rx_bytes: device.recv_bytes,
+            rx_packets: device.recv_packets,
+            rx_errors: device.recv_errs,
+            rx_dropped: device.recv_drop,
+            tx_bytes: device.sent_bytes,
+            tx_packets: device.sent_packets,
+            tx_errors: device.sent_errs,
+            tx_dropped: device.sent_drop,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -63,15 +67,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_the_kernel() {
-        assert_eq!(parse("Inter-|   Receive   |  Transmit"), None);
-        assert_eq!(parse(" face |bytes    packets errs drop fifo frame compressed multicast|bytes"), None);
-        let interface = parse("  eth0: 1 2 3 4 5 6 7 8 11 12 13 14 15 16 17 18").unwrap();
-        let json = serde_json::to_string(&interface).unwrap();
+    fn names_are_those_of_go() {
+        let interface = Interface { name: "eth0".to_owned(), rx_bytes: 1, tx_dropped: 14, ..Interface::default() };
         assert_eq!(
-            json,
-            r#"{"Name":"eth0","RxBytes":1,"RxPackets":2,"RxErrors":3,"RxDropped":4,"TxBytes":11,"TxPackets":12,"TxErrors":13,"TxDropped":14}"#
+            serde_json::to_string(&interface).unwrap(),
+            r#"{"Name":"eth0","RxBytes":1,"RxPackets":0,"RxErrors":0,"RxDropped":0,"TxBytes":0,"TxPackets":0,"TxErrors":0,"TxDropped":14}"#
         );
-        assert_eq!(parse("veth:1: 1 2 3 4 5 6 7 8 11 12 13 14 15 16 17 18").unwrap().name, "veth:1");
+    }
+
+    #[test]
+    fn the_loopback_is_left_out() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert!(interfaces(own).unwrap().iter().all(|interface| interface.name != "lo"));
+        assert!(interfaces(i32::MAX).is_err());
     }
 }

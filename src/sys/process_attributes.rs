@@ -1,6 +1,7 @@
 //! prctl(2): the package `prctl` for what it covers without allocating, bare calls for the rest.
 //!
-//! World: all; nothing here allocates. The package is called from this file alone, so that it can be replaced.
+//! World: all; nothing here allocates but `set_name`, which is the parent's. The package is called from this file alone,
+//! so that it can be replaced.
 
 use std::ffi::CStr;
 
@@ -64,9 +65,7 @@ pub fn set_keep_capabilities(keep: bool) -> Result<(), Errno> {
 /// # Errors
 /// None in practice.
 pub fn set_name(name: &CStr) -> Result<(), Errno> {
-    // SAFETY: `name` ends in NUL; the kernel copies at the most 16 bytes up to it.
-    let value = unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_NAME, name.as_ptr(), 0_u64, 0_u64, 0_u64) };
-    super::check(value).map(drop)
+    checked(prctl::set_name(&name.to_string_lossy()))
 }
 
 /// Takes the capability number `capability` out of the bounding set for good.
