@@ -158,11 +158,22 @@ impl Connection {
         }
     }
 
-    /// Waits for the end of a job; its result.
+    /// Waits for the end of a job; its result, or `None` after `patience`.
     ///
     /// # Errors
     /// See [`Fault`].
-    pub fn wait_for_job(&mut self, job: &str) -> Result<String, Fault> {
+    pub fn wait_for_job(&mut self, job: &str, patience: Duration) -> Result<Option<String>, Fault> {
+        let whole = self.deadline;
+        self.deadline = whole.min(Instant::now() + patience);
+        let heard = self.hear_of_job(job);
+        self.deadline = whole;
+        match heard {
+            Err(Fault::Late) if Instant::now() < whole => Ok(None),
+            heard => heard.map(Some),
+        }
+    }
+
+    fn hear_of_job(&mut self, job: &str) -> Result<String, Fault> {
         loop {
             if let Some(at) = self.removed.iter().position(|removed| removed.job == job) {
                 return Ok(self.removed.swap_remove(at).result);

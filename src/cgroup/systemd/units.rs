@@ -20,6 +20,9 @@ use crate::error::{Error, ErrorKind, Result};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long systemd or the bus may be away, as in `systemctl daemon-reexec`.
 const ABSENCE: Duration = Duration::from_secs(20);
+/// After so long without a word of a job systemd is asked whether it is still there.
+const SILENCE: Duration = Duration::from_secs(3);
+const JOB: &str = "org.freedesktop.systemd1.Job";
 /// Between attempts.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -215,7 +218,20 @@ impl Systemd {
         let connection = self.connection()?;
         let mut reply = connection.call(&main(member, arguments))?;
         let Some(Value::Path(job)) = reply.pop() else { return Err(Fault::Malformed("a reply without a job")) };
-        connection.wait_for_job(&job)
+        loop {
+            if let Some(result) = connection.wait_for_job(&job, SILENCE)? {
+                return Ok(result);
+            }
+            // The signal of its end is lost if systemd executes itself again at that moment.
+            let body = [Value::text(JOB), Value::text("State")];
+            let properties = "org.freedesktop.DBus.Properties";
+            let call = Call { destination: SYSTEMD, path: &job, interface: properties, member: "Get", body: &body };
+            match connection.call(&call) {
+                Ok(_) => {}
+                Err(Fault::Refused(..)) => return Err(Fault::Lost(Errno::CONNRESET)),
+                Err(fault) => return Err(fault),
+            }
+        }
     }
 
     /// Calls a method that can be called again when its reply was lost.
