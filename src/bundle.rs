@@ -56,7 +56,7 @@ impl Bundle {
         Self { path: path.into(), config: Config::File(PathBuf::from("config.json")) }
     }
 
-    /// A bundle at `path`, which `root.path` is relative to, with a config that is no file.
+    /// A bundle at `path`, which `root.path` is relative to, with a config from memory.
     ///
     /// # Errors
     /// The config cannot be encoded.

@@ -72,7 +72,7 @@ impl Runtime {
         }
     }
 
-    /// Who makes the cgroups of new containers.
+    /// What creates the cgroups of new containers.
     #[must_use]
     pub fn cgroup_manager(self, cgroup_manager: CgroupManager) -> Self {
         Self { cgroup_manager, ..self }

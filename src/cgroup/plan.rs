@@ -33,10 +33,10 @@ pub struct Systemd<'a> {
     pub control_group: &'a Result<String>,
 }
 
-/// Who makes the cgroup of a container, as the caller chooses.
+/// What creates the cgroup of a container, as the caller chooses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CgroupManager {
-    /// Nobody: the container stays in the caller's cgroup.
+    /// Nothing: the container stays in the caller's cgroup.
     Disabled,
     /// tare, in the hierarchy itself.
     #[default]

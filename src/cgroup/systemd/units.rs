@@ -190,10 +190,7 @@ impl Systemd {
     }
 
     fn property(&mut self, path: &str, interface: &str, name: &str) -> std::result::Result<Value, Fault> {
-        let body = [Value::text(interface), Value::text(name)];
-        let properties = "org.freedesktop.DBus.Properties";
-        let call = Call { destination: SYSTEMD, path, interface: properties, member: "Get", body: &body };
-        match self.patient_call(&call)?.pop() {
+        match self.patient_call(&get(path, &[Value::text(interface), Value::text(name)]))?.pop() {
             Some(Value::Variant(value)) => Ok(*value),
             _ => Err(Fault::Malformed("a property that is no variant")),
         }
@@ -223,10 +220,7 @@ impl Systemd {
                 return Ok(result);
             }
             // The signal of its end is lost if systemd executes itself again at that moment.
-            let body = [Value::text(JOB), Value::text("State")];
-            let properties = "org.freedesktop.DBus.Properties";
-            let call = Call { destination: SYSTEMD, path: &job, interface: properties, member: "Get", body: &body };
-            match connection.call(&call) {
+            match connection.call(&get(&job, &[Value::text(JOB), Value::text("State")])) {
                 Ok(_) => {}
                 Err(Fault::Refused(..)) => return Err(Fault::Lost(Errno::CONNRESET)),
                 Err(fault) => return Err(fault),
@@ -357,6 +351,11 @@ fn tried(errors: &[(usize, String, Errno)]) -> String {
 
 fn main<'a>(member: &'a str, body: &'a [Value]) -> Call<'a> {
     Call { destination: SYSTEMD, path: OBJECT, interface: INTERFACE, member, body }
+}
+
+/// Asks an object for a property; `names` are its interface and its own.
+fn get<'a>(path: &'a str, names: &'a [Value]) -> Call<'a> {
+    Call { destination: SYSTEMD, path, interface: "org.freedesktop.DBus.Properties", member: "Get", body: names }
 }
 
 /// Properties as D-Bus has them, with the processes that a scope begins with.

@@ -45,7 +45,7 @@ pub struct CreateRequest<'a> {
     pub bundle: &'a Bundle,
     /// What the caller chose.
     pub options: &'a CreateOptions<'a>,
-    /// Who creates the cgroup.
+    /// What creates the cgroup.
     pub cgroup_manager: CgroupManager,
     /// Whether to omit what only root may do; `None`: find out.
     pub rootless: Option<bool>,
