@@ -80,8 +80,7 @@ impl Level<'_> {
     /// # Errors
     /// A controller that one of `writes` needs is not offered or cannot be handed on.
     pub fn hand_on(&self, writes: &[Write]) -> Result<()> {
-        let read = |file: &str| files::read(self.directory, file).context(|| format!("read {file} of {}", self.path));
-        let (offered, handed_on) = (read(OFFERED)?, read(HANDED_ON)?);
+        let (offered, handed_on) = (self.read(OFFERED)?, self.read(HANDED_ON)?);
         let (offered, handed_on) = (names(&offered), names(&handed_on));
         if let Some((controller, write)) = needed(writes).find(|(controller, _)| !offered.contains(controller)) {
             return Err(self.not_offered(controller, write));
@@ -90,7 +89,7 @@ impl Level<'_> {
         if missing.is_empty() {
             return Ok(());
         }
-        if self.has_processes().context(|| format!("look for processes of cgroup {}", self.path))? {
+        if self.has_processes()? {
             let lacking = needed(writes).find(|(controller, _)| !handed_on.contains(controller));
             return lacking
                 .map_or(Ok(()), |(controller, write)| Err(self.not_handed_on(controller, write, Errno::BUSY)));
@@ -113,21 +112,27 @@ impl Level<'_> {
     /// # Errors
     /// A file that cannot be read. What the kernel refuses for another reason is for [`Self::hand_on`] to tell.
     pub fn hand_on_at_once(&self) -> Result<Option<()>> {
-        if self.has_processes().context(|| format!("look for processes of cgroup {}", self.path))? {
+        if self.has_processes()? {
             return Ok(None);
         }
-        let offered = files::read(self.directory, OFFERED).context(|| format!("read {OFFERED} of {}", self.path))?;
+        let offered = self.read(OFFERED)?;
         let switches: Vec<String> = names(&offered).iter().map(|controller| format!("+{controller}")).collect();
         let written = files::write(self.directory, HANDED_ON, &switches.join(" "));
         Ok((written != Err(Errno::BUSY)).then_some(()))
     }
 
+    fn read(&self, file: &str) -> Result<String> {
+        files::read(self.directory, file).context(|| format!("read {file} of {}", self.path))
+    }
+
     /// Whether processes of its own keep it from handing on controllers. Those for threads would be handed on all the
     /// same, and make the cgroup one of threads, below which no other controller and no process can be.
-    fn has_processes(&self) -> std::result::Result<bool, Errno> {
-        let kind = files::read_if_there(self.directory, "cgroup.type")?;
+    fn has_processes(&self) -> Result<bool> {
+        let what = || format!("look for processes of cgroup {}", self.path);
+        let kind = files::read_if_there(self.directory, "cgroup.type").context(what)?;
         // The root has no type, and may have both.
-        Ok(kind.is_some_and(|kind| kind.trim() == "domain") && !files::read(self.directory, "cgroup.procs")?.is_empty())
+        let is_domain = kind.is_some_and(|kind| kind.trim() == "domain");
+        Ok(is_domain && !files::read(self.directory, "cgroup.procs").context(what)?.is_empty())
     }
 
     fn not_offered(&self, controller: &str, write: &Write) -> Error {
