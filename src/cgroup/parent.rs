@@ -16,11 +16,12 @@ use super::devices::Devices;
 use super::hierarchy::Hierarchy;
 use super::limits::{IfMissing, Write};
 use super::plan::{CgroupPlan, Driver};
-use super::systemd::{self, Parked, UnitName};
+use super::systemd::{self, UnitName};
 use super::tag::{self, Identity, Tag};
 use super::{controllers, files, tree};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::bpf;
+use crate::sys::parked::Parked;
 
 /// How long a reaped process is waited for to leave its cgroup.
 const REAPED: Duration = Duration::from_secs(1);
@@ -175,7 +176,7 @@ impl Cgroup {
     /// A limit is refused, or that process cannot be ended.
     pub fn settle(&mut self) -> Result<()> {
         let Some(Unsettled { parked, late }) = self.unsettled.take() else { return Ok(()) };
-        parked.end()?;
+        systemd::parent::unpark(parked)?;
         let Some((write, unit)) = late else { return Ok(()) };
         self.write_all([&write])?;
         self.unit.as_ref().map_or(Ok(()), |unit| unit.write_all([&write]))?;

@@ -132,8 +132,10 @@ pub enum Side {
 /// Whose child a new process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parent {
-    /// The caller's.
+    /// The caller's, which gets SIGCHLD at its end.
     Caller,
+    /// The caller's, which gets no signal at its end: only a wait with `__WALL` finds it.
+    UnsignalledCaller,
     /// That of the caller's parent (CLONE_PARENT), whose death signal SIGCHLD the caller shares.
     CallersParent,
 }
@@ -147,12 +149,16 @@ const INTO_CGROUP: u64 = 0x2_0000_0000;
 /// As clone3(2): EAGAIN (limits), EBUSY/EOPNOTSUPP (the cgroup cannot take processes), EPERM, ENOSPC (nesting).
 pub fn clone3(parent: Parent, namespaces: NamespaceSet, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Errno> {
     let mut pidfd: libc::c_int = -1;
-    let of_parent = parent == Parent::CallersParent;
     let flag = |value: libc::c_int| u64::from(value.cast_unsigned());
+    let (parent_flag, exit_signal) = match parent {
+        Parent::Caller => (0, flag(libc::SIGCHLD)),
+        Parent::UnsignalledCaller => (0, 0),
+        // The kernel takes the signal from the caller's own end and wants none here.
+        Parent::CallersParent => (flag(libc::CLONE_PARENT), 0),
+    };
     let mut args = CloneArgs {
-        flags: namespaces.bits() | flag(libc::CLONE_PIDFD) | if of_parent { flag(libc::CLONE_PARENT) } else { 0 },
-        // With CLONE_PARENT the kernel takes the signal from the caller's own end and wants none here.
-        exit_signal: if of_parent { 0 } else { flag(libc::SIGCHLD) },
+        flags: namespaces.bits() | flag(libc::CLONE_PIDFD) | parent_flag,
+        exit_signal,
         pidfd: (&raw mut pidfd).expose_provenance() as u64,
         ..CloneArgs::default()
     };
@@ -197,37 +203,6 @@ pub fn clone_with_memory<F: FnOnce()>(body: F) -> Result<(i32, OwnedFd), Errno> 
     let pid = unsafe { libc::clone(enter::<F>, place, flags, place, &raw mut pidfd) };
     super::check(libc::c_long::from(pid))?;
     Ok((pid, own_pidfd(pidfd)))
-}
-
-/// A child that sleeps, in `cgroup` if that is given, until it is killed or its parent dies, with no signal to the parent
-/// at its end: wait for it with `__WALL`. Its pid and its pidfd.
-///
-/// # Errors
-/// As clone3(2): EAGAIN, ENOMEM, and those of the cgroup.
-pub fn sleeper(cgroup: Option<BorrowedFd<'_>>) -> Result<(i32, OwnedFd), Errno> {
-    let parent = rustix::process::getpid();
-    let mut pidfd: libc::c_int = -1;
-    let mut args = CloneArgs {
-        flags: u64::from(libc::CLONE_PIDFD.cast_unsigned()),
-        pidfd: (&raw mut pidfd).expose_provenance() as u64,
-        ..CloneArgs::default()
-    };
-    if let Some(directory) = cgroup {
-        args.flags |= INTO_CGROUP;
-        args.cgroup = u64::try_from(directory.as_raw_fd()).map_err(|_| Errno::BADF)?;
-    }
-    // SAFETY: without CLONE_VM the child has a copy of all memory, as after fork; `args` and `pidfd` are live.
-    let pid = super::check(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) })?;
-    if pid == 0 {
-        let ready = nix::sys::signal::SigSet::all().thread_set_mask().is_ok()
-            && super::process_attributes::set_parent_death_signal(libc::SIGKILL).is_ok();
-        // The parent may have died before the death signal was set.
-        while ready && rustix::process::getppid() == Some(parent) {
-            rustix::event::pause();
-        }
-        exit_now(1);
-    }
-    Ok((i32::try_from(pid).map_err(|_| Errno::OVERFLOW)?, own_pidfd(pidfd)))
 }
 
 /// Takes the descriptor number of [`Side::Parent`] into ownership, once, in the process that shares the table.

@@ -21,6 +21,7 @@ pub mod mount;
 pub mod namespace;
 pub mod net;
 pub mod page;
+pub mod parked;
 pub mod pidfd;
 pub mod process_attributes;
 pub mod procfs;
@@ -31,7 +32,6 @@ pub mod signals;
 pub mod stack;
 mod strings;
 pub mod text;
-pub mod user_namespace;
 
 use rustix::io::Errno;
 

@@ -8,7 +8,6 @@ pub mod address;
 mod connection;
 pub mod message;
 pub(super) mod parent;
-mod parked;
 pub mod properties;
 pub mod unit;
 mod units;
@@ -16,6 +15,5 @@ pub mod value;
 pub mod variant;
 
 pub use parent::UnitName;
-pub(super) use parked::Parked;
 pub use properties::Property;
 pub use unit::{Unit, resolve};

@@ -1,15 +1,18 @@
 //! Making the cgroup of a unit, and what later commands do with the unit. World: parent.
 //!
-//! Order rules: what a killed runtime left at that place goes first; then the unit begins, around a process that only
-//! sleeps; then the cgroup is looked at: it must be the planned one, with that process alone in it. From there on it
-//! is as with the file driver: tag, limits, devices, and init is cloned into it.
+//! Order rules: what a killed runtime left at that place goes first; then the unit begins, around a parked process; then
+//! the cgroup is looked at: it must be the planned one, with that process alone in it. From there on it is as with the
+//! file driver: tag, limits, devices, and init is cloned into it.
+//!
+//! systemd moves the process that a scope begins with, and moving costs an RCU grace period: hence the parked one, which
+//! ends when init is there. Where init has a cgroup below the scope's, a second one is cloned into that first. Parked
+//! processes die with tare, and systemd removes an empty scope: nothing is left whatever happens.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use serde::{Deserialize, Serialize};
 
 use super::address::Instance;
-use super::parked::Parked;
 use super::properties::{self, Property};
 use super::unit::{SLICE, Unit};
 use super::units::{Look, Systemd, outer_uid};
@@ -23,6 +26,8 @@ use crate::cgroup::parent::{
 };
 use crate::cgroup::plan::{CgroupPlan, Scope};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::sys::namespace::NamespaceSet;
+use crate::sys::parked::Parked;
 
 /// What the record keeps of a unit: enough to stop it, whatever has become of the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,7 +127,20 @@ impl UnitName {
     }
 }
 
-/// Makes the cgroup of `plan`, which is that of `scope`; the sleeper is in it until it is settled.
+/// Creates the first process of a scope, in `cgroup` if that is given.
+fn park(cgroup: Option<BorrowedFd<'_>>) -> Result<Parked> {
+    Parked::new(NamespaceSet::empty(), cgroup).context(|| "make the first process of the scope")
+}
+
+/// Ends the first process of a scope.
+///
+/// # Errors
+/// It cannot be killed, and stays until tare ends.
+pub(in crate::cgroup) fn unpark(parked: Parked) -> Result<()> {
+    parked.end().context(|| "end the first process of the scope")
+}
+
+/// Makes the cgroup of `plan`, which is that of `scope`; the parked process is in it until it is settled.
 ///
 /// # Errors
 /// As [`Cgroup::create`]; and whatever systemd says. The unit is gone then.
@@ -131,8 +149,8 @@ pub(in crate::cgroup) fn make(plan: &CgroupPlan, scope: &Scope, hierarchy: &Hier
     let root = open_root(hierarchy)?;
     let path = scope.path();
     clear_leftover_at(root.as_fd(), &scope.unit.components, &path, tag)?;
-    let parked = if scope.unit.is_slice() { None } else { Some(Parked::new(None)?) };
-    let pid = parked.as_ref().map(|parked| parked.pid);
+    let parked = if scope.unit.is_slice() { None } else { Some(park(None)?) };
+    let pid = parked.as_ref().map(Parked::pid);
     let look = || look(hierarchy, &path, pid);
     let properties = first_properties(scope, parked.is_some());
     scope.name().systemd().start(&scope.unit, &properties, pid.and_then(|pid| u32::try_from(pid).ok()), &look)?;
@@ -144,7 +162,7 @@ pub(in crate::cgroup) fn make(plan: &CgroupPlan, scope: &Scope, hierarchy: &Hier
     })
 }
 
-/// Sets the limits of the unit's cgroup, and makes the one for init below it. The second sleeper keeps the scope: a
+/// Sets the limits of the unit's cgroup, and makes the one for init below it. The second parked process keeps the scope: a
 /// cgroup can enable controllers for its children only while it contains no processes.
 fn settle_in(unit: Cgroup, plan: &CgroupPlan, scope: &Scope, tag: &Tag, parked: Option<Parked>) -> Result<Cgroup> {
     let Some(name) = &scope.init_cgroup else {
@@ -154,8 +172,8 @@ fn settle_in(unit: Cgroup, plan: &CgroupPlan, scope: &Scope, tag: &Tag, parked: 
     let make = || -> Result<Cgroup> {
         unit.write_all(plan.early_writes())?;
         let init = unit.make_below(name)?;
-        let below = Parked::new(Some(init.directory()))?;
-        parked.map_or(Ok(()), Parked::end)?;
+        let below = park(Some(init.directory()))?;
+        parked.map_or(Ok(()), unpark)?;
         unit.hand_on_to_init(&plan.writes)?;
         init.set_up(plan, tag)?;
         Ok(Cgroup { unsettled: Unsettled::new(Some(below), plan), ..init })
@@ -200,7 +218,7 @@ fn take(
     Ok(cgroup)
 }
 
-/// The sleeper and init must both fit, for the moment of the clone.
+/// The parked process and init must both fit, for the moment of the clone.
 fn first_properties(scope: &Scope, parked: bool) -> Vec<Property> {
     let mut properties = scope.properties.clone();
     let is_own = |property: &&mut Property| property.name == "TasksMax" && property.at.is_none();

@@ -11,7 +11,7 @@ use rustix::fs::{fstat, stat};
 
 use super::super::plan::{Join, MapTexts};
 use crate::error::{Context, Error, Result};
-use crate::sys::user_namespace;
+use crate::sys::parked::Parked;
 
 /// Compares the mappings of the config with those of the namespace that was opened for `join`.
 ///
@@ -44,8 +44,8 @@ fn read(join: &Join, namespace: BorrowedFd<'_>) -> Result<MapTexts> {
     }
     // A bind mount of the namespace has no process: one is made there.
     let what = || format!("look into the user namespace {}", join.path.display());
-    let parked = user_namespace::park_in(namespace.as_fd()).context(what)?;
-    let process = format!("/proc/{}", parked.id());
+    let parked = Parked::in_user_namespace(namespace.as_fd()).context(what)?;
+    let process = format!("/proc/{}", parked.pid());
     let file = |name: &str| of_process(&process, name).context(what);
     Ok(MapTexts { uid: file("uid_map")?, gid: file("gid_map")? })
 }
