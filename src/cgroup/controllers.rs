@@ -82,9 +82,7 @@ impl Level<'_> {
     pub fn hand_on(&self, writes: &[Write]) -> Result<()> {
         let (offered, handed_on) = (self.read(OFFERED)?, self.read(HANDED_ON)?);
         let (offered, handed_on) = (names(&offered), names(&handed_on));
-        if let Some((controller, write)) = needed(writes).find(|(controller, _)| !offered.contains(controller)) {
-            return Err(self.not_offered(controller, write));
-        }
+        self.check_offered(&offered, writes)?;
         let missing: Vec<String> = offered.difference(&handed_on).map(|controller| format!("+{controller}")).collect();
         if missing.is_empty() {
             return Ok(());
@@ -94,31 +92,45 @@ impl Level<'_> {
             return lacking
                 .map_or(Ok(()), |(controller, write)| Err(self.not_handed_on(controller, write, Errno::BUSY)));
         }
-        if files::write(self.directory, HANDED_ON, &missing.join(" ")).is_ok() {
-            return Ok(());
+        match files::write(self.directory, HANDED_ON, &missing.join(" ")) {
+            Ok(()) => Ok(()),
+            Err(_) => self.enable_each(&missing, writes),
         }
-        // The kernel takes all or nothing: find out which it takes.
-        for switch in missing {
-            let Err(errno) = files::write(self.directory, HANDED_ON, &switch) else { continue };
-            if let Some((controller, write)) = needed(writes).find(|(controller, _)| switch[1..] == **controller) {
-                return Err(self.not_handed_on(controller, write, errno));
-            }
-        }
-        Ok(())
     }
 
     /// Hands on what this level offers; `None` while processes are in the way.
     ///
     /// # Errors
-    /// A file that cannot be read. What the kernel refuses for another reason is for [`Self::hand_on`] to tell.
-    pub fn hand_on_at_once(&self) -> Result<Option<()>> {
+    /// As [`Self::hand_on`].
+    pub fn hand_on_at_once(&self, writes: &[Write]) -> Result<Option<()>> {
         if self.has_processes()? {
             return Ok(None);
         }
         let offered = self.read(OFFERED)?;
-        let switches: Vec<String> = names(&offered).iter().map(|controller| format!("+{controller}")).collect();
-        let written = files::write(self.directory, HANDED_ON, &switches.join(" "));
-        Ok((written != Err(Errno::BUSY)).then_some(()))
+        let offered = names(&offered);
+        self.check_offered(&offered, writes)?;
+        let switches: Vec<String> = offered.iter().map(|controller| format!("+{controller}")).collect();
+        match files::write(self.directory, HANDED_ON, &switches.join(" ")) {
+            Ok(()) => Ok(Some(())),
+            Err(Errno::BUSY) => Ok(None),
+            Err(_) => self.enable_each(&switches, writes).map(Some),
+        }
+    }
+
+    fn check_offered(&self, offered: &BTreeSet<&str>, writes: &[Write]) -> Result<()> {
+        let lacking = needed(writes).find(|(controller, _)| !offered.contains(controller));
+        lacking.map_or(Ok(()), |(controller, write)| Err(self.not_offered(controller, write)))
+    }
+
+    /// Writes one switch after the other: the kernel takes all or nothing, and this finds out which it takes.
+    fn enable_each(&self, switches: &[String], writes: &[Write]) -> Result<()> {
+        for switch in switches {
+            let Err(errno) = files::write(self.directory, HANDED_ON, switch) else { continue };
+            if let Some((controller, write)) = needed(writes).find(|(controller, _)| switch[1..] == **controller) {
+                return Err(self.not_handed_on(controller, write, errno));
+            }
+        }
+        Ok(())
     }
 
     fn read(&self, file: &str) -> Result<String> {

@@ -226,10 +226,14 @@ impl Cgroup {
     pub(super) fn hand_on_to_init(&self, writes: &[Write]) -> Result<()> {
         let deadline = Instant::now() + REAPED;
         let level = controllers::Level { directory: self.directory(), path: &self.path, hybrid: false };
-        while level.hand_on_at_once()?.is_none() && Instant::now() < deadline {
+        while level.hand_on_at_once(writes)?.is_none() {
+            if Instant::now() >= deadline {
+                // For the error, if a limit needs what cannot be enabled.
+                return level.hand_on(writes);
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
-        level.hand_on(writes)
+        Ok(())
     }
 
     /// The directory, for CLONE_INTO_CGROUP.
