@@ -3,7 +3,7 @@
 //! World: parent. What a config does not ask for is not looked at: each look is a system call or more. A fact that
 //! cannot be had is an error only where the plan needs it.
 
-use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, Mount, Process, Spec};
 
 use super::{Host, Range};
 use crate::cgroup::{self, CgroupManager, Hierarchy};
@@ -22,7 +22,7 @@ pub struct HostFacts {
     pub rootless: bool,
     /// tare itself runs in a user namespace that is not the initial one.
     pub in_user_namespace: bool,
-    /// Where cgroup v2 is mounted.
+    /// Where cgroup v2 is mounted, where the container gets a cgroup or is to see that of the caller.
     pub hierarchy: Result<Hierarchy>,
     /// The caller's own cgroup, for a path that is relative to it.
     pub own_cgroup: Result<String>,
@@ -75,10 +75,14 @@ impl HostFacts {
     /// /proc is not mounted; the caller's capabilities cannot be read.
     pub fn gather(spec: &Spec, wanted: &Wanted<'_>, host: &Host) -> Result<Self> {
         let (caller, rootless) = (host.caller(), host.rootless()?);
-        let hierarchy = host.hierarchy().cloned();
+        let hierarchy = if needs_hierarchy(spec, wanted) {
+            host.hierarchy().cloned()
+        } else {
+            Err(not_gathered("the cgroup hierarchy"))
+        };
         let own_cgroup = own_cgroup(spec, wanted, rootless);
         let cgroup_refusal = cgroup_refusal(spec, wanted, rootless, &hierarchy, &own_cgroup);
-        let user = user_namespace(spec);
+        let user = namespace(spec, LinuxNamespaceType::User);
         let adds_user_namespace = user.is_none() && !caller.administers;
         let linux = spec.linux().as_ref();
         Ok(Self {
@@ -120,11 +124,19 @@ impl ProgramFacts {
     }
 }
 
-/// The user namespace of the config, and its path if it is joined.
-fn user_namespace(spec: &Spec) -> Option<Option<&std::path::Path>> {
+/// The namespace of this type in the config, and its path if it is joined.
+fn namespace(spec: &Spec, kind: LinuxNamespaceType) -> Option<Option<&std::path::Path>> {
     let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
-    let user = namespaces.iter().find(|namespace| namespace.typ() == LinuxNamespaceType::User)?;
-    Some(user.path().as_deref().filter(|path| !path.as_os_str().is_empty()))
+    let namespace = namespaces.iter().find(|namespace| namespace.typ() == kind)?;
+    Some(namespace.path().as_deref().filter(|path| !path.as_os_str().is_empty()))
+}
+
+/// Without a cgroup of its own, a container needs the hierarchy only for a cgroup mount that shows the caller's cgroup:
+/// in a new cgroup namespace the mount shows that by itself.
+fn needs_hierarchy(spec: &Spec, wanted: &Wanted<'_>) -> bool {
+    let is_cgroup = |mount: &Mount| matches!(mount.typ().as_deref(), Some("cgroup" | "cgroup2"));
+    let binds_callers = || namespace(spec, LinuxNamespaceType::Cgroup) != Some(None);
+    wanted.cgroup != CgroupManager::Disabled || (spec.mounts().iter().flatten().any(is_cgroup) && binds_callers())
 }
 
 fn own_cgroup(spec: &Spec, wanted: &Wanted<'_>, rootless: bool) -> Result<String> {
