@@ -51,6 +51,7 @@ pub mod internals;
 mod json_path;
 mod namespaces;
 mod network;
+mod number_list;
 mod own_executable;
 mod plan;
 mod process;

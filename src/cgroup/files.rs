@@ -1,6 +1,5 @@
 //! Reading and writing the small files of a cgroup. World: parent.
 
-use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -65,47 +64,4 @@ pub fn write(directory: BorrowedFd<'_>, file: &str, value: &str) -> Result<(), E
 /// The value of `key` in a file of lines `key value`.
 pub fn value_of<'c>(content: &'c str, key: &str) -> Option<&'c str> {
     content.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
-}
-
-/// A list such as `0-2,5`; `None` for the kernel's rarer forms.
-pub fn numbers(list: &str) -> Option<BTreeSet<u32>> {
-    let mut numbers = BTreeSet::new();
-    for part in list.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
-        // No machine has more; a list is not to be a way to use up memory.
-        if last > 65_535 {
-            return None;
-        }
-        numbers.extend(first..=last);
-    }
-    Some(numbers)
-}
-
-/// The other way round.
-pub fn ranges(numbers: &BTreeSet<u32>) -> String {
-    let mut parts: Vec<(u32, u32)> = Vec::new();
-    for number in numbers {
-        match parts.last_mut() {
-            Some((_, last)) if *last + 1 == *number => *last = *number,
-            _ => parts.push((*number, *number)),
-        }
-    }
-    let shown = |(first, last): &(u32, u32)| if first == last { first.to_string() } else { format!("{first}-{last}") };
-    parts.iter().map(shown).collect::<Vec<_>>().join(",")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_of_processors() {
-        for (text, normal) in [("0", "0"), ("0-1", "0-1"), ("3,0-1,2", "0-3"), ("0,2,4-5", "0,2,4-5"), ("", "")] {
-            assert_eq!(ranges(&numbers(text).unwrap()), normal);
-        }
-        for text in ["x", "0-4294967295", "0-6:2/3"] {
-            assert_eq!(numbers(text), None, "{text}");
-        }
-    }
 }

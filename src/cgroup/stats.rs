@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::files;
 use super::parent::Cgroup;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::number_list;
 
 /// All of it; what has no controller stays empty.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -323,7 +324,7 @@ impl Source<'_> {
     }
 
     fn cpu_set(&self) -> Result<CpuSet> {
-        let list = |file| self.text(file).map(|text| files::numbers(text.as_deref()?.trim()));
+        let list = |file| self.text(file).map(|text| number_list::parse(text.as_deref()?).ok());
         let (cpus, mems) = (list("cpuset.cpus.effective")?, list("cpuset.mems.effective")?);
         Ok(CpuSet { cpus: cpus.unwrap_or_default(), mems: mems.unwrap_or_default() })
     }

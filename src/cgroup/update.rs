@@ -14,6 +14,7 @@ use super::limits::{IfMissing, Write};
 use super::parent::{Cgroup, hand_on_what_is_needed};
 use super::systemd::UnitName;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::number_list;
 use crate::sys::bpf;
 
 /// A write to a file that is there, and the file's content before it; `None` for one that cannot be read.
@@ -187,12 +188,12 @@ impl Cgroup {
         let warning = |what: String| Some(Error::new(ErrorKind::InvalidConfig, what).at(at.clone()));
         if matches!(file.as_str(), "cpuset.cpus" | "cpuset.mems") {
             let kept = files::read(self.directory(), &format!("{file}.effective")).ok()?;
-            let (asked, kept) = (files::numbers(value)?, files::numbers(kept.trim())?);
+            let (asked, kept) = (number_list::parse(value).ok()?, number_list::parse(&kept).ok()?);
             let what = if file == "cpuset.cpus" { "CPUs" } else { "memory nodes" };
             return if asked == kept {
                 None
             } else {
-                warning(format!("{value:?} results in {what} {}", files::ranges(&kept)))
+                warning(format!("{value:?} results in {what} {}", number_list::format(&kept)))
             };
         }
         let asked: u64 = value.parse().ok()?;

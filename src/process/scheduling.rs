@@ -9,12 +9,8 @@ use oci_spec::runtime::{
 
 use super::plan::path;
 use crate::error::{Error, Result};
+use crate::number_list;
 use crate::sys::scheduling::{ATTRIBUTES_SIZE, Attributes};
-
-/// CONFIG_NR_CPUS of the largest kernels.
-const MOST_CPUS: usize = 8192;
-/// MAX_NUMNODES of the largest kernels.
-const MOST_NODES: usize = 1024;
 
 /// The arguments of set_mempolicy(2).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,9 +125,8 @@ pub(super) fn memory_policy(policy: Option<&LinuxMemoryPolicy>) -> Result<Option
     let Some(policy) = policy else { return Ok(None) };
     let refuse = |field: &str, what: String| Error::invalid(format!("linux.memoryPolicy.{field}"), what);
     let mode = policy.mode();
-    let text = policy.nodes().as_deref().unwrap_or_default();
-    let nodes =
-        if text.is_empty() { Vec::new() } else { mask(text, MOST_NODES).map_err(|what| refuse("nodes", what))? };
+    let list = policy.nodes().as_deref().unwrap_or_default();
+    let nodes = number_list::mask(&number_list::parse(list).map_err(|what| refuse("nodes", what))?);
     let (number, takes, needs) = match mode {
         Mode::MpolDefault => (0, false, false),
         Mode::MpolPreferred => (1, true, false),
@@ -168,37 +163,12 @@ fn mode_flag(flag: MemoryPolicyFlagType) -> u32 {
 /// The cpu mask of `process.execCPUAffinity.FIELD`; an empty list is none.
 ///
 /// # Errors
-/// A text that is no list of cpus.
+/// A text that is not a list of cpus.
 pub(super) fn affinity(list: Option<&str>, at: &str, field: &str) -> Result<Option<Vec<u64>>> {
-    let list = list.filter(|list| !list.is_empty());
-    let refuse = |what| Error::invalid(path(at, &format!("execCPUAffinity.{field}")), what);
-    list.map(|list| mask(list, MOST_CPUS).map_err(refuse)).transpose()
-}
-
-/// Reads a list as cpuset(7) has it, "0-3,7", into a bit mask of whole words.
-fn mask(list: &str, most: usize) -> std::result::Result<Vec<u64>, String> {
-    let mut mask = Vec::new();
-    for range in list.split(',') {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (Some(first), Some(last)) = (number(first), number(last)) else {
-            return Err(format!("{list:?} is not a list like 0-3,7: {range:?} is not a number or a range"));
-        };
-        if first > last {
-            return Err(format!("{list:?} is not a list like 0-3,7: {range:?} runs backwards"));
-        }
-        if last >= most {
-            return Err(format!("{list:?}: {last} is above {}", most - 1));
-        }
-        mask.resize(mask.len().max(last / 64 + 1), 0_u64);
-        for bit in first..=last {
-            mask[bit / 64] |= 1 << (bit % 64);
-        }
-    }
-    Ok(mask)
-}
-
-fn number(word: &str) -> Option<usize> {
-    word.bytes().all(|byte| byte.is_ascii_digit()).then(|| word.parse().ok())?
+    let Some(list) = list else { return Ok(None) };
+    let numbers = number_list::parse(list);
+    let numbers = numbers.map_err(|what| Error::invalid(path(at, &format!("execCPUAffinity.{field}")), what))?;
+    Ok((!numbers.is_empty()).then(|| number_list::mask(&numbers)))
 }
 
 #[cfg(test)]
@@ -209,16 +179,6 @@ mod tests {
     use super::super::plan::plan;
     use super::super::plan::tests::{FACTS, planned, process, refusal};
     use super::*;
-
-    #[test]
-    fn lists_become_masks() {
-        assert_eq!(mask("0-3,7", 128), Ok(vec![0x8f]));
-        assert_eq!(mask("64,1", 128), Ok(vec![2, 1]));
-        assert_eq!(mask("127", 128).unwrap().len(), 2);
-        for list in ["", "a", "1-", "-1", "1,,2", "3-1", "128", "0-18446744073709551615", "+1", " 1"] {
-            assert!(mask(list, 128).is_err(), "{list:?}");
-        }
-    }
 
     #[test]
     fn affinity_is_initial_and_final() {
@@ -286,6 +246,8 @@ mod tests {
         };
         let bind = of(json!({"mode": "MPOL_BIND", "nodes": "0-1", "flags": ["MPOL_F_STATIC_NODES"]})).unwrap();
         assert_eq!(bind, MemoryPolicy { mode: 2 | 1 << 15, nodes: vec![3] });
+        let far = of(json!({"mode": "MPOL_BIND", "nodes": "1024"})).unwrap();
+        assert_eq!((far.nodes.len(), far.nodes.last()), (17, Some(&1)));
         assert_eq!(of(json!({"mode": "MPOL_LOCAL"})).unwrap(), MemoryPolicy { mode: 4, nodes: vec![] });
         let refused = |policy| of(policy).unwrap_err().to_string();
         assert_eq!(refused(json!({"mode": "MPOL_BIND"})), "linux.memoryPolicy.nodes: MPOL_BIND needs nodes");

@@ -12,6 +12,7 @@ use super::value::Value;
 use super::variant;
 use crate::cgroup::limits::{IfMissing, Write};
 use crate::error::{Error, Result};
+use crate::number_list;
 
 /// A property that a unit gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,24 +170,14 @@ fn bandwidth(value: &str) -> Vec<Property> {
     ]
 }
 
-/// `0-3,5` as the bits of bytes.
+/// `0-3,5` as the bits of bytes. An empty list is no limit, to the kernel and to systemd.
 fn set(name: &str, list: &str) -> Option<Property> {
-    /// Far above the kernel's NR_CPUS and MAX_NUMNODES.
-    const HIGHEST: usize = 65_535;
     let mut bits: Vec<u8> = Vec::new();
-    // An empty list is no limit, to the kernel and to systemd.
-    for range in list.split(',').filter(|_| !list.is_empty()) {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last) = (first.trim().parse::<usize>().ok()?, last.trim().parse::<usize>().ok()?);
-        if first > last || last > HIGHEST {
-            return None;
-        }
-        bits.resize(bits.len().max(last / 8 + 1), 0);
-        for number in first..=last {
-            if let Some(byte) = bits.get_mut(number / 8) {
-                *byte |= 1 << (number % 8);
-            }
-        }
+    for number in number_list::parse(list).ok()? {
+        let byte = usize::try_from(number / 8).ok()?;
+        // They are in order: the last byte is that of the highest number so far.
+        bits.resize(byte + 1, 0);
+        bits[byte] |= 1 << (number % 8);
     }
     Some(Property::new(name, Value::array("y", bits.into_iter().map(Value::Byte).collect())))
 }
