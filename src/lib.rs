@@ -49,6 +49,7 @@ mod init;
 #[doc(hidden)]
 pub mod internals;
 mod json_path;
+mod label;
 mod namespaces;
 mod network;
 mod number_list;

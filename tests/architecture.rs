@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["sys"],
     &["error", "wire", "json_path", "annotation", "number_list"],
+    &["label"],
     // The rooms, one kernel subject each; and the bundle's files.
     &["namespaces", "rootfs", "cgroup", "process", "seccomp", "terminal", "hooks", "network", "bundle"],
     &["host"],

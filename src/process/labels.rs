@@ -9,7 +9,8 @@ use oci_spec::runtime::Process;
 
 use super::ProcessFacts;
 use super::plan::path;
-use crate::error::{Error, Result, c_string};
+use crate::error::{Error, Result};
+use crate::label;
 
 /// The texts to write, each with its file below /proc.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,12 +42,14 @@ const LONGEST: usize = 4000;
 /// The texts.
 ///
 /// # Errors
-/// A label whose security module is not in force here; one that is over-long or has a line break.
+/// A label whose security module is not in force here; one that is too long or has a control character.
 pub(super) fn plan(process: &Process, facts: &ProcessFacts<'_>) -> Result<Labels> {
     let profile = process.apparmor_profile().as_deref().filter(|profile| !profile.is_empty());
     let label = process.selinux_label().as_deref().filter(|label| !label.is_empty());
-    check(profile, || path(facts.at, "apparmorProfile"))?;
-    check(label, || path(facts.at, "selinuxLabel"))?;
+    let checked = |label: Option<&str>, at: &str| label.map_or(Ok(()), |label| label::check(label, LONGEST, &[], at));
+    let selinux_at = path(facts.at, "selinuxLabel");
+    checked(profile, &path(facts.at, "apparmorProfile"))?;
+    checked(label, &selinux_at)?;
     let apparmor = match profile {
         Some(profile) if facts.apparmor => Some(format!("exec {profile}").into_bytes()),
         // Without AppArmor every process is unconfined.
@@ -56,23 +59,8 @@ pub(super) fn plan(process: &Process, facts: &ProcessFacts<'_>) -> Result<Labels
             return Err(Error::unsupported(path(facts.at, "apparmorProfile"), what));
         }
     };
-    if label.is_some() && !facts.selinux {
-        let what = "selinux label is specified in config, but selinux is disabled or not supported";
-        return Err(Error::unsupported(path(facts.at, "selinuxLabel"), what));
-    }
+    label.map_or(Ok(()), |_| label::check_selinux(facts.selinux, &selinux_at))?;
     Ok(Labels { apparmor, selinux: label.map(|label| label.as_bytes().to_vec()) })
-}
-
-fn check(label: Option<&str>, at: impl Fn() -> String) -> Result<()> {
-    let Some(label) = label else { return Ok(()) };
-    c_string(label, &at)?;
-    if label.len() > LONGEST {
-        return Err(Error::invalid(at(), format!("a label of {} bytes is too long", label.len())));
-    }
-    if label.contains(['\n', '\r']) {
-        return Err(Error::invalid(at(), "a label cannot contain a line break"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

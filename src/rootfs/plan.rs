@@ -20,6 +20,7 @@ use super::RootfsFacts;
 use super::options::{Propagation, Wanted};
 use crate::annotation::annotation;
 use crate::error::{Error, Result, c_string};
+use crate::label;
 use crate::sys::mount::Attributes;
 
 pub use devices::{Device, DeviceFile, Devices, NodeKind};
@@ -254,10 +255,10 @@ pub fn plan(spec: &Spec, facts: &RootfsFacts<'_>) -> Result<RootfsPlan> {
     let linux = spec.linux().as_ref();
     let (building, finished) = root_propagation(linux.and_then(|linux| linux.rootfs_propagation().as_deref()))?;
     let label = linux.and_then(|linux| linux.mount_label().as_deref()).filter(|label| !label.is_empty());
-    label.map_or(Ok(()), check_label)?;
-    if label.is_some() && !facts.selinux {
-        let what = "selinux label is specified in config, but selinux is disabled or not supported";
-        return Err(Error::unsupported("linux.mountLabel", what));
+    if let Some(label) = label {
+        // It stands in quotes among the parameters that mount(2) takes as one text.
+        label::check(label, LONGEST_LABEL, &['"'], "linux.mountLabel")?;
+        label::check_selinux(facts.selinux, "linux.mountLabel")?;
     }
     let empty = Vec::new();
     let list = |list: &Option<Vec<LinuxIdMapping>>| list.clone().filter(|list| !list.is_empty());
@@ -319,18 +320,6 @@ fn label_key(spec: &Spec) -> Result<&'static CStr> {
 
 /// Longer ones have no room beside the other parameters of a mount.
 const LONGEST_LABEL: usize = 2048;
-
-/// It stands in quotes among the parameters that mount(2) takes as one text.
-fn check_label(label: &str) -> Result<()> {
-    let at = "linux.mountLabel";
-    if label.len() > LONGEST_LABEL {
-        return Err(Error::invalid(at, format!("a label of {} bytes is too long", label.len())));
-    }
-    match label.chars().find(|c| c.is_control() || *c == '"') {
-        Some(c) => Err(Error::invalid(at, format!("a label cannot contain {c:?}"))),
-        None => Ok(()),
-    }
-}
 
 impl RootfsPlan {
     /// How many descriptors its mounts and devices may take.
