@@ -4,6 +4,8 @@
 
 use serde_json::{Value, json};
 
+use crate::annotation::HONOURED;
+
 const ACTIONS: &[&str] = &[
     "SCMP_ACT_ALLOW",
     "SCMP_ACT_ERRNO",
@@ -44,20 +46,6 @@ const MEMORY_MODES: &[&str] = &[
 ];
 const MEMORY_FLAGS: &[&str] = &["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"];
 
-/// Annotations of config.json that change what tare does; a name that ends in a dot stands for all that begin so.
-const UNSAFE_ANNOTATIONS: &[&str] = &[
-    "org.systemd.property.",
-    "run.oci.hooks.stderr",
-    "run.oci.hooks.stdout",
-    "run.oci.keep_original_groups",
-    "run.oci.mount_context_type",
-    "run.oci.pidfd_receiver",
-    "run.oci.seccomp.receiver",
-    "run.oci.seccomp_bpf_data",
-    "run.oci.seccomp_fail_unknown_syscall",
-    "run.oci.systemd.subgroup",
-];
-
 /// What this build supports, as runtime-spec (features.md) has it: engines ask before they use it.
 ///
 /// ```
@@ -68,6 +56,7 @@ pub fn features() -> Value {
     let namespaces = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
     let capabilities: Vec<String> = sorted(caps::all().iter().map(ToString::to_string));
     let mount_options: Vec<String> = sorted(crate::rootfs::options::known().map(str::to_string));
+    let annotations: Vec<&str> = HONOURED.iter().filter(|row| row.potentially_unsafe).map(|row| row.key).collect();
     json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": "1.3.0",
@@ -92,7 +81,7 @@ pub fn features() -> Value {
             "mountExtensions": { "idmap": { "enabled": true } },
             "netDevices": { "enabled": true },
         },
-        "potentiallyUnsafeConfigAnnotations": UNSAFE_ANNOTATIONS,
+        "potentiallyUnsafeConfigAnnotations": annotations,
         "annotations": {
             "org.opencontainers.tare.version": env!("CARGO_PKG_VERSION"),
             "org.opencontainers.tare.commit": env!("TARE_COMMIT"),

@@ -2,28 +2,9 @@
 
 use oci_spec::runtime::{LinuxSeccomp, Spec};
 
-use crate::annotation::annotation;
+use crate::annotation::{HONOURED, annotation};
 use crate::error::{Error, Result, nearest};
 use crate::seccomp;
-
-/// Where crun sends init's pidfd, as --pidfd-socket does.
-pub const PIDFD_RECEIVER: &str = "run.oci.pidfd_receiver";
-
-/// All others of runc and crun that ask nothing which tare would not do; an empty value asks nothing of the rest.
-const HONOURED: [&str; 11] = [
-    "run.oci.hooks.stdout",
-    "run.oci.hooks.stderr",
-    "run.oci.keep_original_groups",
-    PIDFD_RECEIVER,
-    "run.oci.mount_context_type",
-    "run.oci.seccomp.receiver",
-    "run.oci.seccomp_bpf_data",
-    "run.oci.seccomp_fail_unknown_syscall",
-    "run.oci.systemd.subgroup",
-    // Refused by the cgroup's plan.
-    "run.oci.delegate-cgroup",
-    "run.oci.handler",
-];
 
 /// What is not done, by name or by what the name begins with.
 const NOT_DONE: [(&str, &str); 6] = [
@@ -86,16 +67,16 @@ pub(super) fn warnings(spec: &Spec, systemd: bool, notifies: bool) -> Result<Vec
             RECEIVER if !notifies => "no rule in linux.seccomp has the action SCMP_ACT_NOTIFY",
             "run.oci.systemd.subgroup" if !systemd => "it applies only with --systemd-cgroup",
             "run.oci.keep_original_groups" if value != "1" && value != "0" => "it is enabled by the value 1",
-            key if HONOURED.contains(&key) => continue,
             key if key.starts_with("org.systemd.property.") && systemd => continue,
             key if key.starts_with("org.systemd.property.") => "it applies only with --systemd-cgroup",
+            key if HONOURED.iter().any(|known| known.key == key) => continue,
             key => match NOT_DONE.iter().find(|(name, _)| key.starts_with(name)) {
                 Some((_, why)) => why,
                 None => continue,
             },
         };
-        let meant =
-            if key.starts_with("run.oci.") { nearest(key, HONOURED).filter(|known| known != key) } else { None };
+        let nearest = || nearest(key, HONOURED.iter().map(|known| known.key)).filter(|known| known != key);
+        let meant = if key.starts_with("run.oci.") { nearest() } else { None };
         let hint = meant.map(|known| format!("; did you mean {known:?}?")).unwrap_or_default();
         lines.push(format!("{at} has no effect: {why}{hint}"));
     }
@@ -107,6 +88,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::annotation::PIDFD_RECEIVER;
 
     fn told(key: &str, value: &str, systemd: bool) -> Result<Vec<String>> {
         let config = json!({ "ociVersion": "1.2.0", "annotations": { key: value } });
