@@ -5,8 +5,6 @@
 //! run --detach and start wait until the container is ready or has ended. A config that brings its own socket
 //! (Podman's) is left as it is.
 
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -16,13 +14,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, Mode, OFlags, chmodat, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
-    SocketType, recv, sendmsg_addr, socket_with,
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv, send, socket_with,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::store::Directory;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::sys::net;
 
 /// The directory of the socket, in the state directory and in the container, and the socket.
 pub(super) const DIRECTORY: &str = "notify";
@@ -85,18 +83,13 @@ impl Caller {
     fn send(&self, text: &str, descriptor: Option<BorrowedFd<'_>>) -> Result<()> {
         let what = || format!("send {} to {VARIABLE}", text.trim_end());
         let socket = datagram().context(what)?;
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        let descriptors = descriptor.map(|descriptor| [descriptor]);
-        if let Some(descriptors) = &descriptors
-            && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors))
-        {
-            return Err(Error::new(ErrorKind::Internal, what()));
+        connect(&socket, &self.0).context(what)?;
+        match descriptor {
+            Some(descriptor) => net::send_fd(socket.as_fd(), text.as_bytes(), descriptor),
+            None => rustix::io::retry_on_intr(|| send(&socket, text.as_bytes(), SendFlags::NOSIGNAL)),
         }
-        let data = [IoSlice::new(text.as_bytes())];
-        rustix::io::retry_on_intr(|| sendmsg_addr(&socket, &self.0, &data, &mut ancillary, SendFlags::NOSIGNAL))
-            .context(what)
-            .map(drop)
+        .context(what)
+        .map(drop)
     }
 }
 

@@ -3,12 +3,10 @@
 //! World: parent. Order: receive as soon as the child is ready to install the filter, then send: its execve may already
 //! wait for the agent. Source: runtime-spec config-linux.md, "The Container Process State".
 
-use std::io::{IoSlice, Write};
-use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use serde_json::{Value, json};
 
 use super::plan::Notify;
@@ -65,13 +63,7 @@ fn send(listener: BorrowedFd<'_>, notify: &Notify, pid: Option<i32>, state_json:
     let message = message(notify, pid, state_json)?;
     let deliver = || -> std::io::Result<()> {
         let mut agent = UnixStream::connect(&notify.path)?;
-        let descriptors = [listener];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        control.push(SendAncillaryMessage::ScmRights(&descriptors));
-        let data = [IoSlice::new(message.as_bytes())];
-        let sent =
-            rustix::io::retry_on_intr(|| rustix::net::sendmsg(&agent, &data, &mut control, SendFlags::NOSIGNAL))?;
+        let sent = net::send_fd(agent.as_fd(), message.as_bytes(), listener)?;
         // A stream socket may take a long message in pieces; the descriptor went with the first.
         agent.write_all(message.as_bytes().get(sent..).unwrap_or_default())
     };
