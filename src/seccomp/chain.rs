@@ -11,7 +11,7 @@ use oci_spec::runtime::LinuxSeccompOperator as Operator;
 
 use super::compile::LIMIT;
 use super::decide::{Alternative, Chain, Decisions};
-use super::emit::{ARGUMENTS, EQUAL, Label, Writer, offsets, words};
+use super::emit::{ARGUMENTS, Comparison, EQUAL, Label, Writer, offsets, words};
 use super::profile::Condition;
 
 /// The chains of a profile, and where each part was written.
@@ -166,7 +166,10 @@ impl<'a> Chains<'a> {
             yes = writer.condition(narrow, condition, yes, no);
         }
         match open.of.within {
-            Some(within) => writer.word(EQUAL, ARGUMENTS, within.mask, within.call, yes, no),
+            Some(within) => {
+                let comparison = Comparison { code: EQUAL, mask: within.mask, value: within.call };
+                writer.word(ARGUMENTS, comparison, yes, no)
+            }
             None => {
                 self.tails.insert(tail, yes);
                 yes

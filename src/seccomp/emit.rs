@@ -38,6 +38,16 @@ const LINEAR: usize = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Label(usize);
 
+/// How a word is compared.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Comparison {
+    /// [`EQUAL`] and the like.
+    pub(super) code: u16,
+    /// The bits that are looked at.
+    pub(super) mask: u32,
+    pub(super) value: u32,
+}
+
 /// A program that grows towards its beginning.
 #[derive(Default)]
 pub(super) struct Writer {
@@ -177,29 +187,29 @@ impl Writer {
         let ((low_mask, high_mask), (low, high)) = (words(condition.mask), words(condition.value));
         let mut then = yes;
         if low_mask != 0 {
-            then = self.word(EQUAL, low_at, low_mask, low, then, no);
+            then = self.word(low_at, Comparison { code: EQUAL, mask: low_mask, value: low }, then, no);
         }
         if high_mask != 0 && !narrow {
-            then = self.word(EQUAL, high_at, high_mask, high, then, no);
+            then = self.word(high_at, Comparison { code: EQUAL, mask: high_mask, value: high }, then, no);
         }
         then
     }
 
-    fn ordered(&mut self, narrow: bool, comparison: u16, condition: &Condition, yes: Label, no: Label) -> Label {
+    fn ordered(&mut self, narrow: bool, code: u16, condition: &Condition, yes: Label, no: Label) -> Label {
         let (low_at, high_at) = offsets(condition.index);
         let (low, high) = words(condition.value);
-        let low = self.word(comparison, low_at, u32::MAX, low, yes, no);
+        let low = self.word(low_at, Comparison { code, mask: u32::MAX, value: low }, yes, no);
         if narrow {
             return low;
         }
         let same = self.branch(EQUAL, high, low, no);
-        self.word(GREATER, high_at, u32::MAX, high, yes, same)
+        self.word(high_at, Comparison { code: GREATER, mask: u32::MAX, value: high }, yes, same)
     }
 
-    /// Loads, masks and compares one word.
-    pub(super) fn word(&mut self, comparison: u16, offset: u32, mask: u32, value: u32, yes: Label, no: Label) -> Label {
-        let then = self.branch(comparison, value, yes, no);
-        self.load_masked(offset, mask, then)
+    /// Loads, masks and compares the word at `offset`.
+    pub(super) fn word(&mut self, offset: u32, comparison: Comparison, yes: Label, no: Label) -> Label {
+        let then = self.branch(comparison.code, comparison.value, yes, no);
+        self.load_masked(offset, comparison.mask, then)
     }
 }
 

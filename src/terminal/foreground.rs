@@ -83,13 +83,13 @@ fn relay_until_child_ended(
 ) -> Result<()> {
     loop {
         let ready = wait_until_ready(signals, relay.as_deref(), aside.as_ref().map(|aside| aside.descriptor))?;
-        if ready.2 && aside.as_mut().is_some_and(|aside| (aside.serve)()) {
+        if ready.aside && aside.as_mut().is_some_and(|aside| (aside.serve)()) {
             *aside = None;
         }
         if let Some(relay) = relay.as_deref_mut() {
-            relay.advance(ready.1);
+            relay.advance(ready.terminal);
         }
-        if !ready.0 {
+        if !ready.signal {
             continue;
         }
         let mut child_ended = false;
@@ -102,12 +102,18 @@ fn relay_until_child_ended(
     }
 }
 
-/// Whether there is a signal, what the terminal can do, and whether there is something aside.
-fn wait_until_ready(
-    signals: &SignalFd,
-    relay: Option<&Relay>,
-    aside: Option<BorrowedFd<'_>>,
-) -> Result<(bool, Ready, bool)> {
+/// What poll(2) found.
+struct Found {
+    /// A signal.
+    signal: bool,
+    /// What the terminal can do.
+    terminal: Ready,
+    /// Input for [`Aside`].
+    aside: bool,
+}
+
+/// Waits until there is something to do.
+fn wait_until_ready(signals: &SignalFd, relay: Option<&Relay>, aside: Option<BorrowedFd<'_>>) -> Result<Found> {
     let first = PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN);
     // Without anything aside its place is one more look at the signals.
     let second = aside.map_or_else(|| first.clone(), |aside| PollFd::from_borrowed_fd(aside, PollFlags::IN));
@@ -126,14 +132,14 @@ fn wait_until_ready(
         Ok(_) | Err(Errno::INTR) => {}
         Err(errno) => return Err(Error::system("poll", errno)),
     }
-    let mut ready = Ready::default();
+    let mut terminal = Ready::default();
     let mut polled = list.iter().map(|polled| (polled, !polled.revents().is_empty()));
-    let signaled = polled.next().is_some_and(|(_, is_ready)| is_ready);
-    let beside = polled.next().is_some_and(|(_, is_ready)| is_ready) && aside.is_some();
+    let signal = polled.next().is_some_and(|(_, is_ready)| is_ready);
+    let aside = polled.next().is_some_and(|(_, is_ready)| is_ready) && aside.is_some();
     if let Some(relay) = relay {
-        polled.filter(|(_, is_ready)| *is_ready).for_each(|(polled, _)| relay.mark(polled, &mut ready));
+        polled.filter(|(_, is_ready)| *is_ready).for_each(|(polled, _)| relay.mark(polled, &mut terminal));
     }
-    Ok((signaled, ready, beside))
+    Ok(Found { signal, terminal, aside })
 }
 
 /// Acts on one signal; whether it says that a child has ended.
