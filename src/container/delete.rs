@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use procfs::process::Process;
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::Container;
@@ -158,13 +159,9 @@ const HANGS: &str = "a process in state D waits in the kernel, see /proc/PID/sta
 
 /// `process 71 (dd, state D), process 72 (sh, state S)`.
 fn names(pids: &[i32]) -> String {
-    let name = |pid: &i32| {
-        let text = crate::sys::page::read(&format!("/proc/{pid}/stat")).unwrap_or_default();
-        let name = text.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')'));
-        name.map_or_else(
-            || format!("process {pid}"),
-            |(name, rest)| format!("process {pid} ({name}, state {})", rest.trim_start().get(..1).unwrap_or("?")),
-        )
+    let name = |pid: &i32| match Process::new(*pid).and_then(|process| process.stat()) {
+        Ok(stat) => format!("process {pid} ({}, state {})", stat.comm, stat.state),
+        Err(_) => format!("process {pid}"),
     };
     pids.iter().map(name).collect::<Vec<_>>().join(", ")
 }

@@ -4,8 +4,11 @@
 //! dead. /proc/PID/fdinfo shows the lock at each descriptor of that file, with the process that took it. Links and texts
 //! of /proc alone are read: to look at what a descriptor leads to could wait for a server of FUSE in a container.
 
+use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::Path;
+
+use procfs::ProcError;
+use procfs::process::{FDTarget, Process, all_processes};
 
 use super::store::Directory;
 
@@ -25,8 +28,8 @@ pub(super) struct Holder {
 pub(super) fn left_behind(directory: &Directory) -> Vec<Holder> {
     let Some(inode) = field(&own(directory), "ino:") else { return Vec::new() };
     let mut holders: Vec<(i32, i32)> = Vec::new();
-    for pid in numbers(Path::new("/proc")) {
-        holders.extend(taker(pid, &directory.id, &inode).map(|taker| (pid, taker)));
+    for process in all_processes().into_iter().flatten().flatten() {
+        holders.extend(taker(&process, &directory.id, &inode).map(|taker| (process.pid(), taker)));
     }
     if holders.iter().any(|(_, taker)| is_at_work(*taker, &holders)) {
         return Vec::new();
@@ -39,17 +42,25 @@ fn own(directory: &Directory) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
-/// Who took the lock that process `pid` holds on the directory of container `id`.
-fn taker(pid: i32, id: &str, inode: &str) -> Option<i32> {
-    let process = Path::new("/proc").join(pid.to_string());
-    numbers(&process.join("fd")).into_iter().find_map(|number| {
-        let link = std::fs::read_link(process.join(format!("fd/{number}"))).ok()?;
-        if link.file_name() != Some(id.as_ref()) {
+/// Who took the lock that a process holds on the directory of container `id`.
+fn taker(process: &Process, id: &str, inode: &str) -> Option<i32> {
+    process.fd().ok()?.flatten().find_map(|open| {
+        let FDTarget::Path(path) = open.target else { return None };
+        if path.file_name() != Some(id.as_ref()) {
             return None;
         }
-        let information = std::fs::read_to_string(process.join(format!("fdinfo/{number}"))).ok()?;
+        // procfs does not parse fdinfo.
+        let information = text(process, &format!("fdinfo/{}", open.fd));
         (field(&information, "ino:")? == inode).then(|| lock(&information)).flatten()
     })
+}
+
+/// A file of a process, empty if it cannot be read; its bytes may be anything.
+fn text(process: &Process, file: &str) -> String {
+    let mut bytes = Vec::new();
+    // What was read before an error is as good as the whole.
+    let _read = process.open_relative(file).map(|mut file| file.read_to_end(&mut bytes));
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// `lock:  1: FLOCK  ADVISORY  WRITE 123 00:19:1234 0 EOF`; the process is 0 where it has no number here.
@@ -67,25 +78,18 @@ fn field(information: &str, name: &str) -> Option<String> {
 
 /// Whether the process that took a lock is still there with it; one whose descriptors cannot be seen may be.
 fn is_at_work(taker: i32, holders: &[(i32, i32)]) -> bool {
-    let hidden = || match std::fs::read_dir(format!("/proc/{taker}/fd")) {
-        Ok(_) => false,
-        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    let hidden = || match Process::new(taker).and_then(|process| process.fd()) {
+        Ok(_) | Err(ProcError::NotFound(_)) => false,
+        Err(_) => true,
     };
     holders.iter().any(|(pid, _)| *pid == taker) || (taker > 0 && hidden())
 }
 
 fn command(pid: i32) -> String {
-    let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
-    let words = read("cmdline");
-    let bytes = if words.is_empty() { read("comm") } else { words };
-    let text = String::from_utf8_lossy(&bytes).replace('\0', " ");
-    text.trim().chars().take(COMMAND).collect()
-}
-
-/// The names in a directory that are numbers; none where it cannot be read.
-fn numbers(directory: &Path) -> Vec<i32> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    let Ok(process) = Process::new(pid) else { return String::new() };
+    let words = text(&process, "cmdline");
+    let words = if words.is_empty() { text(&process, "comm") } else { words };
+    words.replace('\0', " ").trim().chars().take(COMMAND).collect()
 }
 
 #[cfg(test)]
