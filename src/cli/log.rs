@@ -5,7 +5,6 @@
 //! an error before anything is done. An error goes to stderr as well, in one write (conmon reads stderr once), its cause on
 //! the last line; warnings only to where they are wanted.
 
-use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
@@ -13,6 +12,8 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use tare::error::{Error, Result};
+
+use super::options::{self, Place};
 
 /// Where messages go.
 pub struct Log {
@@ -35,18 +36,29 @@ pub struct Messages {
 }
 
 impl Messages {
-    /// From a command line that could not be parsed: an engine looks for the mistake in its log.
+    /// From a command line that could not be parsed: an engine looks for the mistake in its log. Words from the command
+    /// on are not looked at: they may belong to a program of a container.
     pub fn from_words(args: &[OsString]) -> Self {
-        let words: Vec<_> = args.iter().map(|word| word.to_string_lossy()).collect();
-        let value = |option: &str| {
-            let with_value = |(at, word): (usize, &Cow<'_, str>)| match word.strip_prefix(option)? {
-                "" => words.get(at + 1).map(ToString::to_string),
-                rest => rest.strip_prefix('=').map(str::to_string),
+        let mut messages = Self::default();
+        let mut words = args.iter().skip(1).map(|word| word.to_string_lossy());
+        while let Some(word) = words.next().filter(|word| options::command(word).is_none()) {
+            let Some(word) = word.strip_prefix("--") else { continue };
+            let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+            let option = options::find(Place::PROGRAM, name);
+            let value = match value {
+                Some(value) => value.to_owned(),
+                None if option.is_some_and(|option| option.takes.value_name().is_some()) => {
+                    words.next().unwrap_or_default().into_owned()
+                }
+                None => continue,
             };
-            words.iter().enumerate().filter_map(with_value).next_back()
-        };
-        let file = value("--log").filter(|path| !path.is_empty()).map(PathBuf::from);
-        Self { file, json: value("--log-format").is_some_and(|format| format == "json"), ..Self::default() }
+            match name {
+                "log" => messages.file = Some(PathBuf::from(value)).filter(|path| !path.as_os_str().is_empty()),
+                "log-format" => messages.json = value == "json",
+                _ => {}
+            }
+        }
+        messages
     }
 }
 
@@ -219,4 +231,24 @@ fn json(level: &str, message: &str, error: Option<&Error>) -> String {
 /// A line as logrus writes text, which scripts of runc know.
 fn text(level: &str, message: &str) -> String {
     format!("time={:?} level={level} msg={message:?}\n", tare::timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_found_before_the_command_alone() {
+        let of = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let messages = Messages::from_words(&words);
+            (messages.file.map(|path| path.display().to_string()).unwrap_or_default(), messages.json)
+        };
+        let found = |file: &str, json| (file.to_owned(), json);
+        assert_eq!(of("tare --log /l --log-format json run --wrong a"), found("/l", true));
+        assert_eq!(of("tare --wrong x --log=/l --log-format=text list"), found("/l", false));
+        assert_eq!(of("tare --root run --log /a --log /l run"), found("/l", false));
+        assert_eq!(of("tare --log"), found("", false));
+        assert_eq!(of("tare exec --wrong a program --log /l --log-format json"), found("", false));
+    }
 }
