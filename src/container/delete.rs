@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use procfs::process::Process;
 use rustix::process::{Signal, pidfd_send_signal};
 
-use super::Container;
+use super::StoredContainer;
 use super::record::{Phase, Record};
 use super::saved_config;
 use super::state::State;
@@ -64,7 +64,7 @@ pub(super) fn delete_locked(store: &Store, directory: Directory, force: bool, wa
         Err(error) if force && !is_scarcity(&error) => return delete_damaged(store, &directory, error, warn),
         Err(error) => return Err(error),
     };
-    let container = Container { directory, record };
+    let container = StoredContainer { directory, record };
     let (status, _) = status(&container.directory, &container.record)?;
     if !force && !matches!(status, Status::Stopped | Status::Created) {
         let id = &container.record.id;
@@ -99,14 +99,14 @@ fn is_scarcity(error: &Error) -> bool {
 }
 
 /// Kills, removes and forgets.
-pub(super) fn destroy(store: &Store, container: &Container, warn: Warn<'_>) -> Result<()> {
+pub(super) fn destroy(store: &Store, container: &StoredContainer, warn: Warn<'_>) -> Result<()> {
     kill_init(container)?;
     bury(store, container, warn)
 }
 
 /// Removes and forgets a container whose init has ended.
-pub(super) fn bury(store: &Store, container: &Container, warn: Warn<'_>) -> Result<()> {
-    let Container { directory, record } = container;
+pub(super) fn bury(store: &Store, container: &StoredContainer, warn: Warn<'_>) -> Result<()> {
+    let StoredContainer { directory, record } = container;
     if record.phase == Phase::Creating {
         remove_unfinished(directory, record)?;
     } else {
@@ -125,7 +125,7 @@ pub(super) fn bury(store: &Store, container: &Container, warn: Warn<'_>) -> Resu
     store.remove(directory)
 }
 
-fn kill_init(container: &Container) -> Result<()> {
+fn kill_init(container: &StoredContainer) -> Result<()> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let (_, Some(pidfd)) = status(&container.directory, &container.record)? else { return Ok(()) };
     match pidfd_send_signal(&pidfd, Signal::KILL) {

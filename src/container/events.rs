@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::record::Record;
 use super::status::{Status, cgroup, status};
-use super::{Container, find};
+use super::{StoredContainer, find};
 use crate::cgroup::{BlockIo, Cgroup, Cpu, CpuSet, Happening, HugePages, Memory, Pids, Stats, Watch};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::namespaces::NamespaceSet;
@@ -95,7 +95,7 @@ pub fn stream(root: &std::path::Path, id: &str, interval: Duration, output: &mut
 }
 
 fn open(root: &std::path::Path, id: &str) -> Result<Source> {
-    let Container { directory, record } = find(root, id)?;
+    let StoredContainer { directory, record } = find(root, id)?;
     let refuse =
         |why: &str| Err(Error::new(ErrorKind::WrongStatus, format!("no events for container \"{id}\": {why}")));
     let init = match status(&directory, &record)? {

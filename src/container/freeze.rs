@@ -1,7 +1,7 @@
 //! World: parent. pause and resume: the cgroup's freezer.
 
 use super::status::{Status, cgroup, status};
-use super::{Container, find};
+use super::{StoredContainer, find};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Freezes a container.
@@ -28,7 +28,7 @@ pub fn resume(root: &std::path::Path, id: &str) -> Result<()> {
     }
 }
 
-fn set(container: &Container, frozen: bool) -> Result<()> {
+fn set(container: &StoredContainer, frozen: bool) -> Result<()> {
     let cgroup = cgroup(&container.record)?.ok_or_else(|| {
         let what = format!("container \"{}\" has no cgroup to freeze", container.record.id);
         Error::new(ErrorKind::Unsupported, what)

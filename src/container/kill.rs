@@ -7,7 +7,7 @@ use rustix::fs::FlockOperation;
 use super::record::Record;
 use super::status::{cgroup, gate, living_init, pid_inside};
 use super::store::Directory;
-use super::{Container, find};
+use super::{StoredContainer, find};
 use crate::error::{Context, Error, ErrorKind, Result, nearest};
 use crate::namespaces::NamespaceSet;
 
@@ -20,7 +20,7 @@ use crate::namespaces::NamespaceSet;
 /// # Errors
 /// "container not running" when init is dead; engines match it.
 pub fn kill(root: &std::path::Path, id: &str, signal: i32, all: bool) -> Result<()> {
-    let Container { directory, record } = find(root, id)?;
+    let StoredContainer { directory, record } = find(root, id)?;
     let all_die = signal == libc::SIGKILL && !is_first(&record);
     if all && let Some(cgroup) = cgroup(&record)? {
         if signal == libc::SIGKILL {

@@ -44,7 +44,7 @@ use store::{Directory, Store};
 
 /// An existing container: its directory and its record.
 #[derive(Debug)]
-pub struct Container {
+pub struct StoredContainer {
     /// The state directory.
     pub directory: Directory,
     /// The record.
@@ -55,14 +55,14 @@ pub struct Container {
 ///
 /// # Errors
 /// "does not exist"; a damaged record; one that is still being made.
-pub fn find(root: &std::path::Path, id: &str) -> Result<Container> {
+pub fn find(root: &std::path::Path, id: &str) -> Result<StoredContainer> {
     store::check_id(id)?;
     let directory = Store::open(root)?.map_or(Ok(None), |store| store.find(id))?.ok_or_else(|| store::absent(id))?;
     let record = Record::read(&directory)?.ok_or_else(|| {
         Error::new(ErrorKind::WrongStatus, format!("container \"{id}\" has no record yet"))
             .hint(format!("its creation is under way or was interrupted; `tare delete --force {id}` removes it"))
     })?;
-    Ok(Container { directory, record })
+    Ok(StoredContainer { directory, record })
 }
 
 /// The ids that a regular expression matches anywhere, sorted.

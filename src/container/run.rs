@@ -15,7 +15,7 @@ use super::state::State;
 use super::status::Status;
 use super::store::Store;
 use super::warning::Warn;
-use super::{Container, death, delete};
+use super::{StoredContainer, death, delete};
 use crate::error::{Error, Result};
 use crate::hooks::{self, Place};
 use crate::spawn::Child;
@@ -75,7 +75,7 @@ fn poststart(hooks: &hooks::HookPlan, record: &Record) -> Result<()> {
 }
 
 /// run --detach: waits until the container is ready if a service manager asked for it.
-fn leave(container: &Container, init: &Child, notify: Option<&Listener>) -> Result<i32> {
+fn leave(container: &StoredContainer, init: &Child, notify: Option<&Listener>) -> Result<i32> {
     let Some(notify) = notify else { return Ok(0) };
     container.directory.lock(FlockOperation::Unlock)?;
     notify.wait(init.pid, init.pidfd.as_fd()).map(|()| 0)
@@ -83,7 +83,7 @@ fn leave(container: &Container, init: &Child, notify: Option<&Listener>) -> Resu
 
 /// Waits for the end of the program, and passes READY=1 on meanwhile.
 fn wait(
-    container: &Container,
+    container: &StoredContainer,
     init: &Child,
     master: Option<OwnedFd>,
     notify: Option<&Listener>,
@@ -103,7 +103,7 @@ fn wait(
 }
 
 /// Deletes the container. `reaped`: init has ended and was waited for.
-fn delete_ended(store: &Store, container: &Container, reaped: bool, warn: Warn<'_>) -> Result<()> {
+fn delete_ended(store: &Store, container: &StoredContainer, reaped: bool, warn: Warn<'_>) -> Result<()> {
     container.directory.lock(FlockOperation::LockExclusive)?;
     // Without a record, another command has deleted the container, and the id may belong to a new one.
     match Record::read(&container.directory)? {

@@ -4,7 +4,7 @@
 
 use oci_spec::runtime::Spec;
 
-use super::Container;
+use super::StoredContainer;
 use super::store::Directory;
 use crate::bundle;
 use crate::error::{Error, ErrorKind, Result};
@@ -49,7 +49,7 @@ pub(super) fn hooks(directory: &Directory) -> Result<hooks::HookPlan> {
 ///
 /// # Errors
 /// As [`spec`].
-pub(super) fn program(container: &Container) -> Result<Program> {
+pub(super) fn program(container: &StoredContainer) -> Result<Program> {
     let spec = spec(&container.directory)?;
     let mut process = spec.process().clone().ok_or_else(|| Error::new(ErrorKind::InvalidConfig, NO_PROCESS))?;
     // create has set up the terminal already.

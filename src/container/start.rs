@@ -14,7 +14,7 @@ use super::state::State;
 use super::status::{self, Status, status};
 use super::store::Store;
 use super::warning::Warn;
-use super::{Container, delete, find, handover, saved_config, start_gate, start_hooks};
+use super::{StoredContainer, delete, find, handover, saved_config, start_gate, start_hooks};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::hooks;
 
@@ -32,7 +32,7 @@ pub fn start(root: &Path, id: &str, protect: impl FnOnce() -> Result<()>, warn: 
     let hooks = if container.record.hooks { Some(saved_config::hooks(&container.directory)?) } else { None };
     if let Some(hooks) = hooks.as_ref().filter(|hooks| !hooks.start_container.is_empty()) {
         protect()?;
-        let Container { directory, record } = &container;
+        let StoredContainer { directory, record } = &container;
         start_hooks::run(directory, record, init.as_fd(), &hooks.start_container, warn)
             .map_err(|error| destroy(root, &container, error, warn))?;
     }
@@ -49,7 +49,7 @@ pub fn start(root: &Path, id: &str, protect: impl FnOnce() -> Result<()>, warn: 
 }
 
 /// The pidfd of init, if it waits at the start gate.
-fn waiting_init(container: &Container) -> Result<OwnedFd> {
+fn waiting_init(container: &StoredContainer) -> Result<OwnedFd> {
     let id = &container.record.id;
     let (status, init) = status(&container.directory, &container.record)?;
     let (Status::Created, Some(init)) = (status, init) else { return Err(refusal(id, status)) };
@@ -71,7 +71,7 @@ fn refusal(id: &str, status: Status) -> Error {
     Error::new(ErrorKind::WrongStatus, what)
 }
 
-fn open_gate(container: &Container) -> Result<()> {
+fn open_gate(container: &StoredContainer) -> Result<()> {
     let directory = &container.directory;
     // Before `go`: init closes its end of `go` first, so if `go` still has a reader, `result` still has a writer, and
     // its end-of-file is not missed.
@@ -93,7 +93,7 @@ fn open_gate(container: &Container) -> Result<()> {
 
 /// Before waiting for execve: the program waits for the agent at its first intercepted call, which may be execve itself.
 /// Without its agent the container cannot run, so init is killed if the delivery fails.
-fn deliver_listener(container: &Container, socket: BorrowedFd<'_>) -> Result<()> {
+fn deliver_listener(container: &StoredContainer, socket: BorrowedFd<'_>) -> Result<()> {
     let program = saved_config::program(container)?;
     let state = State::new(&container.record, Status::Created);
     handover::receive_and_deliver(socket, &program, &state, None).inspect_err(|_| {
@@ -104,7 +104,7 @@ fn deliver_listener(container: &Container, socket: BorrowedFd<'_>) -> Result<()>
     })
 }
 
-fn poststart(container: &Container, hooks: &hooks::HookPlan) -> Result<()> {
+fn poststart(container: &StoredContainer, hooks: &hooks::HookPlan) -> Result<()> {
     let state = State::new(&container.record, Status::Running).json()?;
     let place = hooks::Place::Runtime { directory: &container.record.bundle, init: None };
     hooks::run(&hooks.poststart, &state, place)
@@ -112,7 +112,7 @@ fn poststart(container: &Container, hooks: &hooks::HookPlan) -> Result<()> {
 
 /// After a failed hook: stops and destroys the container, and runs its poststop hooks (runtime.md, "Lifecycle", steps 7, 9
 /// and 12). Returns the error of the hook.
-fn destroy(root: &Path, container: &Container, error: Error, warn: Warn<'_>) -> Error {
+fn destroy(root: &Path, container: &StoredContainer, error: Error, warn: Warn<'_>) -> Error {
     let destroyed = Store::make(root).and_then(|store| delete::destroy(&store, container, warn));
     let id = &container.record.id;
     match destroyed {

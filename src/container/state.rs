@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::record::Record;
 use super::status::{Status, status};
-use super::{Container, find};
+use super::{StoredContainer, find};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The state of a container, ready to be printed.
@@ -89,7 +89,7 @@ fn owner(uid: u32) -> String {
 /// # Errors
 /// It does not exist, its record is damaged, the kernel cannot be asked.
 pub fn state(root: &std::path::Path, id: &str) -> Result<State> {
-    let Container { directory, record } = find(root, id)?;
+    let StoredContainer { directory, record } = find(root, id)?;
     let (status, _) = status(&directory, &record)?;
     Ok(State::new(&record, status))
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::record::Record;
 use super::status::{Status, cgroup, status};
 use super::warning::Warn;
-use super::{Container, find, saved_config, store};
+use super::{StoredContainer, find, saved_config, store};
 use crate::bundle;
 use crate::cgroup::plan_change;
 use crate::error::{Error, ErrorKind, Result};
@@ -87,7 +87,7 @@ pub fn update(root: &std::path::Path, id: &str, resources: &Resources, warn: War
     container.directory.lock(FlockOperation::LockExclusive)?;
     // Deleted while we waited.
     let record = Record::read(&container.directory)?.ok_or_else(|| store::absent(id))?;
-    let container = Container { record, ..container };
+    let container = StoredContainer { record, ..container };
     refuse_wrong_status(&container)?;
     let saved = saved_config::bytes(&container.directory)?;
     let (spec, _) = bundle::parse_spec(&saved)?;
@@ -113,7 +113,7 @@ pub fn update(root: &std::path::Path, id: &str, resources: &Resources, warn: War
     Ok(())
 }
 
-fn refuse_wrong_status(container: &Container) -> Result<()> {
+fn refuse_wrong_status(container: &StoredContainer) -> Result<()> {
     let id = &container.record.id;
     let refuse = |why: &str| {
         let what = format!("container \"{id}\" cannot be updated: {why}");

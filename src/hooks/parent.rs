@@ -83,7 +83,7 @@ fn deadline(hook: &Hook) -> Option<Instant> {
 }
 
 fn run_one(hook: &Hook, state: &[u8], place: Place<'_>) -> Result<()> {
-    let container = Container::open(place)?;
+    let container = JoinedContainer::open(place)?;
     let directory = working_directory(place)?;
     let (Ends { stdin, stdout, stderr }, streams) = streams::open(&hook.output)?;
     let (report, report_end) = streams::pipe("the report")?;
@@ -96,7 +96,7 @@ fn run_one(hook: &Hook, state: &[u8], place: Place<'_>) -> Result<()> {
         stdout: stdout.as_fd(),
         stderr: stderr.as_fd(),
         report: report_end.as_fd(),
-        join: container.as_ref().map(Container::join),
+        join: container.as_ref().map(JoinedContainer::join),
         directory: directory.as_ref().map(AsFd::as_fd),
     };
     let init = match place {
@@ -173,13 +173,13 @@ fn init_directory(pidfd: BorrowedFd<'_>) -> Result<OwnedFd> {
 }
 
 /// What a hook process that joins the container needs.
-struct Container<'a> {
+struct JoinedContainer<'a> {
     pidfd: BorrowedFd<'a>,
     namespaces: NamespaceSet,
     root: Option<OwnedFd>,
 }
 
-impl<'a> Container<'a> {
+impl<'a> JoinedContainer<'a> {
     fn open(place: Place<'a>) -> Result<Option<Self>> {
         let Place::Container { pidfd, mut namespaces } = place else { return Ok(None) };
         let pid = pid_of(pidfd)?;

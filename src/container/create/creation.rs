@@ -9,7 +9,7 @@ use super::transaction::{Guard, Transaction, Undo};
 use crate::cgroup::{self, Cgroup, Tag};
 use crate::container::record::{Phase, Record};
 use crate::container::store::{Directory, Store};
-use crate::container::{Container, delete, saved_config, status};
+use crate::container::{StoredContainer, delete, saved_config, status};
 use crate::error::{ErrorKind, Result};
 use crate::hooks;
 use crate::host::Host;
@@ -19,7 +19,7 @@ use crate::spawn::Child;
 /// A container in creation: its state directory and its record.
 pub(in crate::container) struct Creation {
     pub(in crate::container) store: Store,
-    pub(in crate::container) container: Container,
+    pub(in crate::container) container: StoredContainer,
     /// The hooks to run if the creation fails; none before the first hook has started.
     poststop: hooks::HookPlan,
 }
@@ -31,7 +31,7 @@ impl Creation {
     /// The id is taken.
     pub(super) fn take_id(store: Store, record: Record) -> Result<Self> {
         let directory = store.create(&record.id)?;
-        Ok(Self { store, container: Container { directory, record }, poststop: hooks::HookPlan::default() })
+        Ok(Self { store, container: StoredContainer { directory, record }, poststop: hooks::HookPlan::default() })
     }
 
     pub(super) fn directory(&self) -> &Directory {
@@ -89,7 +89,7 @@ impl Creation {
         host: &Host,
         transaction: &Transaction,
     ) -> Result<Guard<CreatedCgroup>> {
-        let Container { directory, record } = &mut self.container;
+        let StoredContainer { directory, record } = &mut self.container;
         let tag = delete::tag(directory)?;
         let cgroup = Cgroup::create(plan, host.hierarchy()?, &tag).inspect_err(|error| {
             // systemd may have started the unit. Other kinds of error mean that the cgroup or unit is another
@@ -146,7 +146,7 @@ impl Undo for Moved {
 /// names is gone.
 impl Undo for Creation {
     fn undo(&mut self, transaction: &Transaction) {
-        let Container { directory, record } = &self.container;
+        let StoredContainer { directory, record } = &self.container;
         transaction.note(delete::detach_mounts(record));
         if !self.poststop.is_empty() {
             delete::poststop(&self.poststop, record, &mut |warning| transaction.warn(warning));

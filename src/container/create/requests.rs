@@ -14,7 +14,7 @@ use crate::container::handover::Channels;
 use crate::container::state::State;
 use crate::container::status::{self, Status};
 use crate::container::warning::Warn;
-use crate::container::{Container, death, start_hooks};
+use crate::container::{StoredContainer, death, start_hooks};
 use crate::error::Result;
 use crate::hooks::{self, Place};
 use crate::namespaces;
@@ -84,7 +84,7 @@ impl Conversation<'_> {
         if barrier == Barrier::BeforePivot {
             return self.run_hooks_before_pivot(init);
         }
-        let Container { directory, record } = &self.creation.container;
+        let StoredContainer { directory, record } = &self.creation.container;
         let mut record = record.clone();
         record.pid = init.pid;
         start_hooks::run(directory, &record, init.pidfd.as_fd(), &self.plan.hooks.start_container, warn)

@@ -20,7 +20,7 @@ use super::options::{ExecOptions, ProcessSource};
 use super::record::{Phase, Record};
 use super::status::{self, Status, status};
 use super::warning::Warn;
-use super::{Container, check_preserved, find, pid_file, pidfd_socket, saved_config, store};
+use super::{StoredContainer, check_preserved, find, pid_file, pidfd_socket, saved_config, store};
 use crate::bundle;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Host, ProgramFacts};
@@ -49,7 +49,7 @@ pub fn exec(root: &Path, id: &str, options: &ExecOptions<'_>, warn: Warn<'_>) ->
 }
 
 /// Finds a container. Its program can run for a moment before create has recorded that it is done: that is waited for.
-fn find_created(root: &Path, id: &str) -> Result<Container> {
+fn find_created(root: &Path, id: &str) -> Result<StoredContainer> {
     let mut container = find(root, id)?;
     if container.record.phase == Phase::Creating {
         container.directory.lock(FlockOperation::LockShared)?;
@@ -60,8 +60,12 @@ fn find_created(root: &Path, id: &str) -> Result<Container> {
 }
 
 /// Starts the program; also returns the master of its pty if tare relays it.
-fn start_program(container: &Container, options: &ExecOptions<'_>, warn: Warn<'_>) -> Result<(Child, Option<OwnedFd>)> {
-    let Container { directory, record } = container;
+fn start_program(
+    container: &StoredContainer,
+    options: &ExecOptions<'_>,
+    warn: Warn<'_>,
+) -> Result<(Child, Option<OwnedFd>)> {
+    let StoredContainer { directory, record } = container;
     let init = running_init(container, options.ignore_paused)?;
     status::require_signals(init.as_fd(), record.pid)?;
     let mut program = plan_program(container, init.as_fd(), options, warn)?;
@@ -90,7 +94,7 @@ fn start_program(container: &Container, options: &ExecOptions<'_>, warn: Warn<'_
 }
 
 /// The pidfd of init, if the container accepts processes now.
-fn running_init(container: &Container, ignore_paused: bool) -> Result<OwnedFd> {
+fn running_init(container: &StoredContainer, ignore_paused: bool) -> Result<OwnedFd> {
     let id = &container.record.id;
     let refuse = |what: String| Err(Error::new(ErrorKind::WrongStatus, what));
     match status(&container.directory, &container.record)? {
@@ -104,7 +108,7 @@ fn running_init(container: &Container, ignore_paused: bool) -> Result<OwnedFd> {
 
 /// Plans the program from the saved config and the command line.
 fn plan_program(
-    container: &Container,
+    container: &StoredContainer,
     init: BorrowedFd<'_>,
     options: &ExecOptions<'_>,
     warn: Warn<'_>,
@@ -155,13 +159,13 @@ fn publish(child: &Child, options: &ExecOptions<'_>) -> Result<()> {
 }
 
 /// Adds the cause that lies in the container: it is not started yet, or it has ended meanwhile.
-fn explain(container: &Container, error: Error) -> Error {
+fn explain(container: &StoredContainer, error: Error) -> Error {
     explain_end(&container.record, explain_waiting(container, error))
 }
 
 /// Until `start`, init runs tare's own code and is non-dumpable, so that it cannot be traced. For such a process the kernel
 /// denies other users access to most files in /proc/PID (proc(5)).
-fn explain_waiting(container: &Container, error: Error) -> Error {
+fn explain_waiting(container: &StoredContainer, error: Error) -> Error {
     let denied = matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM));
     let waits = || status::gate(&container.directory).is_ok_and(|gate| gate.is_some());
     if denied && !rustix::process::geteuid().is_root() && waits() {
