@@ -1,5 +1,7 @@
 //! World: parent. The time of day as RFC 3339 text, which engines parse (go-runc, CRI-O).
 
+use chrono::{DateTime, SecondsFormat};
+
 /// Now, in UTC, with nanoseconds.
 #[must_use]
 pub fn now() -> String {
@@ -8,26 +10,9 @@ pub fn now() -> String {
 }
 
 /// Seconds and nanoseconds since 1970 as RFC 3339 in UTC.
-#[must_use]
-pub fn rfc3339(seconds: i64, nanoseconds: i64) -> String {
-    let (year, month, day) = date(seconds.div_euclid(86400));
-    let second = seconds.rem_euclid(86400);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanoseconds:09}Z")
-}
-
-/// Days since 1970 to a date of the Gregorian calendar; years are counted from March, so that leap days come last.
-fn date(days: i64) -> (i64, i64, i64) {
-    const DAYS_IN_400_YEARS: i64 = 146_097;
-    let days = days + 719_468;
-    let era = days.div_euclid(DAYS_IN_400_YEARS);
-    let day_of_era = days.rem_euclid(DAYS_IN_400_YEARS);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+fn rfc3339(seconds: i64, nanoseconds: i64) -> String {
+    let time = DateTime::from_timestamp(seconds, u32::try_from(nanoseconds).unwrap_or(0)).unwrap_or_default();
+    time.to_rfc3339_opts(SecondsFormat::Nanos, true)
 }
 
 #[cfg(test)]
