@@ -11,7 +11,7 @@ mod program;
 use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 pub use self::credentials::{drop_privileges, shed_capabilities};
@@ -153,6 +153,27 @@ fn write_attribute(proc: BorrowedFd<'_>, path: &CStr, text: &[u8], step: Step) -
     written.map_err(|errno| Fault::new(step, 0, errno).text(path.to_bytes()))
 }
 
+fn is_null(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode).is_char_device() && stat.st_rdev == rustix::fs::makedev(1, 3)
+}
+
+/// The host's /dev/null on descriptor `number` becomes the container's: an open file of a mount that the container does
+/// not have is a way out of it, and cannot be checkpointed. Left alone where the container has no /dev/null. Another file
+/// of that name is opened, but neither read nor written.
+fn replace_null(number: usize) -> ChildResult {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let Ok(null) = rustix::fs::open(c"/dev/null", flags, Mode::empty()) else { return Ok(()) };
+    if !rustix::fs::fstat(&null).is_ok_and(|stat| is_null(&stat)) {
+        return Ok(());
+    }
+    match number {
+        0 => rustix::stdio::dup2_stdin(&null),
+        1 => rustix::stdio::dup2_stdout(&null),
+        _ => rustix::stdio::dup2_stderr(&null),
+    }
+    .at_index(Step::StdioOwner, number)
+}
+
 /// Gives stdio to the user of the process, so that it can open /dev/stdout and the like. Left alone: what
 /// is theirs already, /dev/null, and without a terminal of the container's own every device of the host.
 ///
@@ -163,8 +184,11 @@ pub fn stdio_owner(plan: &ProcessPlan) -> ChildResult {
     for (i, fd) in stdio.into_iter().enumerate() {
         let stat = rustix::fs::fstat(fd).at_index(Step::StdioOwner, i)?;
         let device = FileType::from_raw_mode(stat.st_mode).is_char_device();
-        let null = device && stat.st_rdev == rustix::fs::makedev(1, 3);
-        if stat.st_uid == plan.uid || null || (device && !plan.terminal) {
+        if is_null(&stat) {
+            replace_null(i)?;
+            continue;
+        }
+        if stat.st_uid == plan.uid || (device && !plan.terminal) {
             continue;
         }
         let owner = rustix::fs::Uid::from_raw(plan.uid);
