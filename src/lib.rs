@@ -39,6 +39,7 @@
 mod annotation;
 mod bundle;
 mod cgroup;
+mod checkpoint;
 mod container;
 pub mod error;
 mod features;
@@ -67,6 +68,7 @@ mod wire;
 
 pub use bundle::Bundle;
 pub use cgroup::CgroupManager;
+pub use container::checkpoint::{CgroupMode, CheckpointOptions, NetworkLock, PageServer, RestoreOptions};
 pub use container::doctor::{Finding, FindingKind, Report};
 pub use container::events::{Output as EventOutput, Statistics};
 pub use container::options::{CreateOptions, ExecOptions, RunOptions, Stdio};

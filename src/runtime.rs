@@ -13,6 +13,7 @@ pub use self::signal::Signal;
 use crate::bundle::Bundle;
 use crate::cgroup::CgroupManager;
 use crate::container as commands;
+use crate::container::checkpoint::RestoreOptions;
 use crate::container::doctor::Report;
 use crate::container::options::{CreateOptions, RunOptions};
 use crate::container::state::State;
@@ -121,6 +122,24 @@ impl Runtime {
     pub fn run(&self, id: &str, bundle: &Bundle, options: &CreateOptions<'_>, run: RunOptions) -> Result<i32> {
         crate::own_executable::require_protected()?;
         commands::run::run(&self.root, id, &self.creation(bundle, options), run, &mut self.warn())
+    }
+
+    /// Creates a container whose processes CRIU restores from a checkpoint; the exit code of the first one, or 128 +
+    /// signal; 0 if detached. The rest as for [`Self::run`].
+    ///
+    /// # Errors
+    /// As [`Self::create`]; CRIU is missing, too old, or cannot restore it. Nothing is left behind.
+    pub fn restore(
+        &self,
+        id: &str,
+        bundle: &Bundle,
+        options: &CreateOptions<'_>,
+        restore: &RestoreOptions,
+        run: RunOptions,
+    ) -> Result<i32> {
+        crate::own_executable::require_protected()?;
+        let request = self.creation(bundle, options);
+        commands::restore::restore(&self.root, id, &request, (restore, run), &mut self.warn())
     }
 
     /// A handle of a container, whether it exists or not: each call looks for it.

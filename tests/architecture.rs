@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["error", "wire", "json_path", "annotation", "number_list"],
     &["label"],
     // The rooms, one kernel subject each; and the bundle's files.
-    &["namespaces", "rootfs", "cgroup", "process", "seccomp", "terminal", "hooks", "network", "bundle"],
+    &["namespaces", "rootfs", "cgroup", "process", "seccomp", "terminal", "hooks", "network", "checkpoint", "bundle"],
     &["host"],
     &["plan", "own_executable", "features"],
     &["init"],

@@ -25,6 +25,7 @@ pub struct Global {
     systemd: bool,
     manager: Option<String>,
     rootless: Option<bool>,
+    criu: Option<PathBuf>,
 }
 
 impl Global {
@@ -41,6 +42,7 @@ impl Global {
             systemd: matches.get_flag("systemd-cgroup"),
             manager: matches.get_one::<String>("cgroup-manager").cloned(),
             rootless: matches.get_one::<String>("rootless").and_then(|mode| mode.parse().ok()),
+            criu: matches.get_one::<PathBuf>("criu").cloned(),
         }
     }
 
@@ -70,12 +72,11 @@ pub fn dispatch(matches: &ArgMatches, global: &Global, log: &Rc<Log>) -> Result<
     log.debug(&format!("tare {name}, state root {}", runtime.root().display()));
     match name {
         "create" => drop(runtime.create(id(), &bundle(command), &creation(command))?),
-        "run" => {
-            let run = RunOptions::default()
-                .detach(command.get_flag("detach"))
-                .keep(command.get_flag("keep"))
-                .no_subreaper(command.get_flag("no-subreaper"));
-            return runtime.run(id(), &bundle(command), &creation(command), run);
+        "run" => return runtime.run(id(), &bundle(command), &creation(command), running(command)),
+        "checkpoint" => container().checkpoint(&super::checkpoint::checkpoint(command, global.criu.clone())?)?,
+        "restore" => {
+            let restore = super::checkpoint::restore(command, global.criu.clone())?;
+            return runtime.restore(id(), &bundle(command), &creation(command), &restore, running(command));
         }
         "start" => start(&container())?,
         "state" => super::print(&super::table::pretty(&container().state()?)?)?,
@@ -182,6 +183,13 @@ fn creation(command: &ArgMatches) -> CreateOptions<'static> {
     let options = set(options, not_empty("console-socket"), CreateOptions::console_socket);
     let options = set(options, path("pidfd-socket"), CreateOptions::pidfd_socket);
     set(options, not_empty("pid-file"), CreateOptions::pid_file)
+}
+
+fn running(command: &ArgMatches) -> RunOptions {
+    RunOptions::default()
+        .detach(command.get_flag("detach"))
+        .keep(command.get_flag("keep"))
+        .no_subreaper(command.get_flag("no-subreaper"))
 }
 
 fn execution(command: &ArgMatches) -> Result<(String, ExecOptions<'static>)> {

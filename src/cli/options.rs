@@ -27,10 +27,14 @@ bitflags::bitflags! {
         const SPEC = 1 << 14;
         const DOCTOR = 1 << 15;
         const FEATURES = 1 << 16;
+        const CHECKPOINT = 1 << 17;
+        const RESTORE = 1 << 18;
         /// The commands that create a container.
-        const CREATION = Self::CREATE.bits() | Self::RUN.bits();
+        const CREATION = Self::CREATE.bits() | Self::RUN.bits() | Self::RESTORE.bits();
         /// The commands that start a process, and enter a container for it.
         const PROCESS = Self::CREATION.bits() | Self::EXEC.bits();
+        /// The commands that run CRIU.
+        const CRIU = Self::CHECKPOINT.bits() | Self::RESTORE.bits();
     }
 }
 
@@ -184,7 +188,7 @@ const fn command_row(place: Place, name: &'static str, operands: Operands, about
 }
 
 /// The commands in the order of the help.
-pub static COMMANDS: [CliCommand; 16] = {
+pub static COMMANDS: [CliCommand; 18] = {
     use Operands::{ContainerCommand, Id, None, PsArguments, Signal};
     [
         command_row(Place::CREATE, "create", Id, "Create a container without starting its process"),
@@ -205,6 +209,14 @@ pub static COMMANDS: [CliCommand; 16] = {
         CliCommand {
             more: Some("Limits that are not given keep their values. If one change fails, none is made."),
             ..command_row(Place::UPDATE, "update", Id, "Change the resource limits of a container")
+        },
+        CliCommand {
+            more: Some("The network of the container is not part of a checkpoint. CRIU's log is dump.log in DIR."),
+            ..command_row(Place::CHECKPOINT, "checkpoint", Id, "Write a running container to images with CRIU")
+        },
+        CliCommand {
+            more: Some("CRIU's log is restore.log in DIR."),
+            ..command_row(Place::RESTORE, "restore", Id, "Create a container from a checkpoint")
         },
         command_row(Place::SPEC, "spec", None, "Write an example config.json"),
         command_row(Place::DOCTOR, "doctor", None, "Find leftovers of killed commands"),
@@ -303,8 +315,14 @@ pub static OPTIONS: &[CliOption] = {
         option(Place::PROCESS, "preserve-fds", Number("N"), "Pass N extra descriptors, starting at 3, to the process"),
         option(Place::EXEC, "cgroup", Text("PATH"), "Run the process in this sub-cgroup of the container"),
         option(Place::EXEC, "ignore-paused", Nothing, "Allow exec in a paused container"),
-        option(Place::RUN.union(Place::EXEC), "detach", Nothing, "Do not wait for the process to exit").short('d'),
-        option(Place::RUN, "keep", Nothing, "Do not delete the container when its process exits"),
+        option(
+            Place::RUN.union(Place::EXEC).union(Place::RESTORE),
+            "detach",
+            Nothing,
+            "Do not wait for the process to exit",
+        )
+        .short('d'),
+        option(Place::RUN.union(Place::RESTORE), "keep", Nothing, "Do not delete the container when its process exits"),
         // The other commands.
         option(Place::KILL, "all", Nothing, "Send the signal to all processes of the container").short('a'),
         option(Place::DELETE, "force", Nothing, "Kill the container first; ignore an unknown ID").short('f'),
@@ -329,6 +347,39 @@ pub static OPTIONS: &[CliOption] = {
         option(Place::SPEC, "rootless", Nothing, "Write an example for a rootless container"),
         option(Place::DOCTOR, "repair", Nothing, "Remove the leftovers that belong to tare"),
         option(Place::DOCTOR, "json", Nothing, "Print JSON"),
+        // checkpoint, restore.
+        option(Place::CRIU, "image-path", Path("DIR"), "Directory of the images [default: checkpoint]"),
+        option(Place::CRIU, "work-path", Path("DIR"), "Directory of CRIU's log [default: that of the images]"),
+        option(Place::CRIU, "parent-path", Path("DIR"), "Images of the previous pre-dump, relative to --image-path"),
+        option(Place::CHECKPOINT, "leave-running", Nothing, "Do not stop and delete the container"),
+        option(Place::CHECKPOINT, "pre-dump", Nothing, "Write memory only, and leave the container running"),
+        option(Place::CRIU, "tcp-established", Nothing, "Keep established TCP connections"),
+        option(Place::CHECKPOINT, "tcp-skip-in-flight", Nothing, "Drop TCP connections that are not established yet"),
+        option(Place::RESTORE, "tcp-close", Nothing, "Restore TCP connections as closed"),
+        option(Place::CRIU, "ext-unix-sk", Nothing, "Allow Unix sockets that are connected to the outside"),
+        option(Place::CRIU, "shell-job", Nothing, "Allow processes whose session began outside of the container"),
+        option(Place::CRIU, "file-locks", Nothing, "Keep file locks"),
+        option(Place::CHECKPOINT, "link-remap", Nothing, "Link unlinked files back into the filesystem"),
+        option(
+            Place::CRIU,
+            "manage-cgroups-mode",
+            OneOf("MODE", &["soft", "full", "strict", "ignore"]),
+            "How CRIU treats cgroups [default: soft]",
+        ),
+        option(
+            Place::CRIU,
+            "network-lock",
+            OneOf("METHOD", &["iptables", "nftables", "skip"]),
+            "How CRIU blocks the network meanwhile [default: CRIU's own]",
+        ),
+        option(Place::CRIU, "empty-ns", Texts("NAMESPACE"), "Restore this namespace without its content: network"),
+        option(Place::CRIU, "auto-dedup", Nothing, "Remove pages from older images that newer ones contain"),
+        option(Place::CRIU, "lazy-pages", Nothing, "Transfer memory pages on demand"),
+        option(Place::CHECKPOINT, "status-fd", Number("FD"), "Write a NUL byte to FD when lazy pages can be requested"),
+        option(Place::CHECKPOINT, "page-server", Text("ADDRESS:PORT"), "Send memory pages to CRIU's page server"),
+        option(Place::RESTORE, "lsm-profile", Text("TYPE:NAME"), "Use this AppArmor profile or SELinux label"),
+        option(Place::RESTORE, "lsm-mount-context", Text("CONTEXT"), "Use this SELinux context for mounts"),
+        option(Place::CRIU.union(Place::PROGRAM), "criu", Path("FILE"), "CRIU program [default: criu in $PATH]"),
         // update: runc's and crun's options, in alphabetical order.
         option(
             Place::UPDATE,

@@ -6,7 +6,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// Commands of runc and crun that tare does not have yet.
-const LATER: &[&str] = &["checkpoint", "restore", "mounts"];
+const LATER: &[&str] = &["mounts"];
 
 /// The line.
 pub fn line(error: &clap::Error) -> String {
@@ -44,7 +44,8 @@ fn unknown_command(error: &clap::Error) -> String {
         return format!("the command {name:?} is not supported yet");
     }
     let known = text(error, ContextKind::SuggestedSubcommand);
-    match known.split(", ").next() {
+    // The likeliest comes last.
+    match known.rsplit(", ").next() {
         Some(known) if !known.is_empty() => format!("unknown command {name:?}; did you mean {known:?}?"),
         _ => format!("unknown command {name:?}; `tare --help` lists them"),
     }

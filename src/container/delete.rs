@@ -9,7 +9,7 @@ use procfs::process::Process;
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::StoredContainer;
-use super::record::{Phase, Record};
+use super::record::Record;
 use super::saved_config;
 use super::state::State;
 use super::status::{self, Status, status};
@@ -80,7 +80,7 @@ pub(super) fn delete_locked(store: &Store, directory: Directory, force: bool, wa
 fn kill_first(directory: &Directory) {
     let Ok(Some(record)) = Record::read(directory) else { return };
     // A creation that makes progress is done soon, and deleted then.
-    if record.phase == Phase::Creating && directory.lock_patiently(CREATION).is_ok() {
+    if record.phase.is_unfinished() && directory.lock_patiently(CREATION).is_ok() {
         return;
     }
     if let Ok(Some(init)) = status::living_init(&record) {
@@ -107,7 +107,7 @@ pub(super) fn destroy(store: &Store, container: &StoredContainer, warn: Warn<'_>
 /// Removes and forgets a container whose init has ended.
 pub(super) fn bury(store: &Store, container: &StoredContainer, warn: Warn<'_>) -> Result<()> {
     let StoredContainer { directory, record } = container;
-    if record.phase == Phase::Creating {
+    if record.phase.is_unfinished() {
         remove_unfinished(directory, record)?;
     } else {
         if let Some(cgroup) = whole_cgroup(directory, record)? {

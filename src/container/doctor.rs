@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 use serde::{Serialize, Serializer};
 
-use super::record::{Phase, Record};
+use super::record::Record;
 use super::store::{self, Directory, Store};
 use super::warning::Warn;
 use super::{delete, holders, status};
@@ -162,7 +162,7 @@ fn container(directory: &Directory) -> Result<Option<Finding>> {
             return found(FindingKind::DamagedRecord, format!("{error}{}", life.words()), delete(), life.is_over());
         }
     };
-    if record.phase == Phase::Creating {
+    if record.phase.is_unfinished() {
         let init = status::living_init(&record)?;
         let life = Life::of_all(status::cgroup(&record).map(|cgroup| cgroup.into_iter().collect()));
         let what = format!("its creation was interrupted{}", life.words());

@@ -5,6 +5,7 @@
 //! engines add. Commands do not import each other, with two exceptions: run is create without a gate, and create, run,
 //! start and doctor remove containers with the functions of delete.
 
+pub mod checkpoint;
 pub mod create;
 mod death;
 pub mod delete;
@@ -26,6 +27,7 @@ mod pidfd_socket;
 pub mod processes;
 mod procfs;
 pub mod record;
+pub mod restore;
 pub mod run;
 mod saved_config;
 pub mod start;

@@ -20,6 +20,18 @@ pub enum Phase {
     Creating,
     /// Made: init waits on the gate, runs or is dead.
     Created,
+    /// As `Creating`, from a checkpoint.
+    Restoring,
+    /// As `Created`, and CRIU may be writing a checkpoint.
+    Checkpointing,
+}
+
+impl Phase {
+    /// Whether the creation has not been completed.
+    #[must_use]
+    pub fn is_unfinished(self) -> bool {
+        matches!(self, Self::Creating | Self::Restoring)
+    }
 }
 
 /// The record.
@@ -69,6 +81,9 @@ pub struct Record {
     /// The id of the rootfs' mount where it is the caller's too: without a mount namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_mount: Option<u64>,
+    /// The pipes that init got as stdin, stdout and stderr, `pipe:[INODE]`: a restored container gets others.
+    #[serde(default, skip_serializing_if = "has_no_pipe")]
+    pub stdio: [Option<String>; 3],
     /// config.json has no process: the container can be created, but not started.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub idle: bool,
@@ -77,6 +92,10 @@ pub struct Record {
     /// annotations of config.json.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+}
+
+fn has_no_pipe(stdio: &[Option<String>; 3]) -> bool {
+    stdio.iter().all(Option::is_none)
 }
 
 /// CLONE_NEW* bits.
@@ -190,6 +209,7 @@ pub(super) mod tests {
             cgroup_inode: None,
             unit: None,
             root_mount: None,
+            stdio: [const { None }; 3],
             idle: false,
             hooks: false,
             annotations: BTreeMap::new(),

@@ -27,13 +27,24 @@ use crate::terminal::foreground;
 /// # Errors
 /// Nothing is left behind then, or the error names it.
 pub fn run(root: &Path, id: &str, request: &CreateRequest<'_>, options: RunOptions, warn: Warn<'_>) -> Result<i32> {
-    let RunOptions { detach, keep, no_subreaper } = options;
-    if !detach && !no_subreaper {
-        crate::sys::process_attributes::set_child_subreaper(true)
-            .map_err(|e| Error::system("set the child subreaper attribute", e))?;
+    become_subreaper(options)?;
+    let mode = if options.detach { StartMode::Detached } else { StartMode::Foreground };
+    follow(build(Creating { root, id, request, mode }, warn)?, options, id, warn)
+}
+
+/// Has orphans of the container reaped by tare while it waits, unless the caller does not want that.
+pub(super) fn become_subreaper(options: RunOptions) -> Result<()> {
+    if options.detach || options.no_subreaper {
+        return Ok(());
     }
-    let mode = if detach { StartMode::Detached } else { StartMode::Foreground };
-    let Created { creation, init, plan, master, notify } = build(Creating { root, id, request, mode }, warn)?;
+    crate::sys::process_attributes::set_child_subreaper(true)
+        .map_err(|e| Error::system("set the child subreaper attribute", e))
+}
+
+/// What is done with a container whose program runs.
+pub(super) fn follow(created: Created, options: RunOptions, id: &str, warn: Warn<'_>) -> Result<i32> {
+    let RunOptions { detach, keep, .. } = options;
+    let Created { creation, init, plan, master, notify } = created;
     let (store, container) = (&creation.store, &creation.container);
     let started = poststart(&plan.hooks, &container.record);
     let memory_limit = death::memory_limit(&plan);

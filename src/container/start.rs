@@ -9,7 +9,6 @@ use std::path::Path;
 use rustix::fs::FlockOperation;
 
 use super::notify::{Caller, Listener};
-use super::record::Phase;
 use super::state::State;
 use super::status::{self, Status, status};
 use super::store::Store;
@@ -53,7 +52,7 @@ fn waiting_init(container: &StoredContainer) -> Result<OwnedFd> {
     let id = &container.record.id;
     let (status, init) = status(&container.directory, &container.record)?;
     let (Status::Created, Some(init)) = (status, init) else { return Err(refusal(id, status)) };
-    if container.record.phase == Phase::Creating {
+    if container.record.phase.is_unfinished() {
         return Err(refusal(id, Status::Creating));
     }
     if container.record.idle {

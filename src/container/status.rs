@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::record::{Phase, Record};
+use super::record::Record;
 use super::store::Directory;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -175,12 +175,12 @@ pub fn cgroup(record: &Record) -> Result<Option<Cgroup>> {
 /// The kernel cannot be asked.
 pub fn status(directory: &Directory, record: &Record) -> Result<(Status, Option<OwnedFd>)> {
     let Some(pidfd) = living_init(record)? else {
-        let unfinished = record.phase == Phase::Creating && is_locked(directory);
+        let unfinished = record.phase.is_unfinished() && is_locked(directory);
         return Ok((if unfinished { Status::Creating } else { Status::Stopped }, None));
     };
     let status = if cgroup(record)?.map_or(Ok(false), |cgroup| cgroup.frozen())? {
         Status::Paused
-    } else if record.phase == Phase::Creating {
+    } else if record.phase.is_unfinished() {
         Status::Creating
     } else if gate(directory)?.is_some() {
         Status::Created

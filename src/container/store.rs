@@ -224,9 +224,12 @@ impl Store {
     }
 }
 
+/// Where CRIU sees the rootfs of a container that it restores; empty on the host.
+pub(super) const CRIU_ROOT: &str = "criu-root";
+
 /// Every file that tare makes in a container's directory; the record goes last, so that a half-done removal can go on.
 const FILES: &[&str] =
-    &["go", "result", super::start_gate::LISTENER, "config.json", "config.json.new", "record.new", "record"];
+    &["go", "result", super::start_gate::LISTENER, CRIU_ROOT, "config.json", "config.json.new", "record.new", "record"];
 
 /// The error for an id that nobody has; engines match "does not exist".
 #[must_use]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Runtime, Signal};
 use crate::container as commands;
+use crate::container::checkpoint::CheckpointOptions;
 use crate::container::events::{Output, Statistics};
 use crate::container::options::ExecOptions;
 use crate::container::state::State;
@@ -83,6 +84,14 @@ impl<'r> Container<'r> {
     /// It does not run, unless the signal is for all.
     pub fn kill(&self, signal: Signal, target: Target) -> Result<()> {
         commands::kill::kill(&self.runtime.root, &self.id, signal.number(), target == Target::All)
+    }
+
+    /// Has CRIU write its processes to images, and deletes it afterwards unless the options say otherwise.
+    ///
+    /// # Errors
+    /// It neither runs nor is paused; CRIU is missing, too old, or cannot do it: it runs on then.
+    pub fn checkpoint(&self, options: &CheckpointOptions) -> Result<()> {
+        commands::checkpoint::checkpoint(&self.runtime.root, &self.id, options, &mut self.runtime.warn())
     }
 
     /// Freezes all processes.

@@ -2,7 +2,7 @@
 //!
 //! `wire.rs` lists the packets. The child waits for an answer after each request, so requests are served in order.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::process::Pid;
 
@@ -21,7 +21,8 @@ pub struct Child {
     pub pidfd: OwnedFd,
     /// The pidfd of the preparing process, if there is one and it has cloned this one.
     preparing: Option<OwnedFd>,
-    socket: OwnedFd,
+    /// None for a process that CRIU restored: it says nothing.
+    socket: Option<OwnedFd>,
 }
 
 /// What the child asks for before it is ready.
@@ -55,7 +56,13 @@ impl Child {
     /// Takes over what [`super::spawn`] created. The child's end of the socket pair must be closed by then.
     #[must_use]
     pub fn new(made: Made, socket: OwnedFd) -> Self {
-        Self { pid: made.pid, pidfd: own_pidfd(made.pidfd), preparing: None, socket }
+        Self { pid: made.pid, pidfd: own_pidfd(made.pidfd), preparing: None, socket: Some(socket) }
+    }
+
+    /// Takes over a child of this process that CRIU created.
+    #[must_use]
+    pub fn restored(pid: i32, pidfd: OwnedFd) -> Self {
+        Self { pid, pidfd, preparing: None, socket: None }
     }
 
     /// Serves the child's requests until it is ready or, with `until_exec`, has executed its program.
@@ -77,7 +84,7 @@ impl Child {
             if self.preparing.is_none() && self.ended_silently()? {
                 return Ok(Outcome::Died);
             }
-            let received = Packet::receive_with(self.socket.as_fd()).context(|| "hear from init")?;
+            let received = Packet::receive_with(self.socket()?).context(|| "hear from init")?;
             let Some((packet, descriptor)) = received else {
                 return Ok(if ready { Outcome::Ready } else { Outcome::Died });
             };
@@ -120,7 +127,8 @@ impl Child {
     /// parent.
     fn ended_silently(&self) -> Result<bool> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let mut fds = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.pidfd, PollFlags::IN)];
+        let socket = self.socket()?;
+        let mut fds = [PollFd::new(&socket, PollFlags::IN), PollFd::new(&self.pidfd, PollFlags::IN)];
         rustix::io::retry_on_intr(|| poll(&mut fds, None)).context(|| "wait for init")?;
         if !fds[0].revents().is_empty() {
             return Ok(false);
@@ -128,13 +136,18 @@ impl Child {
         // poll(2) checks one descriptor after the other, so the process may have written its last packet and ended
         // between the two checks.
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let mut last = [PollFd::new(&self.socket, PollFlags::IN)];
+        let mut last = [PollFd::new(&socket, PollFlags::IN)];
         rustix::io::retry_on_intr(|| poll(&mut last, Some(&at_once))).context(|| "look for the last words of init")?;
         Ok(last[0].revents().is_empty())
     }
 
+    fn socket(&self) -> Result<BorrowedFd<'_>> {
+        let socket = self.socket.as_ref().map(AsFd::as_fd);
+        socket.ok_or_else(|| Error::new(ErrorKind::Internal, "a restored process has no socket"))
+    }
+
     fn go_on(&self) -> Result<()> {
-        match crate::wire::send_go_on(self.socket.as_fd()) {
+        match crate::wire::send_go_on(self.socket()?) {
             // If it has died, reading the next packet shows that.
             Ok(()) | Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => Ok(()),
             Err(e) => Err(Error::system("answer init", e)),

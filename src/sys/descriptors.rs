@@ -34,6 +34,29 @@ pub fn is_open(number: i32) -> bool {
     super::check(libc::c_long::from(unsafe { libc::fcntl(number, libc::F_GETFD) })).is_ok()
 }
 
+/// A copy of a descriptor that a caller named by its number, close-on-exec.
+///
+/// # Errors
+/// EBADF when it is not open.
+pub fn duplicate(number: i32) -> Result<std::os::fd::OwnedFd, Errno> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: F_DUPFD_CLOEXEC touches no memory.
+    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+    super::check(libc::c_long::from(copy))?;
+    // SAFETY: the number is new, and nobody else owns it.
+    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(copy) })
+}
+
+/// Has the number of `descriptor` mean the file of `other`; for the child, which has its own table.
+///
+/// # Errors
+/// None in practice.
+pub fn replace(descriptor: std::os::fd::BorrowedFd<'_>, other: std::os::fd::BorrowedFd<'_>) -> Result<(), Errno> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: both are open; the number stays open, and its owner in the parent has another table.
+    super::check(libc::c_long::from(unsafe { libc::dup2(other.as_raw_fd(), descriptor.as_raw_fd()) })).map(drop)
+}
+
 /// Closes a descriptor that somebody else owns in the parent; for the child, which has its own table.
 pub fn close(descriptor: std::os::fd::BorrowedFd<'_>) {
     use std::os::fd::AsRawFd;

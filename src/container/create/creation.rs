@@ -48,7 +48,7 @@ impl Creation {
         self.directory().replace(saved_config::FILE, config)
     }
 
-    fn write_record(&self) -> Result<()> {
+    pub(super) fn write_record(&self) -> Result<()> {
         self.record().write(self.directory())
     }
 

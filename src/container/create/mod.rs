@@ -10,6 +10,7 @@ mod creation;
 mod home;
 mod prepare;
 mod requests;
+mod restore;
 mod transaction;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -37,6 +38,7 @@ use requests::Conversation;
 use transaction::{Guard, Transaction};
 
 pub use super::warning::Warn;
+pub(super) use restore::build as build_restored;
 
 /// What the caller asks of create and run.
 #[derive(Debug, Clone, Copy)]

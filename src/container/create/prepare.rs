@@ -8,10 +8,11 @@ use oci_spec::runtime::Spec;
 
 use super::{CreateRequest, Creating, StartMode};
 use crate::bundle::{self, OpenBundle};
+use crate::container::options::Stdio;
 use crate::container::record::{Phase, Record, VERSION};
 use crate::container::store::check_id;
 use crate::container::warning::Warn;
-use crate::container::{check_preserved, listen_fds, notify, status, time};
+use crate::container::{check_preserved, checkpoint, listen_fds, notify, status, time};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Host, HostFacts};
 use crate::plan::{self, ContainerPlan};
@@ -73,7 +74,7 @@ pub(super) fn prepare(creating: &Creating<'_>, warn: Warn<'_>) -> Result<Prepare
     }
     let namespaces = open_namespaces(&plan)?;
     status::require_pidfds()?;
-    let record = first_record(id, &spec, &bundle, &plan)?;
+    let record = first_record(creating, &spec, &bundle, &plan)?;
     Ok(PreparedCreation { host, config, plan, namespaces, notify, record })
 }
 
@@ -90,6 +91,11 @@ fn open_namespaces(plan: &ContainerPlan) -> Result<namespaces::OpenNamespaces> {
     Ok(namespaces)
 }
 
+/// The caller's own.
+pub(super) fn stdio<'fd>() -> Stdio<'fd> {
+    [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()]
+}
+
 /// The directory that the container will have at /run/notify.
 fn notify_directory(root: &Path, id: &str) -> Result<PathBuf> {
     let root = std::path::absolute(root).map_err(|e| {
@@ -98,7 +104,13 @@ fn notify_directory(root: &Path, id: &str) -> Result<PathBuf> {
     Ok(root.join(id).join(notify::DIRECTORY))
 }
 
-fn first_record(id: &str, spec: &Spec, bundle: &OpenBundle<'_>, plan: &ContainerPlan) -> Result<Record> {
+fn first_record(creating: &Creating<'_>, spec: &Spec, bundle: &OpenBundle<'_>, plan: &ContainerPlan) -> Result<Record> {
+    let Creating { id, request, .. } = *creating;
+    // A terminal takes the place of stdio.
+    let stdio = match plan.program.as_ref().filter(|program| program.terminal.is_none()) {
+        Some(_) => checkpoint::stdio_pipes(request.options.stdio.unwrap_or_else(stdio)),
+        None => [const { None }; 3],
+    };
     Ok(Record {
         version: VERSION,
         phase: Phase::Creating,
@@ -118,6 +130,7 @@ fn first_record(id: &str, spec: &Spec, bundle: &OpenBundle<'_>, plan: &Container
         cgroup_inode: None,
         unit: plan.cgroup.as_ref().and_then(cgroup::CgroupPlan::unit),
         root_mount: None,
+        stdio,
         idle: plan.program.is_none(),
         hooks: !plan.hooks.is_empty(),
         annotations: spec.annotations().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect(),

@@ -17,7 +17,7 @@ use rustix::fs::FlockOperation;
 use super::handover::Channels;
 use super::join::{self, Joining};
 use super::options::{ExecOptions, ProcessSource};
-use super::record::{Phase, Record};
+use super::record::Record;
 use super::status::{self, Status, status};
 use super::warning::Warn;
 use super::{StoredContainer, check_preserved, find, pid_file, pidfd_socket, saved_config, store};
@@ -51,7 +51,7 @@ pub fn exec(root: &Path, id: &str, options: &ExecOptions<'_>, warn: Warn<'_>) ->
 /// Finds a container. Its program can run for a moment before create has recorded that it is done: that is waited for.
 fn find_created(root: &Path, id: &str) -> Result<StoredContainer> {
     let mut container = find(root, id)?;
-    if container.record.phase == Phase::Creating {
+    if container.record.phase.is_unfinished() {
         container.directory.lock(FlockOperation::LockShared)?;
         container.record = Record::read(&container.directory)?.ok_or_else(|| store::absent(id))?;
         container.directory.lock(FlockOperation::Unlock)?;

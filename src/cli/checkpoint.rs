@@ -1,0 +1,96 @@
+//! The options of checkpoint and restore.
+//!
+//! World: parent.
+
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+
+use tare::{CgroupMode, CheckpointOptions, Error, ErrorKind, NetworkLock, PageServer, RestoreOptions, Result};
+
+/// Sets what both commands have.
+macro_rules! shared {
+    ($options:expr, $command:expr, $program:expr) => {{
+        let (options, command) = ($options, $command);
+        let path = |name: &str| command.get_one::<PathBuf>(name).filter(|path| !path.as_os_str().is_empty()).cloned();
+        let options = options
+            .tcp_established(command.get_flag("tcp-established"))
+            .ext_unix_sk(command.get_flag("ext-unix-sk"))
+            .shell_job(command.get_flag("shell-job"))
+            .file_locks(command.get_flag("file-locks"))
+            .auto_dedup(command.get_flag("auto-dedup"))
+            .lazy_pages(command.get_flag("lazy-pages"));
+        let options = path("image-path").into_iter().fold(options, |options, path| options.image_path(path));
+        let options = path("work-path").into_iter().fold(options, |options, path| options.work_path(path));
+        let options = path("parent-path").into_iter().fold(options, |options, path| options.parent_path(path));
+        let options = path("criu").or($program).into_iter().fold(options, |options, path| options.program(path));
+        let options = cgroup_mode(command).into_iter().fold(options, |options, mode| options.cgroup_mode(mode));
+        network_lock(command).into_iter().fold(options, |options, method| options.network_lock(method))
+    }};
+}
+
+/// Those of checkpoint; `program` is the global option `--criu`.
+pub(super) fn checkpoint(command: &ArgMatches, program: Option<PathBuf>) -> Result<CheckpointOptions> {
+    check_empty_namespaces(command)?;
+    let options = shared!(CheckpointOptions::default(), command, program)
+        .leave_running(command.get_flag("leave-running"))
+        .pre_dump(command.get_flag("pre-dump"))
+        .tcp_skip_in_flight(command.get_flag("tcp-skip-in-flight"))
+        .link_remap(command.get_flag("link-remap"));
+    let options = match command.get_one::<String>("page-server") {
+        Some(text) => options.page_server(page_server(text)?),
+        None => options,
+    };
+    match command.get_one::<u32>("status-fd") {
+        Some(number) => options.status_fd(*number),
+        None => Ok(options),
+    }
+}
+
+/// Those of restore.
+pub(super) fn restore(command: &ArgMatches, program: Option<PathBuf>) -> Result<RestoreOptions> {
+    check_empty_namespaces(command)?;
+    let options = shared!(RestoreOptions::default(), command, program).tcp_close(command.get_flag("tcp-close"));
+    let text = |name: &str| command.get_one::<String>(name).filter(|text| !text.is_empty()).cloned();
+    let options = text("lsm-profile").into_iter().fold(options, RestoreOptions::lsm_profile);
+    Ok(text("lsm-mount-context").into_iter().fold(options, RestoreOptions::lsm_mount_context))
+}
+
+fn wrong(what: String) -> Error {
+    Error::new(ErrorKind::InvalidConfig, what)
+}
+
+/// The network namespace is always restored empty; CRIU knows no other.
+fn check_empty_namespaces(command: &ArgMatches) -> Result<()> {
+    let mut words = command.get_many::<String>("empty-ns").into_iter().flatten();
+    match words.find(|word| *word != "network") {
+        None => Ok(()),
+        Some(word) => Err(wrong(format!("--empty-ns: {word:?} is not supported")).hint("only network is")),
+    }
+}
+
+fn cgroup_mode(command: &ArgMatches) -> Option<CgroupMode> {
+    Some(match command.get_one::<String>("manage-cgroups-mode")?.as_str() {
+        "full" => CgroupMode::Full,
+        "strict" => CgroupMode::Strict,
+        "ignore" => CgroupMode::Ignore,
+        _ => CgroupMode::Soft,
+    })
+}
+
+fn network_lock(command: &ArgMatches) -> Option<NetworkLock> {
+    Some(match command.get_one::<String>("network-lock")?.as_str() {
+        "nftables" => NetworkLock::Nftables,
+        "skip" => NetworkLock::Skip,
+        _ => NetworkLock::Iptables,
+    })
+}
+
+fn page_server(text: &str) -> Result<PageServer> {
+    let parts = text.rsplit_once(':').and_then(|(address, port)| Some((address, port.parse::<u16>().ok()?)));
+    let address = |address: &str| address.trim_start_matches('[').trim_end_matches(']').to_owned();
+    match parts.filter(|(address, port)| !address.is_empty() && *port > 0) {
+        Some((text, port)) => Ok(PageServer { address: address(text), port }),
+        None => Err(wrong(format!("--page-server: {text:?} is not ADDRESS:PORT"))),
+    }
+}

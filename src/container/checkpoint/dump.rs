@@ -1,0 +1,171 @@
+//! World: parent. checkpoint: CRIU writes a running container to images.
+//!
+//! Order: find the running container -> lock -> open the directories -> record that a checkpoint is under way -> CRIU ->
+//! record that it is over, or delete the container. If CRIU dies, a cgroup that it has frozen is thawed; if tare dies,
+//! CRIU lets the processes run on or, once it has killed them, completes the images.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use oci_spec::runtime::Spec;
+use rustix::fs::{CWD, Mode, OFlags, openat, stat};
+
+use super::images::Images;
+use super::mounts;
+use super::options::CheckpointOptions;
+use super::{NETWORK_KEY, PID_KEY, config_file, require_root};
+use crate::checkpoint::criu::{Criu, Start};
+use crate::checkpoint::messages::{self, CgroupMode, Features, Options, RequestType};
+use crate::container::record::{Phase, Record};
+use crate::container::status::{Status, cgroup, status};
+use crate::container::store::{self, Store};
+use crate::container::warning::Warn;
+use crate::container::{StoredContainer, delete, find, saved_config};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::namespaces::NamespaceSet;
+
+/// The name of CRIU's log, which engines copy.
+const LOG: &str = "dump.log";
+
+/// How long another command may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Writes a checkpoint of a container.
+///
+/// # Errors
+/// It does not run; CRIU is missing, too old, or cannot dump it. It runs on then, unless CRIU had killed it already.
+pub fn checkpoint(root: &Path, id: &str, options: &CheckpointOptions, warn: Warn<'_>) -> Result<()> {
+    require_root("checkpointing")?;
+    let mut container = find(root, id)?;
+    container.directory.lock_patiently(PATIENCE)?;
+    container.record = Record::read(&container.directory)?.ok_or_else(|| store::absent(id))?;
+    let (before, _pidfd) = match status(&container.directory, &container.record)? {
+        (status @ (Status::Running | Status::Paused), Some(pidfd)) => (status, pidfd),
+        (other, _) => return Err(wrong(id, other)),
+    };
+    let images = Images::open(&options.criu, true)?;
+    set_phase(&mut container, Phase::Checkpointing)?;
+    let dumped = dump(&container, options, &images);
+    if dumped.is_err() && before == Status::Running {
+        thaw(&container.record).unwrap_or_else(&mut *warn);
+    }
+    set_phase(&mut container, Phase::Created)?;
+    if let Err(error) = dumped {
+        let stopped = matches!(status(&container.directory, &container.record), Ok((Status::Stopped, _)));
+        return Err(if stopped { error.context("the container has stopped") } else { error });
+    }
+    if options.leave_running || options.pre_dump {
+        return Ok(());
+    }
+    match Store::open(root)? {
+        Some(store) => delete::destroy(&store, &container, warn),
+        None => Ok(()),
+    }
+}
+
+fn wrong(id: &str, status: Status) -> Error {
+    let what = if status == Status::Stopped {
+        format!("container \"{id}\" cannot be checkpointed: container not running")
+    } else {
+        format!("container \"{id}\" cannot be checkpointed: it is {}", status.word())
+    };
+    Error::new(ErrorKind::WrongStatus, what)
+}
+
+fn set_phase(container: &mut StoredContainer, phase: Phase) -> Result<()> {
+    container.record.phase = phase;
+    container.record.write(&container.directory)
+}
+
+/// CRIU thaws the cgroup itself unless it was killed.
+fn thaw(record: &Record) -> Result<()> {
+    match cgroup(record)? {
+        Some(cgroup) if cgroup.frozen()? => cgroup.freeze(false),
+        _ => Ok(()),
+    }
+}
+
+fn dump(container: &StoredContainer, options: &CheckpointOptions, images: &Images) -> Result<()> {
+    let record = &container.record;
+    let spec = saved_config::spec(&container.directory)?;
+    let null = null()?;
+    let log = images.log(LOG);
+    let criu = Criu::start(&Start {
+        program: options.criu.program.as_deref(),
+        stdio: [null.as_fd(), null.as_fd(), null.as_fd()],
+        inherited: vec![images.directory.as_fd(), log.directory],
+        cgroup: None,
+        root: None,
+    })?;
+    criu.require_version()?;
+    let wants = |wanted: bool| wanted.then_some(true);
+    let lazy_pages = wants(options.criu.lazy_pages);
+    criu.require_features(Features { memory_tracking: wants(options.pre_dump), lazy_pages })?;
+    let request = request(record, &spec, options, images)?;
+    let kind = if options.pre_dump { RequestType::PreDump } else { RequestType::Dump };
+    if kind == RequestType::Dump {
+        images.write_descriptors(&record.stdio.clone().map(Option::unwrap_or_default))?;
+    }
+    let mut status = options.status.as_ref();
+    criu.work(kind, request, log, &mut |step, _, _| {
+        if step == "status-ready"
+            && let Some(descriptor) = status.take()
+        {
+            rustix::io::write(descriptor, &[0]).context(|| "write to --status-fd")?;
+        }
+        Ok(())
+    })
+    .map(drop)
+}
+
+fn null() -> Result<OwnedFd> {
+    openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).context(|| "open /dev/null")
+}
+
+fn request(record: &Record, spec: &Spec, options: &CheckpointOptions, images: &Images) -> Result<Options> {
+    let criu = &options.criu;
+    let mut request = Options {
+        pid: Some(record.pid),
+        leave_running: Some(options.leave_running),
+        root: Some(record.rootfs.to_string_lossy().into_owned()),
+        tcp_skip_in_flight: Some(options.tcp_skip_in_flight),
+        link_remap: Some(options.link_remap),
+        parent_images: criu.parent_path.as_ref().map(|path| path.to_string_lossy().into_owned()),
+        track_memory: criu.parent_path.as_ref().map(|_| true),
+        freeze_cgroup: freezer(record)?,
+        page_server: options.page_server.as_ref().map(|server| messages::PageServer {
+            address: Some(server.address.clone()),
+            port: Some(server.port.into()),
+        }),
+        external: external_namespaces(record)?,
+        ..super::common(criu, images, LOG, config_file(&record.annotations))
+    };
+    if record.cgroup.is_none() {
+        request.cgroup_mode = Some(CgroupMode::Ignore.into());
+    }
+    if !options.pre_dump {
+        request.external_mounts = mounts::dumped(spec, record.pid)?;
+    }
+    Ok(request)
+}
+
+/// The directory of the container's cgroup, which CRIU freezes to stop all processes at once.
+fn freezer(record: &Record) -> Result<Option<String>> {
+    let Some(cgroup) = cgroup(record)? else { return Ok(None) };
+    let root = crate::cgroup::mount()?.root;
+    Ok(Some(format!("{}{}", root.display(), cgroup.path())))
+}
+
+/// The network and pid namespaces that the container joined: they are not its own, and have to exist when it is restored.
+fn external_namespaces(record: &Record) -> Result<Vec<String>> {
+    let kinds = [(NamespaceSet::NETWORK, "net", NETWORK_KEY), (NamespaceSet::PID, "pid", PID_KEY)];
+    let joined = kinds.into_iter().filter(|(kind, ..)| record.joined.contains(*kind));
+    joined
+        .map(|(_, word, key)| {
+            let path = format!("/proc/{}/ns/{word}", record.pid);
+            let inode = stat(&*path).context(|| format!("stat {path}"))?.st_ino;
+            Ok(format!("{word}[{inode}]:{key}"))
+        })
+        .collect()
+}

@@ -1,0 +1,13 @@
+//! World: door. checkpoint, and what restore shares with it. restore itself is a creation (`../create/restore.rs`).
+
+mod dump;
+mod images;
+mod mounts;
+mod options;
+mod request;
+
+pub use dump::checkpoint;
+pub(super) use images::{Images, read_descriptors};
+pub(super) use mounts::{restored, stdio_pipes};
+pub use options::{CgroupMode, CheckpointOptions, NetworkLock, PageServer, RestoreOptions};
+pub(super) use request::{NETWORK_KEY, PID_KEY, common, config_file, require_root};
