@@ -48,6 +48,11 @@ pub mod process {
 }
 
 /// See the module of that name.
+pub mod resctrl {
+    pub use crate::resctrl::*;
+}
+
+/// See the module of that name.
 pub mod rootfs {
     pub use crate::rootfs::*;
 }

@@ -57,6 +57,7 @@ mod number_list;
 mod own_executable;
 mod plan;
 mod process;
+mod resctrl;
 mod rootfs;
 mod runtime;
 mod seccomp;

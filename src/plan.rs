@@ -7,7 +7,7 @@ mod rootless;
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxIntelRdt, Process, Spec};
+use oci_spec::runtime::{Process, Spec};
 
 use crate::cgroup;
 use crate::error::{Error, ErrorKind, Result};
@@ -16,6 +16,7 @@ use crate::host::{HostFacts, ProgramFacts, Wanted};
 use crate::namespaces::{self, NamespaceKind, NamespaceSet};
 use crate::network;
 use crate::process;
+use crate::resctrl;
 use crate::rootfs;
 use crate::seccomp;
 use crate::terminal;
@@ -62,6 +63,8 @@ pub struct ContainerPlan {
     pub rootfs: rootfs::RootfsPlan,
     /// The cgroup and its limits; `None` with cgroups disabled.
     pub cgroup: Option<cgroup::CgroupPlan>,
+    /// The resctrl group, if the config has `intelRdt`.
+    pub resctrl: Option<resctrl::ResctrlPlan>,
     /// The program and its attributes; `None` when config.json has no process (it can never be started then).
     pub program: Option<Program>,
     /// Hooks.
@@ -143,10 +146,11 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &HostFacts) -> Result<Cont
         (Some(_), None) => return Err(Error::new(ErrorKind::Internal, "the facts about the program are missing")),
         (None, _) => None,
     };
+    let resctrl = resctrl::plan(spec, &resctrl::ResctrlFacts { id: request.id, root: &host.resctrl })?;
     let network_devices = network::plan(spec, namespaces.has(NamespaceKind::Network))?;
     let notifies = program.as_ref().is_some_and(Program::notifies);
     let not_done = annotations::warnings(spec, request.cgroup == cgroup::CgroupManager::Systemd, notifies)?;
-    Ok(ContainerPlan { namespaces, rootfs, cgroup, program, hooks, network_devices, rootfs_path, not_done })
+    Ok(ContainerPlan { namespaces, rootfs, cgroup, resctrl, program, hooks, network_devices, rootfs_path, not_done })
 }
 
 fn hierarchy(host: &HostFacts) -> Result<&cgroup::Hierarchy> {
@@ -269,23 +273,10 @@ fn check_version(spec: &Spec) -> Result<()> {
 
 /// Properties whose room is not built yet: an error, never silence.
 fn refuse_what_is_not_done(spec: &Spec) -> Result<()> {
-    if spec.linux().as_ref().is_some_and(|linux| linux.intel_rdt().as_ref().is_some_and(asks_something)) {
-        return Err(Error::unsupported("linux.intelRdt", "not supported yet"));
-    }
     if spec.vm().is_some() {
         return Err(Error::unsupported("vm", "tare does not run virtual machines"));
     }
     Ok(())
-}
-
-/// Go's encoder writes an empty object for a struct without values.
-fn asks_something(rdt: &LinuxIntelRdt) -> bool {
-    let text = |value: &Option<String>| value.as_deref().is_some_and(|text| !text.is_empty());
-    text(rdt.clos_id())
-        || text(rdt.l3_cache_schema())
-        || text(rdt.mem_bw_schema())
-        || rdt.schemata().as_deref().is_some_and(|lines| !lines.is_empty())
-        || [rdt.enable_cmt(), rdt.enable_mbm(), rdt.enable_monitoring()].contains(&&Some(true))
 }
 
 impl ContainerPlan {
@@ -298,7 +289,7 @@ impl ContainerPlan {
     /// Whether the parent has something to do between the clone of init and its program.
     #[must_use]
     pub fn is_settled_late(&self) -> bool {
-        self.cgroup.as_ref().is_some_and(|cgroup| cgroup.late_write().is_some())
+        self.resctrl.is_some() || self.cgroup.as_ref().is_some_and(|cgroup| cgroup.late_write().is_some())
     }
 
     /// What the user should know, but need not stop us.

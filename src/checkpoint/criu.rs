@@ -138,6 +138,12 @@ impl Criu {
         }
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
     /// The cgroups that CRIU is in, one for each hierarchy: restored processes belong there, not where they were.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! World: parent. Deletes a container: kills what is left, removes the cgroup, runs poststop, forgets.
+//! World: parent. Deletes a container: kills what is left, removes the cgroup and the resctrl group, runs poststop, forgets.
 //!
 //! Needs only the record: no bundle, no rootfs. State goes last, so that an interrupted delete can be repeated.
 
@@ -115,6 +115,7 @@ pub(super) fn bury(store: &Store, container: &StoredContainer, warn: Warn<'_>) -
         }
         stop_unit(record, || tag(directory))?;
     }
+    remove_resctrl(record)?;
     detach_mounts(record)?;
     if record.hooks {
         match saved_config::hooks(directory) {
@@ -219,6 +220,14 @@ pub(super) fn stop_unit(record: &Record, tag: impl FnOnce() -> Result<Tag>) -> R
         return Ok(());
     }
     unit.stop()
+}
+
+/// Removes the resctrl group, when no process of the container is left; that of another boot is gone.
+fn remove_resctrl(record: &Record) -> Result<()> {
+    match &record.resctrl {
+        Some(group) if status::boot_id()? == record.boot_id => group.remove(!record.phase.is_unfinished()),
+        _ => Ok(()),
+    }
 }
 
 /// Takes the mounts of a container without a mount namespace from the caller's.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::record::Record;
 use super::status::{Status, cgroup, status};
@@ -19,6 +19,7 @@ use crate::cgroup::{BlockIo, Cgroup, Cpu, CpuSet, Happening, HugePages, Memory, 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::namespaces::NamespaceSet;
 use crate::network::statistics::{Interface, interfaces};
+use crate::resctrl::{IntelRdt, Recorded};
 use crate::sys::pidfd;
 
 /// How long the end of init may take to become an exit code: until its parent has waited for it.
@@ -48,7 +49,8 @@ pub struct Statistics {
     pub blkio: BlockIo,
     /// Huge pages, by their size.
     pub hugetlb: std::collections::BTreeMap<String, HugePages>,
-    intel_rdt: Value,
+    /// The resctrl group.
+    pub intel_rdt: IntelRdt,
     /// The interfaces of a network namespace of its own.
     pub network_interfaces: Option<Vec<Interface>>,
 }
@@ -171,7 +173,14 @@ impl Source {
     fn statistics(&self) -> Result<Statistics> {
         let Stats { cpu, cpuset, memory, pids, blkio, hugetlb } = self.cgroup.stats()?;
         let network_interfaces = self.interfaces();
-        Ok(Statistics { cpu, cpuset, memory, pids, blkio, hugetlb, intel_rdt: json!({}), network_interfaces })
+        let intel_rdt = self.intel_rdt()?;
+        Ok(Statistics { cpu, cpuset, memory, pids, blkio, hugetlb, intel_rdt, network_interfaces })
+    }
+
+    /// What resctrl says of the group; nothing without one.
+    fn intel_rdt(&self) -> Result<IntelRdt> {
+        let group = self.record.resctrl.as_ref().map_or(Ok(None), Recorded::open)?;
+        group.map_or(Ok(IntelRdt::default()), |group| group.stats())
     }
 
     /// Those of the container's own network namespace; the host's are not the container's.

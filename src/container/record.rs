@@ -78,6 +78,9 @@ pub struct Record {
     /// The unit that the cgroup is of, with the systemd driver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<crate::cgroup::UnitName>,
+    /// The resctrl group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resctrl: Option<crate::resctrl::Recorded>,
     /// The id of the rootfs' mount where it is the caller's too: without a mount namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_mount: Option<u64>,
@@ -208,6 +211,7 @@ pub(super) mod tests {
             cgroup: None,
             cgroup_inode: None,
             unit: None,
+            resctrl: None,
             root_mount: None,
             stdio: [const { None }; 3],
             idle: false,

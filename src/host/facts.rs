@@ -9,6 +9,7 @@ use super::{Host, Range};
 use crate::cgroup::{self, CgroupManager, Hierarchy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::namespaces::plan::Caller;
+use crate::resctrl;
 
 /// TTY_GID of every distribution: engines ask for a devpts of that group.
 pub const TTY: u32 = 5;
@@ -32,6 +33,8 @@ pub struct HostFacts {
     pub cgroup_refusal: Result<Option<String>>,
     /// The subordinate user and group ids of the caller, where a user namespace has to be added.
     pub subordinate_ids: [Vec<Range>; 2],
+    /// Where resctrl is mounted, if the config has `intelRdt`.
+    pub resctrl: Result<String>,
     /// The group [`TTY`] exists in the caller's user namespace.
     pub maps_tty: Result<bool>,
     /// setgroups(2) is permitted in the user namespace that is joined, or the caller's.
@@ -97,6 +100,10 @@ impl HostFacts {
             },
             cgroup_refusal,
             subordinate_ids: if adds_user_namespace { host.subordinate_ids() } else { [Vec::new(), Vec::new()] },
+            resctrl: match linux.and_then(|linux| linux.intel_rdt().as_ref()) {
+                Some(_) => resctrl::mount(),
+                None => Err(not_gathered("resctrl")),
+            },
             maps_tty: if user.is_none() { host.maps_group(TTY) } else { Err(not_gathered("the group tty")) },
             set_groups: match user.flatten() {
                 Some(path) => host.set_groups_at(path),

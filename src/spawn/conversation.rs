@@ -36,6 +36,8 @@ pub enum Request {
     MapIds(usize, OwnedFd),
     /// Print a warning: this step failed, and the child continues without it.
     Warning(Fault),
+    /// Nothing: the process that becomes the program was cloned by the preparing process, and waits.
+    Born,
     /// Nothing: the child is ready, and has sent the descriptors that it owes.
     Ready,
 }
@@ -105,6 +107,7 @@ impl Child {
                 (Packet::Born(pid), Some(pidfd)) => {
                     self.preparing = Some(std::mem::replace(&mut self.pidfd, pidfd));
                     self.pid = pid;
+                    handle(self, Request::Born)?;
                     self.go_on()?;
                 }
                 (Packet::Ready, _) => {

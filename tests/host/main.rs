@@ -32,6 +32,8 @@ mod process_file;
 #[allow(dead_code, reason = "shared with the tests of faults")]
 mod requests;
 mod requirements;
+mod resctrl;
+mod resctrl_tree;
 mod rootless;
 mod run;
 mod scarcity;

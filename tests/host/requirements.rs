@@ -128,6 +128,7 @@ fn features_has_the_keys_of_the_specification() {
         let seccomp = ["enabled", "actions", "operators", "archs", "knownFlags", "supportedFlags"];
         allowed(&features["linux"]["seccomp"], &seccomp);
         allowed(&features["linux"]["memoryPolicy"], &["modes", "flags"]);
+        assert_eq!(features["linux"]["intelRdt"], json!({ "enabled": true, "schemata": true, "monitoring": true }));
         assert_eq!(features["linux"]["seccomp"]["knownFlags"], features["linux"]["seccomp"]["supportedFlags"]);
     }
     assert!(features["annotations"].as_object().unwrap().values().all(Value::is_string));

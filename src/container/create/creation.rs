@@ -14,6 +14,7 @@ use crate::error::{ErrorKind, Result};
 use crate::hooks;
 use crate::host::Host;
 use crate::network::devices::Moved;
+use crate::resctrl::{self, ResctrlPlan};
 use crate::spawn::Child;
 
 /// A container in creation: its state directory and its record.
@@ -82,6 +83,27 @@ impl Creation {
         self.poststop = hooks::HookPlan { poststop: plan.poststop.clone(), ..hooks::HookPlan::default() };
     }
 
+    /// Creates the resctrl group with its values.
+    pub(super) fn create_resctrl(
+        &mut self,
+        plan: &ResctrlPlan,
+        looked: resctrl::Looked,
+        transaction: &Transaction,
+    ) -> Result<Guard<CreatedResctrl>> {
+        let mut guard = transaction.guard(CreatedResctrl { group: resctrl::make(plan, looked)? });
+        let recorded = &mut self.container.record.resctrl;
+        let was_made = |recorded: &Option<resctrl::Recorded>| recorded.as_ref().is_some_and(|recorded| recorded.made);
+        let planned = was_made(recorded);
+        let monitor = plan.monitor.clone();
+        *recorded = Some(resctrl::Recorded { monitor, ..guard.group.recorded().clone() });
+        if planned != was_made(recorded) {
+            // Another command has made it meanwhile.
+            self.write_record()?;
+        }
+        guard.group.set_up(plan)?;
+        Ok(guard)
+    }
+
     /// Creates the cgroup and, with the systemd driver, its unit.
     pub(super) fn create_cgroup(
         &mut self,
@@ -105,6 +127,18 @@ impl Creation {
             guard.cgroup.hand_over(owner)?;
         }
         Ok(guard)
+    }
+}
+
+/// The resctrl group of a container in creation.
+pub(super) struct CreatedResctrl {
+    pub(super) group: resctrl::Group,
+}
+
+/// When no process is left in it.
+impl Undo for CreatedResctrl {
+    fn undo(&mut self, transaction: &Transaction) {
+        transaction.note(self.group.undo());
     }
 }
 

@@ -1,10 +1,10 @@
 //! World: parent. create: builds a container whose init waits at the start gate. run does the same without the gate.
 //!
-//! Order: prepare (`prepare.rs`; nothing exists yet) -> take the id -> record -> cgroup -> gate -> rootfs and channels ->
+//! Order: prepare (`prepare.rs`; nothing exists yet) -> take the id -> record -> resctrl group -> cgroup -> gate -> rootfs and channels ->
 //! clone init -> answer its requests (`requests.rs`) -> record that it is created -> tell the engine -> commit.
 //! The record is on disk before anything that it names exists. If a step fails, guards undo what exists
 //! (`transaction.rs`); if tare is killed, `delete --force` does so from the record.
-//! Undo order: network devices, init, cgroup and unit, mounts, poststop hooks, record and directory.
+//! Undo order: network devices, init, cgroup and unit, resctrl group, mounts, poststop hooks, record and directory.
 
 mod creation;
 mod home;
@@ -107,11 +107,15 @@ fn build_guarded(
     warn: Warn<'_>,
 ) -> Result<Created> {
     let Creating { root, request: CreateRequest { options, .. }, mode, .. } = creating;
-    let PreparedCreation { host, config, mut plan, namespaces, notify, record } = prepared;
+    let PreparedCreation { host, config, mut plan, namespaces, resctrl, notify, record } = prepared;
 
     let mut creation = transaction.guard(Creation::take_id(Store::make(root)?, record)?);
     creation.write_first(&config)?;
     let notify = open_notify(creation.directory(), notify, mode)?;
+    let resctrl = match (&plan.resctrl, resctrl) {
+        (Some(plan), Some(looked)) => Some(creation.create_resctrl(plan, looked, transaction)?),
+        _ => None,
+    };
     let mut cgroup = match &plan.cgroup {
         Some(plan) => Some(creation.create_cgroup(plan, &host, transaction)?),
         None => None,
@@ -126,11 +130,14 @@ fn build_guarded(
     let mut init = transaction.guard(clone_init(creating, opened, created(&cgroup), &channels, &host)?);
     creation.set_init(&init)?;
     cgroup.as_mut().map_or(Ok(()), |guard| guard.cgroup.settle())?;
+    let resctrl = resctrl.as_ref().map(|guard| &guard.group);
+    resctrl.map_or(Ok(()), |group| group.admit(init.pid))?;
     let conversation = Conversation {
         plan: &plan,
         namespaces: &namespaces,
         creation: &mut creation,
         channels: &mut channels,
+        resctrl,
         transaction,
     };
     let _devices = conversation.hold(&mut init, mode, created(&cgroup), warn)?;

@@ -16,7 +16,7 @@ use crate::container::{check_preserved, checkpoint, listen_fds, notify, status, 
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Host, HostFacts};
 use crate::plan::{self, ContainerPlan};
-use crate::{cgroup, namespaces};
+use crate::{cgroup, namespaces, resctrl};
 
 /// All that the creation needs.
 pub(super) struct PreparedCreation {
@@ -26,6 +26,8 @@ pub(super) struct PreparedCreation {
     pub(super) plan: ContainerPlan,
     /// The namespaces to join.
     pub(super) namespaces: namespaces::OpenNamespaces,
+    /// The resctrl group as it was found, if the container is to be in one.
+    pub(super) resctrl: Option<resctrl::Looked>,
     /// The service manager to notify, if the container was given a socket for that.
     pub(super) notify: Option<notify::Caller>,
     /// The first record: the container's namespaces, cgroup and unit, none of which exists yet.
@@ -73,9 +75,11 @@ pub(super) fn prepare(creating: &Creating<'_>, warn: Warn<'_>) -> Result<Prepare
         warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
     }
     let namespaces = open_namespaces(&plan)?;
+    let resctrl = plan.resctrl.as_ref().map(resctrl::look).transpose()?;
     status::require_pidfds()?;
-    let record = first_record(creating, &spec, &bundle, &plan)?;
-    Ok(PreparedCreation { host, config, plan, namespaces, notify, record })
+    let mut record = first_record(creating, &spec, &bundle, &plan)?;
+    record.resctrl = plan.resctrl.as_ref().zip(resctrl.as_ref()).map(|(plan, looked)| looked.recorded(plan));
+    Ok(PreparedCreation { host, config, plan, namespaces, resctrl, notify, record })
 }
 
 /// Opens the namespaces to join. Refuses to move network devices into the runtime's own network namespace.
@@ -129,6 +133,7 @@ fn first_record(creating: &Creating<'_>, spec: &Spec, bundle: &OpenBundle<'_>, p
         cgroup: plan.cgroup.as_ref().map(cgroup::CgroupPlan::path),
         cgroup_inode: None,
         unit: plan.cgroup.as_ref().and_then(cgroup::CgroupPlan::unit),
+        resctrl: None,
         root_mount: None,
         stdio,
         idle: plan.program.is_none(),

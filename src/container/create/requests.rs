@@ -20,6 +20,7 @@ use crate::hooks::{self, Place};
 use crate::namespaces;
 use crate::network::devices::{self, Moved};
 use crate::plan::ContainerPlan;
+use crate::resctrl;
 use crate::rootfs;
 use crate::spawn::{Child, Outcome, Request};
 use crate::wire::Barrier;
@@ -30,6 +31,7 @@ pub(super) struct Conversation<'a> {
     pub(super) namespaces: &'a namespaces::OpenNamespaces,
     pub(super) creation: &'a mut Creation,
     pub(super) channels: &'a mut Channels,
+    pub(super) resctrl: Option<&'a resctrl::Group>,
     pub(super) transaction: &'a Transaction,
 }
 
@@ -60,6 +62,8 @@ impl Conversation<'_> {
             Request::MapIds(mount, tree) => {
                 rootfs::parent::map_ids(&self.plan.rootfs, mount, tree.as_fd(), self.namespaces.user_namespace())
             }
+            // A child of the process that was admitted, but maybe cloned before that.
+            Request::Born => self.resctrl.map_or(Ok(()), |group| group.admit(init.pid)),
             Request::Warning(fault) => {
                 warn(self.plan.explain(&fault));
                 Ok(())

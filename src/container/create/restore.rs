@@ -70,12 +70,16 @@ fn build_guarded(
     transaction: &Transaction,
     warn: Warn<'_>,
 ) -> Result<Created> {
-    let PreparedCreation { host, config, mut plan, namespaces, notify, record } = prepared;
+    let PreparedCreation { host, config, mut plan, namespaces, resctrl, notify, record } = prepared;
     require_mount_namespace(&plan)?;
     let spec = bundle::parse_spec(&config)?.0;
     let mut creation = transaction.guard(Creation::take_id(Store::make(creating.root)?, record)?);
     creation.write_first(&config)?;
     let notify = open_notify(creation.directory(), notify, creating.mode)?;
+    let resctrl = match (&plan.resctrl, resctrl) {
+        (Some(plan), Some(looked)) => Some(creation.create_resctrl(plan, looked, transaction)?),
+        _ => None,
+    };
     let mut cgroup = match &plan.cgroup {
         Some(plan) => Some(creation.create_cgroup(plan, &host, transaction)?),
         None => None,
@@ -95,6 +99,8 @@ fn build_guarded(
         root: Some(Rootfs { tree: tree.as_fd(), mount_point: &root, directories: images.directories()? }),
     })?;
     cgroup.as_mut().map_or(Ok(()), |guard| guard.cgroup.settle())?;
+    // What CRIU clones is in the groups that CRIU is in.
+    resctrl.as_ref().map_or(Ok(()), |guard| guard.group.admit(criu.pid()))?;
     criu.require_version()?;
     let mut request = request(&spec, options, images, &creation)?;
     request.root = Some(text(&root));
@@ -161,7 +167,7 @@ fn rehearse_without_program(
             rootfs::parent::map_ids(&plan.rootfs, mount, tree.as_fd(), namespaces.user_namespace())
         }
         // Hooks belong to the container that is restored, and so do warnings.
-        Request::Hooks(_) | Request::Warning(_) | Request::Ready => Ok(()),
+        Request::Hooks(_) | Request::Warning(_) | Request::Born | Request::Ready => Ok(()),
     });
     let code = init.kill_and_reap();
     match outcome? {

@@ -112,6 +112,12 @@ impl Joining<'_> {
         })
     }
 
+    /// Moves the process to the container's resctrl group; a group that is gone holds no process of the container.
+    fn admit(&self, pid: i32) -> Result<()> {
+        let Some(recorded) = &self.record.resctrl else { return Ok(()) };
+        recorded.open()?.map_or(Ok(()), |group| group.admit(pid))
+    }
+
     /// Serves the process until it has executed its program.
     fn follow(
         &self,
@@ -126,6 +132,7 @@ impl Joining<'_> {
                 warn(self.program.explain(&fault));
                 Ok(())
             }
+            Request::Born => self.admit(child.pid),
             Request::Mappings | Request::Hooks(_) | Request::MapIds(..) => Ok(()),
         })?;
         match outcome {

@@ -30,6 +30,7 @@ fn host(in_user_namespace: bool) -> HostFacts {
         control_group: Ok("/".to_owned()),
         cgroup_refusal: Ok(None),
         subordinate_ids: [Vec::new(), Vec::new()],
+        resctrl: Ok("/sys/fs/resctrl".to_string()),
         maps_tty: Ok(true),
         set_groups: Ok(true),
         labels_mounts: false,
