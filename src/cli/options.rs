@@ -121,7 +121,7 @@ pub enum SettingKind {
     List,
     /// Nothing in cgroup v2; runc ignores it too.
     Ignored,
-    /// Intel RDT.
+    /// A line for the schemata of the resctrl group, which is no member of the resources.
     CacheSchema,
 }
 
@@ -424,13 +424,13 @@ pub static OPTIONS: &[CliOption] = {
             "l3-cache-schema",
             ["intelRdt", "l3CacheSchema"],
             CacheSchema,
-            "L3 cache schema of Intel RDT (not supported)",
+            "L3 cache schema of the resctrl group, such as L3:0=f (Intel RDT)",
         ),
         setting(
             "mem-bw-schema",
             ["intelRdt", "memBwSchema"],
             CacheSchema,
-            "Memory bandwidth schema of Intel RDT (not supported)",
+            "Memory bandwidth schema of the resctrl group, such as MB:0=50 (Intel RDT)",
         ),
         setting(
             "memory",

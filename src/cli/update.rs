@@ -22,12 +22,22 @@ pub fn resources(matches: &ArgMatches, mut warn: impl FnMut(Error)) -> Result<Re
         Some(path) => Resources::from_file(Path::new(path))?,
     };
     let mut resources = file.into_value();
+    let mut schemata = json!({});
     for (name, setting) in options::settings() {
         if let Some(text) = given(name) {
-            set(&mut resources, name, setting, text, &mut warn)?;
+            let object = if matches!(setting.kind, SettingKind::CacheSchema) { &mut schemata } else { &mut resources };
+            set(object, name, setting, text, &mut warn)?;
         }
     }
-    Ok(resources.into())
+    let mut resources = Resources::from(resources);
+    let schema = |name: &str| schemata["intelRdt"][name].as_str();
+    if let Some(schema) = schema("l3CacheSchema") {
+        resources = resources.l3_cache_schema(schema);
+    }
+    if let Some(schema) = schema("memBwSchema") {
+        resources = resources.mem_bw_schema(schema);
+    }
+    Ok(resources)
 }
 
 fn set(resources: &mut Value, name: &str, setting: Setting, text: &str, warn: &mut dyn FnMut(Error)) -> Result<()> {
@@ -35,14 +45,10 @@ fn set(resources: &mut Value, name: &str, setting: Setting, text: &str, warn: &m
         SettingKind::Number => number::<i64>(text, name, "a whole number")?.into(),
         SettingKind::Count => number::<u64>(text, name, "a number that is not negative")?.into(),
         SettingKind::Bytes => bytes(text, name)?.into(),
-        SettingKind::List => text.into(),
+        SettingKind::List | SettingKind::CacheSchema => text.into(),
         SettingKind::Ignored => {
             warn(wrong(name, "is obsolete and does nothing"));
             return Ok(());
-        }
-        SettingKind::CacheSchema => {
-            let what = format!("--{name}: tare does not manage Intel RDT groups");
-            return Err(Error::new(ErrorKind::Unsupported, what).hint("write it to /sys/fs/resctrl"));
         }
     };
     let [section, member] = setting.members;

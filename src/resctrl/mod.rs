@@ -15,7 +15,7 @@ mod stats;
 mod tests;
 
 pub use parent::{Group, Looked, look, make};
-pub use plan::{ResctrlFacts, ResctrlPlan, plan};
+pub use plan::{Line, ResctrlFacts, ResctrlPlan, line, plan};
 pub use recorded::Recorded;
 pub use root::mount;
 pub use stats::IntelRdt;

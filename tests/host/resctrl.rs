@@ -329,6 +329,38 @@ fn a_group_that_others_use_is_not_removed() {
     assert_eq!(tree.groups().len(), 2);
 }
 
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn update_changes_the_schemata() {
+    let Some((bundle, tree)) = stage(&json!({"l3CacheSchema": "L3:0=f"})) else { return };
+    begin(&bundle, &tree);
+    let update = |options: &[&str]| tare(&bundle, &tree, &[&["update"], options, &[&*bundle.id]].concat());
+    let group = || tree.groups()[1].split_once(' ').unwrap().1.to_owned();
+    update(&["--l3-cache-schema", "L3:0=3;1=c", "--mem-bw-schema", "MB:0=40"]).silent();
+    assert_eq!(group(), "MB:0=40;1=100 L3:0=3;1=c");
+    let saved = || -> Value {
+        serde_json::from_slice(&fs::read(bundle.root().join(&bundle.id).join("config.json")).unwrap()).unwrap()
+    };
+    let remembered = json!({"l3CacheSchema": "L3:0=3;1=c", "memBwSchema": "MB:0=40"});
+    assert_eq!(saved()["linux"]["intelRdt"], remembered);
+    // All or nothing, the limits of the cgroup with them.
+    for options in [
+        &["--l3-cache-schema", "L3:0=1", "--mem-bw-schema", "MB:0=1"][..],
+        &["--l3-cache-schema", "L3:0=1", "--resources", "wrong.json"],
+    ] {
+        let wrong = json!({"unified": {"cgroup.max.depth": "deep"}});
+        fs::write(bundle.file("wrong.json"), wrong.to_string()).unwrap();
+        update(options).refused();
+        assert_eq!(group(), "MB:0=40;1=100 L3:0=3;1=c");
+        assert_eq!(saved()["linux"]["intelRdt"], remembered);
+    }
+    assert_eq!(
+        update(&["--mem-bw-schema", "L3:0=1"]).refused(),
+        "linux.intelRdt.memBwSchema: \"L3:0=1\" is not one line that starts with \"MB:\""
+    );
+    delete(&bundle, &tree);
+}
+
 /// config-linux.md: without intelRdt, nothing of resctrl is touched.
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]

@@ -252,10 +252,6 @@ fn impossible_values_are_refused_in_one_line() {
             &["--memory-swap", "5m"],
             "linux.resources.memory.swap: is memory plus swap and needs a memory limit; set linux.resources.memory.limit",
         ),
-        (
-            &["--l3-cache-schema", "L3:0=f"],
-            "--l3-cache-schema: tare does not manage Intel RDT groups; write it to /sys/fs/resctrl",
-        ),
         (&["--memory", "64m"], "linux.resources.memory.limit: this host's cgroup v2 has no memory controller"),
         (&["--pids-limit", "9"], "linux.resources.pids.limit: this host's cgroup v2 has no pids controller"),
         (&["--cpuset-cpus", "0"], "linux.resources.cpu.cpus: this host's cgroup v2 has no cpuset controller"),
@@ -271,6 +267,13 @@ fn impossible_values_are_refused_in_one_line() {
         };
         assert_eq!(bundle.tare(&args).refused(), line);
     }
+    assert_eq!(
+        update(&bundle, &["--l3-cache-schema", "L3:0=f"]).refused(),
+        format!(
+            "linux.intelRdt.l3CacheSchema: container \"{}\" is in no resctrl group; create it with linux.intelRdt",
+            bundle.id
+        )
+    );
     let file = bundle.file("wrong.json");
     for (text, line) in [
         ("{", "wrong.json: EOF while parsing an object at line 1 column 1"),
