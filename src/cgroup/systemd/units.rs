@@ -55,7 +55,11 @@ pub enum Look {
 #[derive(Debug)]
 pub struct Systemd {
     instance: Instance,
+    /// Where it may listen.
+    addresses: Vec<Address>,
     deadline: Instant,
+    /// [`SILENCE`], or less in tests.
+    silence: Duration,
     /// When it went away; it may be back.
     away: Option<Instant>,
     /// Attempts that failed: the next one begins with another address.
@@ -67,7 +71,15 @@ impl Systemd {
     /// For one piece of work; its deadline begins now.
     #[must_use]
     pub fn new(instance: Instance) -> Self {
-        Self { instance, deadline: Instant::now() + PATIENCE, away: None, failures: 0, connection: None }
+        Self {
+            instance,
+            addresses: candidates(instance, &environment(instance)),
+            deadline: Instant::now() + PATIENCE,
+            silence: SILENCE,
+            away: None,
+            failures: 0,
+            connection: None,
+        }
     }
 
     /// Starts a transient unit, with a process if `pid` is given, and waits until it has started.
@@ -212,11 +224,12 @@ impl Systemd {
 
     /// Calls a method that makes a job, and waits for its end; the result.
     fn job(&mut self, member: &str, arguments: &[Value]) -> std::result::Result<String, Fault> {
+        let silence = self.silence;
         let connection = self.connection()?;
         let mut reply = connection.call(&main(member, arguments))?;
         let Some(Value::Path(job)) = reply.pop() else { return Err(Fault::Malformed("a reply without a job")) };
         loop {
-            if let Some(result) = connection.wait_for_job(&job, SILENCE)? {
+            if let Some(result) = connection.wait_for_job(&job, silence)? {
                 return Ok(result);
             }
             // The signal of its end is lost if systemd executes itself again at that moment.
@@ -273,8 +286,7 @@ impl Systemd {
     }
 
     fn connect(&self) -> std::result::Result<Connection, Fault> {
-        let addresses = candidates(self.instance, &environment(self.instance));
-        let mut order: Vec<(usize, &Address)> = addresses.iter().enumerate().collect();
+        let mut order: Vec<(usize, &Address)> = self.addresses.iter().enumerate().collect();
         let first = self.failures % order.len().max(1);
         order.rotate_left(first);
         let mut errors = Vec::new();
@@ -429,22 +441,4 @@ pub(super) fn outer_uid() -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_numbers_and_blame() {
-        assert_eq!(label("tare-a.scope"), "tare_2da_2escope");
-        assert_eq!(label("0x"), "_30x");
-        assert_eq!(["257.9-1~deb13u1", "v252", "systemd 249", ""].map(leading_number), [257, 252, 249, 0]);
-        let own = Property::new("TasksMax", Value::U64(1));
-        let asked = Property { at: Some("annotations[\"x\"]".into()), ..Property::new("KillMode", Value::U64(1)) };
-        let error = |text: &str| {
-            blame(Error::new(ErrorKind::System, "x").detail(text), &[own.clone(), asked.clone()])
-                .path()
-                .map(str::to_owned)
-        };
-        assert_eq!(error("Cannot set property KillMode").as_deref(), Some("annotations[\"x\"]"));
-        assert_eq!(error("Cannot set property TasksMax"), None);
-    }
-}
+mod tests;
