@@ -50,6 +50,10 @@ pub fn wait(process: BorrowedFd<'_>, pid: Pid, master: Option<OwnedFd>, mut asid
         }
         relay_until_child_ended(&signals, process, relay.as_deref_mut(), &mut aside)?;
     };
+    // What the process did last may have come in with its end, or before the first poll.
+    if let Some(aside) = &mut aside {
+        (aside.serve)();
+    }
     if let Some(relay) = &mut relay {
         relay.drain(|output| wait_for_output(&signals, output));
     }

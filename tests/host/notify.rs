@@ -8,9 +8,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::bundle::{Bundle, LIMIT, eventually, is_tare, reap, wait};
+use crate::bundle::{Bundle, LIMIT, eventually, is_tare, is_zombie, reap, wait};
 
 const INSIDE: &str = "run/notify/notify.sock";
 
@@ -72,6 +73,28 @@ fn a_foreground_run_passes_on_that_the_container_is_ready() {
     nothing_heard(&manager);
     bundle.tare(&["kill", &bundle.id, "KILL"]).silent();
     assert_eq!(wait(run, "run"), 137);
+    bundle.assert_nothing_left();
+}
+
+/// The hook keeps tare from waiting until the program has said its last word and ended.
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn the_last_word_of_a_program_that_ends_at_once_is_passed_on() {
+    let Some((mut bundle, manager)) = bundle() else { return };
+    let [started, ended] = ["started", "ended"].map(|name| bundle.file(name));
+    let script = format!("> {}; until [ -e {} ]; do sleep 0.01; done", started.display(), ended.display());
+    bundle.set("/hooks", json!({"poststart": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}));
+    let run = spawn(&bundle, &["run", "--pid-file", "pid", &bundle.id]);
+    eventually("the hook to run", || started.exists());
+    let pid: i32 = fs::read_to_string(bundle.file("pid")).unwrap().parse().unwrap();
+    let socket = format!("/proc/{pid}/root/{INSIDE}");
+    UnixDatagram::unbound().unwrap().send_to(b"READY=1", socket).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    eventually("the program to end", || is_zombie(pid));
+    fs::write(ended, "").unwrap();
+    assert_eq!(wait(run, "run"), 137);
+    assert_eq!(heard(&manager), "READY=1\n");
+    nothing_heard(&manager);
     bundle.assert_nothing_left();
 }
 
