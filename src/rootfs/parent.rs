@@ -268,24 +268,32 @@ pub fn map_ids(plan: &RootfsPlan, number: usize, tree: BorrowedFd<'_>, joined: O
     mapped.map_err(|error| error.at(format!("mounts[{number}].source")).context(mount.phrase()))
 }
 
-/// The host's node of the same path, or udev's name for its numbers: verified by type and numbers.
+/// The host's node of the same path, or what udev or the kernel calls its numbers: verified by type and numbers.
 fn open_device(node: &Device) -> Result<OwnedFd> {
+    // What the path of the config says is the better message.
+    let failure = match clone_device(&node.path, node) {
+        Ok(tree) => return Ok(tree),
+        Err(errno) => errno,
+    };
     let kind = if node.kind == NodeKind::Block { "block" } else { "char" };
-    let by_number = CString::new(format!("/dev/{kind}/{}:{}", node.major, node.minor)).unwrap_or_default();
-    let mut failure = Errno::NODEV;
-    for path in [&node.path, &by_number] {
-        match clone_device(path, node) {
-            Ok(tree) => return Ok(tree),
-            // What the path of the config says is the better message.
-            Err(errno) if path == &node.path => failure = errno,
-            Err(_) => {}
-        }
+    let numbers = format!("{kind}/{}:{}", node.major, node.minor);
+    let by_udev = CString::new(format!("/dev/{numbers}")).ok();
+    let open = |path: CString| clone_device(&path, node).ok();
+    if let Some(tree) = by_udev.and_then(open).or_else(|| kernel_name(&numbers).and_then(open)) {
+        return Ok(tree);
     }
     let error = Error::system(format!("bind the host's device {}", node.path.to_string_lossy()), failure);
     Err(match node.number {
         Some(number) => error.at(format!("linux.devices[{number}]")),
         None => error,
     })
+}
+
+/// The node that devtmpfs has of `char/MAJOR:MINOR`; not every device manager makes udev's links.
+fn kernel_name(numbers: &str) -> Option<CString> {
+    let event = std::fs::read_to_string(format!("/sys/dev/{numbers}/uevent")).ok()?;
+    let name = event.lines().find_map(|line| line.strip_prefix("DEVNAME="))?;
+    CString::new(format!("/dev/{name}")).ok()
 }
 
 fn clone_device(path: &CStr, node: &Device) -> std::result::Result<OwnedFd, Errno> {

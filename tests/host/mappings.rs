@@ -1,4 +1,4 @@
-//! A user namespace that is joined by path, and mappings in the config beside it.
+//! A user namespace that is joined by path, and mappings in the config beside it; a device in a user namespace.
 
 use std::fs;
 use std::io::Read as _;
@@ -61,6 +61,25 @@ fn mappings_with_a_path_must_equal_those_of_the_namespace() {
         }
     }
     nix::mount::umount2(&pinned, MntFlags::MNT_DETACH).unwrap();
+}
+
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn a_device_has_another_name_on_the_host() {
+    if !is_tare() {
+        return eprintln!("skipped: runc binds the node of the same name and no other");
+    }
+    let mut bundle = Bundle::script("echo x > /dev/other && stat -c %t:%T /dev/other");
+    give(&bundle.file("rootfs"), HOST);
+    bundle.set("/linux/namespaces/-", json!({ "type": "user" }));
+    bundle.set("/linux/uidMappings", json!([map(0, HOST, 65536)]));
+    bundle.set("/linux/gidMappings", json!([map(0, HOST, 65536)]));
+    let device = |minor: u32| json!([{ "path": "/dev/other", "type": "c", "major": 1, "minor": minor }]);
+    bundle.set("/linux/devices", device(3));
+    assert_eq!(bundle.run().good(), "1:3\n");
+    bundle.set("/linux/devices", device(200));
+    let line = bundle.run().refused();
+    assert_eq!(line, "linux.devices[0]: bind the host's device /dev/other: no such file or directory");
 }
 
 #[test]
