@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 use serde::{Serialize, Serializer};
 
-use super::record::Record;
+use super::record::{Phase, Record};
+use super::status::Status;
 use super::store::{self, Directory, Store};
 use super::warning::Warn;
 use super::{delete, holders, status};
@@ -27,6 +28,8 @@ pub enum FindingKind {
     UnfinishedCreation,
     /// The record of a container cannot be read.
     DamagedRecord,
+    /// A checkpoint was killed, and CRIU with it, while the container was frozen.
+    InterruptedCheckpoint,
     /// A container of an earlier boot.
     BeforeReboot,
     /// The directory of a container is locked by a process that a dead command left behind.
@@ -167,6 +170,10 @@ fn container(directory: &Directory) -> Result<Option<Finding>> {
         let life = Life::of_all(status::cgroup(&record).map(|cgroup| cgroup.into_iter().collect()));
         let what = format!("its creation was interrupted{}", life.words());
         return found(FindingKind::UnfinishedCreation, what, delete(), life.is_over() && init.is_none());
+    }
+    if record.phase == Phase::Checkpointing && status::status(directory, &record)?.0 == Status::Paused {
+        let what = "its checkpoint was interrupted, and it is paused".to_string();
+        return found(FindingKind::InterruptedCheckpoint, what, format!("`tare resume {id}` resumes it"), false);
     }
     if record.boot_id != status::boot_id()? {
         let what = "it stopped when the system rebooted".to_string();

@@ -4,7 +4,7 @@
 //! record that it is over, or delete the container. If CRIU dies, a cgroup that it has frozen is thawed; if tare dies,
 //! CRIU lets the processes run on or, once it has killed them, completes the images.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -123,23 +123,34 @@ fn null() -> Result<OwnedFd> {
     openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).context(|| "open /dev/null")
 }
 
-fn request(record: &Record, spec: &Spec, options: &CheckpointOptions, images: &Images) -> Result<Options> {
-    let criu = &options.criu;
-    let mut request = Options {
-        pid: Some(record.pid),
+/// What of a request the options decide.
+fn asked(options: &CheckpointOptions) -> Options {
+    let parent = options.criu.parent_path.as_ref();
+    Options {
         leave_running: Some(options.leave_running),
-        root: Some(record.rootfs.to_string_lossy().into_owned()),
         tcp_skip_in_flight: Some(options.tcp_skip_in_flight),
         link_remap: Some(options.link_remap),
-        parent_images: criu.parent_path.as_ref().map(|path| path.to_string_lossy().into_owned()),
-        track_memory: criu.parent_path.as_ref().map(|_| true),
-        freeze_cgroup: freezer(record)?,
+        parent_images: parent.map(|path| path.to_string_lossy().into_owned()),
+        track_memory: parent.map(|_| true),
         page_server: options.page_server.as_ref().map(|server| messages::PageServer {
             address: Some(server.address.clone()),
             port: Some(server.port.into()),
         }),
+        ..super::asked(&options.criu)
+    }
+}
+
+fn request(record: &Record, spec: &Spec, options: &CheckpointOptions, images: &Images) -> Result<Options> {
+    let mut request = Options {
+        pid: Some(record.pid),
+        root: Some(record.rootfs.to_string_lossy().into_owned()),
+        freeze_cgroup: freezer(record)?,
         external: external_namespaces(record)?,
-        ..super::common(criu, images, LOG, config_file(&record.annotations))
+        images_directory: images.directory.as_raw_fd(),
+        work_directory: Some(images.log(LOG).directory.as_raw_fd()),
+        log_file: Some(LOG.to_owned()),
+        config_file: config_file(&record.annotations),
+        ..asked(options)
     };
     if record.cgroup.is_none() {
         request.cgroup_mode = Some(CgroupMode::Ignore.into());
@@ -168,4 +179,42 @@ fn external_namespaces(record: &Record) -> Result<Vec<String>> {
             Ok(format!("{word}[{inode}]:{key}"))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::{NetworkLock, PageServer};
+    use super::*;
+
+    #[test]
+    fn each_option_reaches_criu() {
+        let without = asked(&CheckpointOptions::default());
+        type Change = fn(CheckpointOptions) -> CheckpointOptions;
+        type Reached = fn(&Options) -> bool;
+        let cases: [(Change, Reached); 14] = [
+            (|o| o.leave_running(true), |r| r.leave_running()),
+            (|o| o.tcp_established(true), |r| r.tcp_established()),
+            (|o| o.tcp_skip_in_flight(true), |r| r.tcp_skip_in_flight()),
+            (|o| o.ext_unix_sk(true), |r| r.external_unix_sockets()),
+            (|o| o.shell_job(true), |r| r.shell_job()),
+            (|o| o.file_locks(true), |r| r.file_locks()),
+            (|o| o.link_remap(true), |r| r.link_remap()),
+            (|o| o.auto_dedup(true), |r| r.auto_dedup()),
+            (|o| o.lazy_pages(true), |r| r.lazy_pages()),
+            (|o| o.parent_path("../pre"), |r| r.parent_images() == "../pre"),
+            (|o| o.parent_path("../pre"), |r| r.track_memory()),
+            (|o| o.cgroup_mode(CgroupMode::Strict), |r| r.cgroup_mode() == CgroupMode::Strict),
+            (|o| o.network_lock(NetworkLock::Skip), |r| r.network_lock == Some(NetworkLock::Skip.into())),
+            (
+                |o| o.page_server(PageServer { address: "::1".into(), port: 7 }),
+                |r| r.page_server.as_ref().is_some_and(|server| (server.address(), server.port()) == ("::1", 7)),
+            ),
+        ];
+        for (number, (change, reached)) in cases.into_iter().enumerate() {
+            assert!(!reached(&without), "case {number} without the option");
+            assert!(reached(&asked(&change(CheckpointOptions::default()))), "case {number}");
+        }
+        assert!(without.notify() && without.orphan_pts_master());
+        assert_eq!(without.empty_namespaces(), u32::try_from(NamespaceSet::NETWORK.bits()).unwrap());
+    }
 }

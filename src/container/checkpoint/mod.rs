@@ -10,4 +10,4 @@ pub use dump::checkpoint;
 pub(super) use images::{Images, read_descriptors};
 pub(super) use mounts::{restored, stdio_pipes};
 pub use options::{CgroupMode, CheckpointOptions, NetworkLock, PageServer, RestoreOptions};
-pub(super) use request::{NETWORK_KEY, PID_KEY, common, config_file, require_root};
+pub(super) use request::{NETWORK_KEY, PID_KEY, asked, config_file, require_root};

@@ -1,9 +1,7 @@
 //! World: parent. What checkpoint and restore ask of CRIU alike.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsRawFd;
 
-use super::images::Images;
 use super::options::{CgroupMode, CriuOptions};
 use crate::checkpoint::messages::Options;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,19 +41,11 @@ pub(in crate::container) fn require_root(what: &str) -> Result<()> {
     Err(Error::new(ErrorKind::Denied, what).hint("CRIU cannot do it for an ordinary user"))
 }
 
-/// The options that a dump and a restore have in common. As with runc, the network of a container is never part of a
+/// What of a request the options of both commands decide. As with runc, the network of a container is never part of a
 /// checkpoint: engines set it up again.
-pub(in crate::container) fn common(
-    criu: &CriuOptions,
-    images: &Images,
-    log: &'static str,
-    config: Option<String>,
-) -> Options {
+pub(in crate::container) fn asked(criu: &CriuOptions) -> Options {
     Options {
-        images_directory: images.directory.as_raw_fd(),
-        work_directory: Some(images.log(log).directory.as_raw_fd()),
         log_level: Some(LOG_LEVEL),
-        log_file: Some(log.to_owned()),
         notify: Some(true),
         shell_job: Some(criu.shell_job),
         external_unix_sockets: Some(criu.ext_unix_sk),
@@ -68,7 +58,6 @@ pub(in crate::container) fn common(
         cgroup_mode: Some(criu.cgroup_mode.unwrap_or(CgroupMode::Default).into()),
         network_lock: criu.network_lock.map(Into::into),
         empty_namespaces: Some(u32::try_from(NamespaceSet::NETWORK.bits()).unwrap_or_default()),
-        config_file: config,
         ..Options::default()
     }
 }

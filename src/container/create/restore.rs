@@ -52,24 +52,34 @@ const JOINABLE: [(NamespaceKind, &str); 4] = [
     (NamespaceKind::User, "user"),
 ];
 
+/// What a container is restored from.
+struct Source<'a> {
+    options: &'a RestoreOptions,
+    images: &'a Images,
+    /// Where stdio led before the checkpoint.
+    links: Vec<String>,
+}
+
 /// Creates a container from a checkpoint; its processes run.
 pub(in crate::container) fn build(creating: Creating<'_>, options: &RestoreOptions, warn: Warn<'_>) -> Result<Created> {
     checkpoint::require_root("restoring")?;
     let images = Images::open(&options.criu, false)?;
+    let source = Source { options, images: &images, links: checkpoint::read_descriptors(&images)? };
     let mut prepared = prepare(&creating, warn)?;
     prepared.record.phase = Phase::Restoring;
     let transaction = Transaction::default();
-    build_guarded(creating, prepared, (options, &images), &transaction, warn)
+    build_guarded(creating, prepared, &source, &transaction, warn)
         .map_err(|error| transaction.explain(error, creating.id, warn))
 }
 
 fn build_guarded(
     creating: Creating<'_>,
     prepared: PreparedCreation,
-    (options, images): (&RestoreOptions, &Images),
+    source: &Source<'_>,
     transaction: &Transaction,
     warn: Warn<'_>,
 ) -> Result<Created> {
+    let Source { options, images, .. } = *source;
     let PreparedCreation { host, config, mut plan, namespaces, resctrl, notify, record } = prepared;
     require_mount_namespace(&plan)?;
     let spec = bundle::parse_spec(&config)?.0;
@@ -102,7 +112,7 @@ fn build_guarded(
     // What CRIU clones is in the groups that CRIU is in.
     resctrl.as_ref().map_or(Ok(()), |guard| guard.group.admit(criu.pid()))?;
     criu.require_version()?;
-    let mut request = request(&spec, options, images, &creation)?;
+    let mut request = request(&spec, source, &creation);
     request.root = Some(text(&root));
     add_namespaces(&mut request, &namespaces)?;
     match created(&cgroup) {
@@ -191,21 +201,30 @@ fn clone_rootfs(plan: &ContainerPlan) -> Result<OwnedFd> {
     open_tree(CWD, &*plan.rootfs_path, flags).context(|| format!("open the rootfs {}", plan.rootfs_path.display()))
 }
 
-fn request(spec: &Spec, options: &RestoreOptions, images: &Images, creation: &Creation) -> Result<Options> {
+fn request(spec: &Spec, source: &Source<'_>, creation: &Creation) -> Options {
     let record = creation.record();
-    let config = checkpoint::config_file(&record.annotations);
-    let pipes = checkpoint::read_descriptors(images)?.into_iter().zip(0_i32..);
-    let pipes = pipes.filter(|(text, _)| text.starts_with("pipe:"));
-    Ok(Options {
+    let pipes = source.links.iter().cloned().zip(0_i32..).filter(|(text, _)| text.starts_with("pipe:"));
+    Options {
+        external_mounts: checkpoint::restored(spec, &record.bundle),
+        inherited: pipes.map(|(key, number)| InheritedDescriptor { key, number }).collect(),
+        images_directory: source.images.directory.as_raw_fd(),
+        work_directory: Some(source.images.log(LOG).directory.as_raw_fd()),
+        log_file: Some(LOG.to_owned()),
+        config_file: checkpoint::config_file(&record.annotations),
+        ..asked(source.options)
+    }
+}
+
+/// What of a request the options decide.
+fn asked(options: &RestoreOptions) -> Options {
+    Options {
         evasive_devices: Some(true),
         restore_as_sibling: Some(true),
         tcp_close: Some(options.tcp_close),
         lsm_profile: options.lsm_profile.clone(),
         lsm_mount_context: options.lsm_mount_context.clone(),
-        external_mounts: checkpoint::restored(spec, &record.bundle),
-        inherited: pipes.map(|(key, number)| InheritedDescriptor { key, number }).collect(),
-        ..checkpoint::common(&options.criu, images, LOG, config)
-    })
+        ..checkpoint::asked(&options.criu)
+    }
 }
 
 /// Namespaces that are joined keep their descriptors in CRIU.
@@ -331,4 +350,25 @@ impl Steps<'_> {
 /// CRIU's messages hold text.
 fn text(path: &std::path::Path) -> String {
     path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_option_reaches_criu() {
+        let options = RestoreOptions::default()
+            .tcp_close(true)
+            .lsm_profile("apparmor:x")
+            .lsm_mount_context("y")
+            .file_locks(true)
+            .lazy_pages(true);
+        let (with, without) = (asked(&options), asked(&RestoreOptions::default()));
+        let flags = |request: &Options| [request.tcp_close(), request.file_locks(), request.lazy_pages()];
+        assert_eq!((flags(&with), flags(&without)), ([true; 3], [false; 3]));
+        assert_eq!((with.lsm_profile(), with.lsm_mount_context()), ("apparmor:x", "y"));
+        assert_eq!((without.lsm_profile, without.lsm_mount_context), (None, None));
+        assert!(with.restore_as_sibling() && with.evasive_devices());
+    }
 }
