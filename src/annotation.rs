@@ -10,6 +10,9 @@ pub fn annotation<'s>(spec: &'s Spec, key: &str) -> Option<&'s str> {
     spec.annotations().as_ref()?.get(key).map(String::as_str)
 }
 
+/// CRIU's configuration file for checkpoint and restore; an empty one means none.
+pub const CRIU_CONFIG: &str = "org.criu.config";
+
 /// Where crun sends init's pidfd, as --pidfd-socket does.
 pub const PIDFD_RECEIVER: &str = "run.oci.pidfd_receiver";
 
@@ -24,6 +27,7 @@ pub struct Honoured {
 
 /// The annotations that ask nothing which tare would drop, in the order of `tare features`.
 pub const HONOURED: &[Honoured] = &[
+    done(CRIU_CONFIG),
     done("org.systemd.property."),
     refused("run.oci.delegate-cgroup"),
     refused("run.oci.handler"),

@@ -85,7 +85,7 @@ pub fn features() -> Value {
         "annotations": {
             "org.opencontainers.tare.version": env!("CARGO_PKG_VERSION"),
             "org.opencontainers.tare.commit": env!("TARE_COMMIT"),
-            "org.opencontainers.runc.checkpoint.enabled": "false",
+            "org.opencontainers.runc.checkpoint.enabled": "true",
         },
     })
 }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result, nearest};
 use crate::seccomp;
 
 /// What is not done, by name or by what the name begins with.
-const NOT_DONE: [(&str, &str); 6] = [
+const NOT_DONE: [(&str, &str); 5] = [
     (
         "run.oci.seccomp.plugins",
         "tare does not load plugins; an agent at linux.seccomp.listenerPath can decide instead",
@@ -16,7 +16,6 @@ const NOT_DONE: [(&str, &str); 6] = [
     ("run.oci.", "no known runtime reads it"),
     ("module.wasm.image/variant", "tare does not run WebAssembly"),
     ("krun.", "tare does not run virtual machines"),
-    ("org.criu.config", "tare does not support checkpoints"),
 ];
 
 /// The agent's socket for a profile that names none.
@@ -109,7 +108,6 @@ mod tests {
             ("run.oci.keep_original_groups", "it is enabled by the value 1"),
             ("module.wasm.image/variant", "tare does not run WebAssembly"),
             ("krun.cpus", "tare does not run virtual machines"),
-            ("org.criu.config", "tare does not support checkpoints"),
             ("org.systemd.property.KillSignal", "it applies only with --systemd-cgroup"),
         ] {
             assert_eq!(told(key, "x", false).unwrap(), [format!("annotations[{key:?}] has no effect: {why}")]);
@@ -121,8 +119,13 @@ mod tests {
 
     #[test]
     fn what_is_done_or_nobodys_business_is_not() {
-        for key in ["run.oci.hooks.stdout", PIDFD_RECEIVER, "io.kubernetes.cri.container-type", "org.example.run.oci.x"]
-        {
+        for key in [
+            "run.oci.hooks.stdout",
+            "org.criu.config",
+            PIDFD_RECEIVER,
+            "io.kubernetes.cri.container-type",
+            "org.example.run.oci.x",
+        ] {
             assert_eq!(told(key, "x", false).unwrap(), [""; 0], "{key}");
         }
         for key in ["org.systemd.property.KillSignal", "run.oci.systemd.subgroup"] {

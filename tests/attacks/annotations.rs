@@ -27,7 +27,6 @@ const ASKED: &[(&str, &str)] = &[
     ("krun.nested_virt", "1"),
     ("krun.variant", "sev"),
     ("krun.use_passt", "1"),
-    ("org.criu.config", "/nowhere/criu.conf"),
     ("org.systemd.property.TimeoutStopUSec", "no number"),
 ];
 

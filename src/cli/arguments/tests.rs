@@ -168,7 +168,7 @@ fn usage_errors_are_one_line() {
         ("", "error: unknown command \"\"; `tare --help` lists them"),
         ("- list", "error: unknown command \"-\"; `tare --help` lists them"),
         ("craete x", "error: unknown command \"craete\"; did you mean \"create\"?"),
-        ("checkpoint x", "error: the command \"checkpoint\" is not supported yet"),
+        ("mounts x", "error: the command \"mounts\" is not supported yet"),
         ("nonsense", "error: unknown command \"nonsense\"; `tare --help` lists them"),
         ("help nonsense", "error: unknown command \"nonsense\"; `tare --help` lists them"),
         ("-- list", "error: unexpected argument \"list\"; `tare --help` shows what is expected"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::options::{CgroupMode, CriuOptions};
+use crate::annotation::CRIU_CONFIG;
 use crate::checkpoint::messages::Options;
 use crate::error::{Error, ErrorKind, Result};
 use crate::namespaces::NamespaceSet;
@@ -18,12 +19,9 @@ pub(in crate::container) const PID_KEY: &str = "extRootPidNS";
 /// CRIU's configuration file by default: tare's own, else the one of runc.
 pub(in crate::container) const CONFIG_FILES: [&str; 2] = ["/etc/criu/tare.conf", "/etc/criu/runc.conf"];
 
-/// The annotation that names another configuration file, or none if it is empty.
-pub(in crate::container) const CONFIG_ANNOTATION: &str = "org.criu.config";
-
 /// CRIU's configuration file for a container with these annotations.
 pub(in crate::container) fn config_file(annotations: &BTreeMap<String, String>) -> Option<String> {
-    match annotations.get(CONFIG_ANNOTATION) {
+    match annotations.get(CRIU_CONFIG) {
         Some(path) => Some(path.clone()).filter(|path| !path.is_empty()),
         None => CONFIG_FILES.iter().find(|path| std::fs::exists(path).unwrap_or(false)).map(|path| (*path).to_owned()),
     }
