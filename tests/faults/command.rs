@@ -19,6 +19,9 @@ pub enum Command {
     Pause,
     Update,
     Delete,
+    Checkpoint,
+    CheckpointRunning,
+    Restore,
 }
 
 /// What is expected of a command that says that it succeeded.
@@ -31,7 +34,7 @@ pub struct Effect {
 }
 
 impl Command {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Create,
         Self::Start,
         Self::Run,
@@ -41,7 +44,15 @@ impl Command {
         Self::Pause,
         Self::Update,
         Self::Delete,
+        Self::Checkpoint,
+        Self::CheckpointRunning,
+        Self::Restore,
     ];
+
+    /// Whether it runs CRIU.
+    pub fn needs_criu(self) -> bool {
+        matches!(self, Self::Checkpoint | Self::CheckpointRunning | Self::Restore)
+    }
 
     pub fn name(self) -> &'static str {
         match self {
@@ -54,6 +65,9 @@ impl Command {
             Self::Pause => "pause",
             Self::Update => "update",
             Self::Delete => "delete --force",
+            Self::Checkpoint => "checkpoint",
+            Self::CheckpointRunning => "checkpoint --leave-running",
+            Self::Restore => "restore --detach",
         }
     }
 
@@ -75,6 +89,14 @@ impl Command {
             Self::Pause => vec!["pause".into(), id],
             Self::Update => [words(&["update", "--resources", "resources.json"]), vec![id]].concat(),
             Self::Delete => [words(&["delete", "--force"]), vec![id]].concat(),
+            Self::Checkpoint => [words(&["checkpoint"]), stage.criu_options(), vec![id]].concat(),
+            Self::CheckpointRunning => {
+                [words(&["checkpoint", "--leave-running"]), stage.criu_options(), vec![id]].concat()
+            }
+            Self::Restore => {
+                let bundle = words(&["restore", "--detach", "--bundle", &stage.endless]);
+                [bundle, stage.criu_options(), vec![id]].concat()
+            }
         }
     }
 
@@ -84,10 +106,14 @@ impl Command {
     /// What the runtime says.
     pub fn prepare(self, stage: &Stage) -> Result<(), String> {
         stage.wipe();
+        if self.needs_criu() {
+            return self.prepare_for_criu(stage);
+        }
         let steps: &[Self] = match self {
             Self::Create | Self::Run | Self::RunDetached => &[],
             Self::Start => &[Self::Create],
             Self::Exec | Self::Kill | Self::Pause | Self::Update | Self::Delete => &[Self::Create, Self::Start],
+            Self::Checkpoint | Self::CheckpointRunning | Self::Restore => &[],
         };
         for step in steps {
             let done = stage.bundle.tare(&step.arguments(stage));
@@ -96,6 +122,19 @@ impl Command {
             }
         }
         Ok(())
+    }
+
+    fn prepare_for_criu(self, stage: &Stage) -> Result<(), String> {
+        let id = stage.bundle.id.as_str();
+        let create: &[&str] = &["create", "--bundle", &stage.endless, id];
+        let start: &[&str] = &["start", id];
+        let mut steps = vec![create, start];
+        let checkpoint = Self::Checkpoint.arguments(stage);
+        let words: Vec<&str> = checkpoint.iter().map(String::as_str).collect();
+        if self == Self::Restore {
+            steps.push(&words);
+        }
+        steps.into_iter().try_for_each(|words| stage.run_without_files(words))
     }
 
     /// What it has done, if it says that it succeeded.
@@ -127,6 +166,14 @@ impl Command {
                 eventually_within(100, || bundle.leftovers().is_empty());
                 Effect { lives: true, seen: bundle.leftovers().join(", ") }
             }
+            Self::Checkpoint => {
+                eventually_within(1000, || bundle.leftovers().is_empty());
+                Effect { lives: true, seen: format!("{} {}", stage.has_images(), bundle.leftovers().join(", ")) }
+            }
+            Self::CheckpointRunning => {
+                Effect { lives: is("running"), seen: format!("{} {:?}", stage.has_images(), self.remains(stage)) }
+            }
+            Self::Restore => Effect { lives: is("running"), seen: format!("{} process", bundle.members().len()) },
         }
     }
 
@@ -134,7 +181,11 @@ impl Command {
     pub fn remains(self, stage: &Stage) -> Vec<String> {
         let bundle = &stage.bundle;
         match self {
-            Self::Create | Self::Run | Self::RunDetached => bundle.leftovers(),
+            Self::Create | Self::Run | Self::RunDetached | Self::Restore => bundle.leftovers(),
+            Self::Checkpoint | Self::CheckpointRunning => {
+                let state = bundle.on("state").stdout;
+                if state.contains("\"running\"") { Vec::new() } else { vec![state] }
+            }
             // The container is there still, or no more.
             Self::Start | Self::Kill | Self::Delete => Vec::new(),
             Self::Exec => {

@@ -92,9 +92,16 @@ impl Drop for Leave<'_> {
 fn rows() -> Vec<Row> {
     let blows = [Blow::KillMain, Blow::KillCaller, Blow::FailOnce, Blow::FailOn];
     let mut rows = Vec::new();
+    let criu = std::process::Command::new("criu").arg("check").output().is_ok_and(|done| done.status.success());
+    if !criu {
+        println!("skipped: checkpoint and restore, since `criu check` fails here or there is no CRIU");
+    }
     // What cannot be had here is said.
     for config in Config::ALL.into_iter().filter(|config| Stage::new(*config).is_some()) {
         for command in Command::ALL.into_iter().filter(|command| config.has(*command)) {
+            if command.needs_criu() && !criu {
+                continue;
+            }
             rows.extend(blows.iter().filter(|blow| can(**blow)).map(|blow| Row::new(command, config, *blow)));
         }
     }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -35,7 +36,8 @@ impl Config {
     /// Whether the command can be tried: systemd hands the one controller on whose limit is changed to no unit that did
     /// not ask for it.
     pub fn has(self, command: Command) -> bool {
-        (self, command) != (Self::Systemd, Command::Update)
+        let simple = matches!(self, Self::Plain | Self::Hooks | Self::Systemd);
+        (self, command) != (Self::Systemd, Command::Update) && (simple || !command.needs_criu())
     }
 
     pub fn name(self) -> &'static str {
@@ -73,6 +75,8 @@ pub struct Stage {
     _pod: Option<Pod>,
     /// config.json whose program ends at once.
     pub short: String,
+    /// config.json whose program runs on after a restore: sleep(1) ends then.
+    pub endless: String,
 }
 
 impl Stage {
@@ -113,8 +117,10 @@ impl Stage {
         fs::write(bundle.file("resources.json"), resources).unwrap();
         bundle.write();
         let short = bundle.file("short").display().to_string();
-        let mut stage = Self { bundle, config, listener, _pod: pod, short };
+        let endless = bundle.file("endless").display().to_string();
+        let mut stage = Self { bundle, config, listener, _pod: pod, short, endless };
         stage.write_short();
+        stage.write_endless();
         stage.bundle.write();
         Some(stage)
     }
@@ -131,6 +137,40 @@ impl Stage {
         fs::write(format!("{}/config.json", self.short), self.bundle.config.to_string()).unwrap();
         self.bundle.set("/process/args", script("exec sleep 100")).set("/root/path", json!("rootfs"));
         self.bundle.set("/process/terminal", terminal);
+    }
+
+    fn write_endless(&self) {
+        let mut config = self.bundle.config.clone();
+        config["process"]["args"] = json!(["/bin/busybox", "tail", "-f", "/dev/null"]);
+        config["root"]["path"] = json!(self.bundle.file("rootfs"));
+        fs::create_dir(&self.endless).unwrap();
+        fs::write(format!("{}/config.json", self.endless), config.to_string()).unwrap();
+    }
+
+    /// What checkpoint and restore need here.
+    pub fn criu_options(&self) -> Vec<String> {
+        let images = self.images().display().to_string();
+        ["--network-lock", "skip", "--image-path", &images].map(str::to_owned).to_vec()
+    }
+
+    fn images(&self) -> PathBuf {
+        self.bundle.file("images")
+    }
+
+    /// Whether the last checkpoint is complete.
+    pub fn has_images(&self) -> bool {
+        self.images().join("inventory.img").exists()
+    }
+
+    /// Runs a command with /dev/null as stdio: CRIU dumps no process that has a file of the host open.
+    ///
+    /// # Errors
+    /// What the runtime says.
+    pub fn run_without_files(&self, words: &[&str]) -> Result<(), String> {
+        let null = std::process::Stdio::null;
+        let mut command = self.bundle.command(words);
+        let done = command.stdin(null()).stdout(null()).stderr(null()).status().unwrap();
+        if done.success() { Ok(()) } else { Err(format!("{} before the trial: {done}", words[0])) }
     }
 
     /// What a command that makes a process needs in this config.
@@ -157,6 +197,7 @@ impl Stage {
             let _absent = fs::remove_file(self.bundle.file("rootfs/tmp").join(name));
         }
         let _absent = fs::remove_file(self.bundle.file("hooked"));
+        let _absent = fs::remove_dir_all(self.images());
     }
 
     /// What the process `name` said of itself, without what differs from one container to the next; empty when it has

@@ -38,6 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub fn checkpoint(root: &Path, id: &str, options: &CheckpointOptions, warn: Warn<'_>) -> Result<()> {
     require_root("checkpointing")?;
     let mut container = find(root, id)?;
+    let store = Store::open(root)?.ok_or_else(|| store::absent(id))?;
     container.directory.lock_patiently(PATIENCE)?;
     container.record = Record::read(&container.directory)?.ok_or_else(|| store::absent(id))?;
     let (before, _pidfd) = match status(&container.directory, &container.record)? {
@@ -47,21 +48,20 @@ pub fn checkpoint(root: &Path, id: &str, options: &CheckpointOptions, warn: Warn
     let images = Images::open(&options.criu, true)?;
     set_phase(&mut container, Phase::Checkpointing)?;
     let dumped = dump(&container, options, &images);
+    let stays = dumped.is_err() || options.leave_running || options.pre_dump;
+    if !stays {
+        let remedy = format!("the checkpoint is complete; `tare delete --force {id}` removes what is left");
+        return delete::destroy(&store, &container, warn).map_err(|error| error.hint(remedy));
+    }
     if dumped.is_err() && before == Status::Running {
         thaw(&container.record).unwrap_or_else(&mut *warn);
     }
-    set_phase(&mut container, Phase::Created)?;
-    if let Err(error) = dumped {
+    // The checkpoint is over whatever the record says.
+    set_phase(&mut container, Phase::Created).unwrap_or_else(&mut *warn);
+    dumped.map_err(|error| {
         let stopped = matches!(status(&container.directory, &container.record), Ok((Status::Stopped, _)));
-        return Err(if stopped { error.context("the container has stopped") } else { error });
-    }
-    if options.leave_running || options.pre_dump {
-        return Ok(());
-    }
-    match Store::open(root)? {
-        Some(store) => delete::destroy(&store, &container, warn),
-        None => Ok(()),
-    }
+        if stopped { error.context("the container has stopped") } else { error }
+    })
 }
 
 fn wrong(id: &str, status: Status) -> Error {
