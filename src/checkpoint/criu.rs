@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Access, Mode, OFlags, openat};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
@@ -30,6 +31,9 @@ const OLDEST: (i32, i32) = (3, 15);
 
 /// Where CRIU is looked for after PATH, which engines may set to something short.
 const PLACES: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// Seconds that CRIU has to undo its work after the end of the conversation.
+const PATIENCE: i64 = 30;
 
 /// Bytes of a message at most; CRIU's own are below 1 KB.
 const MESSAGE: usize = 40 << 10;
@@ -77,7 +81,7 @@ pub struct Log<'a> {
 /// What is done at a step of CRIU: its name, the pid of the container's first process, and a descriptor that came with it.
 pub type OnStep<'a> = &'a mut dyn FnMut(&str, i32, Option<OwnedFd>) -> Result<()>;
 
-/// A running CRIU; killed and reaped when it is dropped.
+/// A running CRIU. When it is dropped, its work is undone, and it is reaped.
 #[derive(Debug)]
 pub struct Criu {
     pid: i32,
@@ -265,11 +269,18 @@ impl Criu {
 }
 
 impl Drop for Criu {
+    /// CRIU that is killed in the middle of its work leaves processes stopped, so it is given the time to undo it.
     fn drop(&mut self) {
-        if !self.reaped {
-            let _ended = pidfd_send_signal(&self.pidfd, Signal::KILL);
-            let _reaped = self.reap();
+        if self.reaped {
+            return;
         }
+        self.socket = None;
+        let patience = Timespec { tv_sec: PATIENCE, tv_nsec: 0 };
+        let mut ended = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        if !matches!(rustix::io::retry_on_intr(|| poll(&mut ended, Some(&patience))), Ok(1..)) {
+            let _ended = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        }
+        let _reaped = self.reap();
     }
 }
 
