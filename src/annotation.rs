@@ -29,7 +29,7 @@ pub struct Honoured {
 pub const HONOURED: &[Honoured] = &[
     done(CRIU_CONFIG),
     done("org.systemd.property."),
-    refused("run.oci.delegate-cgroup"),
+    done("run.oci.delegate-cgroup"),
     refused("run.oci.handler"),
     done("run.oci.hooks.stderr"),
     done("run.oci.hooks.stdout"),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Process, Spec};
 
+use crate::annotation::annotation;
 use crate::cgroup;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks;
@@ -109,6 +110,10 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &HostFacts) -> Result<Cont
         // It stays in the caller's cgroup and sees what the caller sees.
         None => host.hierarchy.as_ref().ok().map(|hierarchy| hierarchy.root.clone()),
     };
+    if cgroup.is_none() && annotation(spec, cgroup::DELEGATE).is_some_and(|name| !name.is_empty()) {
+        let what = "the container has no cgroup, so there is none to delegate";
+        return Err(Error::unsupported(format!("annotations[{:?}]", cgroup::DELEGATE), what));
+    }
     let root = spec.root().as_ref().ok_or_else(|| Error::invalid("root", "config.json has no root"))?;
     let rootfs_path = request.bundle.join(root.path());
     let hooks = hooks::plan(spec)?;
@@ -289,7 +294,8 @@ impl ContainerPlan {
     /// Whether the parent has something to do between the clone of init and its program.
     #[must_use]
     pub fn is_settled_late(&self) -> bool {
-        self.resctrl.is_some() || self.cgroup.as_ref().is_some_and(|cgroup| cgroup.late_write().is_some())
+        let late = |cgroup: &cgroup::CgroupPlan| cgroup.late_write().is_some() || cgroup.delegated.is_some();
+        self.resctrl.is_some() || self.cgroup.as_ref().is_some_and(late)
     }
 
     /// What the user should know, but need not stop us.

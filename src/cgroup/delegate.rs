@@ -81,6 +81,19 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Creates the cgroup `name` below this one, moves process `pid` there, enables the controllers for it, and gives it to
+    /// `owner`. The move costs an RCU grace period of the kernel.
+    ///
+    /// # Errors
+    /// The kernel refuses a step.
+    pub fn delegate(&self, name: &str, pid: i32, owner: Option<u32>) -> Result<()> {
+        let below = self.make_below(name)?;
+        files::write(below.directory(), "cgroup.procs", &pid.to_string())
+            .context(|| format!("move process {pid} to cgroup {}", below.path()))?;
+        self.hand_on_to_init(&[])?;
+        owner.map_or(Ok(()), |uid| below.hand_over(uid))
+    }
+
     /// The cgroup below this one in which process `pid` is now; `None` when it is in none of them.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ pub use delegate::refusal;
 pub use hierarchy::{Hierarchy, mount, own_path, path_of};
 pub use lookup::explain_gone;
 pub use parent::{Cgroup, above};
-pub use plan::{CgroupFacts, CgroupManager, CgroupPlan, Driver, Systemd, file_path, is_relative, plan};
+pub use plan::{CgroupFacts, CgroupManager, CgroupPlan, DELEGATE, Driver, Systemd, file_path, is_relative, plan};
 pub use stats::{BlockIo, Cpu, CpuSet, HugePages, Memory, Pids, Stats};
 pub use systemd::UnitName;
 pub use systemd::parent::control_group;

@@ -101,6 +101,8 @@ pub struct CgroupPlan {
     pub devices: Devices,
     /// Who owns it, where the container may manage what is below it: an id of the runtime's user namespace.
     pub owner: Option<u32>,
+    /// The cgroup below it that init moves to before its program starts. It has no limits, and is the container's to manage.
+    pub delegated: Option<String>,
 }
 
 impl CgroupPlan {
@@ -171,7 +173,6 @@ pub fn file_path(spec: &Spec, id: &str, rootless: bool, own: &Result<String>) ->
 /// # Errors
 /// A setting that cannot be accepted or done, with its JSON path.
 pub fn plan(spec: &Spec, id: &str, facts: &CgroupFacts<'_>) -> Result<CgroupPlan> {
-    refuse_delegated_cgroup(spec)?;
     let linux = spec.linux().as_ref();
     let resources = linux.and_then(|linux| linux.resources().as_ref());
     let rules = resources.and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
@@ -185,19 +186,27 @@ pub fn plan(spec: &Spec, id: &str, facts: &CgroupFacts<'_>) -> Result<CgroupPlan
         writes,
         devices: devices::plan(rules, "linux.resources.devices", facts.user_namespace)?,
         owner: if facts.new_cgroup_namespace { owner(spec, facts.other_ids) } else { None },
+        delegated: delegated(spec)?,
     })
 }
 
-/// crun has init in a cgroup below that of the limits when this one says so; here it is in that one. Empty it asks for
-/// just that.
-fn refuse_delegated_cgroup(spec: &Spec) -> Result<()> {
-    const NAME: &str = "run.oci.delegate-cgroup";
-    if annotation(spec, NAME).is_none_or(str::is_empty) {
-        return Ok(());
+/// The annotation of crun that names the delegated cgroup.
+pub const DELEGATE: &str = "run.oci.delegate-cgroup";
+
+/// The name of the delegated cgroup; an empty one asks for none.
+fn delegated(spec: &Spec) -> Result<Option<String>> {
+    let Some(name) = annotation(spec, DELEGATE).filter(|name| !name.is_empty()) else { return Ok(None) };
+    check_name(DELEGATE, name)?;
+    Ok(Some(name.to_owned()))
+}
+
+/// Files of the kernel have a dot in their names.
+fn check_name(key: &str, name: &str) -> Result<()> {
+    if name.len() > 255 || name.contains(['/', '.', '\0']) {
+        let what = "must be the name of one directory, without a dot";
+        return Err(Error::invalid(format!("annotations[{key:?}]"), what));
     }
-    let what = "init is in the container's own cgroup, not below it";
-    Err(Error::unsupported(format!("annotations[{NAME:?}]"), what)
-        .hint("with a cgroup namespace and a writable cgroup mount the container can make cgroups there"))
+    Ok(())
 }
 
 /// The name of init's cgroup below the unit's. crun's annotation says another one, or none when it is empty.
@@ -213,11 +222,7 @@ fn init_cgroup(spec: &Spec, unit: &Unit, writes: &[Write]) -> Result<Option<Stri
         None if !writes.iter().any(|write| write.file == "memory.max" && write.value != "max") => Ok(None),
         None => Ok(Some(INIT_CGROUP.to_owned())),
         Some("") => Ok(None),
-        // Files of the kernel have a dot in their names.
-        Some(name) if name.len() > 255 || name.contains(['/', '.', '\0']) => {
-            wrong("must be the name of one directory, without a dot")
-        }
-        Some(name) => Ok(Some(name.to_owned())),
+        Some(name) => check_name(NAME, name).map(|()| Some(name.to_owned())),
     }
 }
 
@@ -269,14 +274,14 @@ mod tests {
     }
 
     #[test]
-    fn a_cgroup_below_the_containers_is_refused() {
-        let refused = |value: &str| {
-            let spec = annotated("run.oci.delegate-cgroup", value);
-            refuse_delegated_cgroup(&spec).err().map(|error| error.to_string())
-        };
-        let delegated = refused("below").unwrap();
-        assert!(delegated.starts_with("annotations[\"run.oci.delegate-cgroup\"]: init is in"), "{delegated}");
-        assert_eq!(refused(""), None);
+    fn the_delegated_cgroup_has_a_plain_name() {
+        let planned = |value: &str| delegated(&annotated(DELEGATE, value)).map_err(|error| error.to_string());
+        assert_eq!(planned("below").unwrap().as_deref(), Some("below"));
+        assert_eq!(planned(""), Ok(None));
+        for wrong in ["a/b", "..", "memory.max", &"x".repeat(256)] {
+            let error = planned(wrong).unwrap_err();
+            assert!(error.starts_with("annotations[\"run.oci.delegate-cgroup\"]: must be the name of one"), "{error}");
+        }
     }
 
     #[test]

@@ -12,7 +12,6 @@ use crate::support::{only_tare, skip};
 const ASKED: &[(&str, &str)] = &[
     ("run.oci.handler", "wasm-of-nobody"),
     ("run.oci.pidfd_receiver", "/nowhere/pidfd.sock"),
-    ("run.oci.delegate-cgroup", "below"),
     ("run.oci.seccomp_bpf_data", "not base64"),
     ("run.oci.seccomp.receiver", "/nowhere/seccomp.sock"),
     ("run.oci.seccomp.plugins", "/nowhere/plugin.so"),

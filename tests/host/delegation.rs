@@ -213,3 +213,50 @@ fn a_new_user_namespace_with_a_joined_cgroup_namespace() {
     let inside = bundle.exec("readlink /proc/self/ns/cgroup; tail -n1 /proc/self/cgroup").good();
     assert_eq!(inside, format!("{}\n0::/{}\n", own.display(), bundle.name));
 }
+
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn init_moves_to_the_cgroup_that_an_annotation_delegates() {
+    let script = "cat /proc/self/cgroup >/tmp/own; mkdir /sys/fs/cgroup/below/leaf && echo >/tmp/done; sleep 1000";
+    let Some(mut bundle) = delegated(script, &["nosuid"]) else { return };
+    bundle.set("/annotations", json!({ "run.oci.delegate-cgroup": "below" }));
+    for detached_run in [false, true] {
+        if detached_run {
+            bundle.run_with(&["--detach"]).silent();
+        } else {
+            bundle.begin();
+        }
+        bundle.wait_file("tmp/done");
+        let own = fs::read_to_string(bundle.file("rootfs/tmp/own")).unwrap();
+        assert_eq!(own.lines().last(), Some("0::/below"), "the root of its namespace is the container's cgroup");
+        assert_eq!((owner(&bundle, "below"), owner(&bundle, "below/cgroup.procs")), (FIRST, FIRST));
+        let read = |name: &str| fs::read_to_string(bundle.cgroup().join(name)).unwrap();
+        assert_eq!(read("cgroup.subtree_control"), read("cgroup.controllers"));
+        // Commands on the container find it where it is.
+        assert_eq!(bundle.exec("tail -n1 /proc/self/cgroup").good(), "0::/below\n");
+        bundle.on("pause").silent();
+        assert_eq!(bundle.status(), "paused");
+        bundle.on("resume").silent();
+        assert!(bundle.on("ps").good().contains("sleep"));
+        let pid = bundle.pid();
+        bundle.tare(&["delete", "--force", &bundle.id]).silent();
+        crate::bundle::reap(pid);
+        bundle.assert_nothing_left();
+        fs::remove_file(bundle.file("rootfs/tmp/done")).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn a_cgroup_cannot_be_delegated_without_a_cgroup_or_by_a_path() {
+    if !is_tare() {
+        return;
+    }
+    let mut bundle = Bundle::new();
+    bundle.set("/annotations", json!({ "run.oci.delegate-cgroup": "a/b" }));
+    assert!(bundle.run().refused().contains("must be the name of one directory, without a dot"));
+    bundle.set("/annotations", json!({ "run.oci.delegate-cgroup": "below" })).write();
+    let said = bundle.tare(&["--cgroup-manager", "disabled", "run", &bundle.id]).refused();
+    assert!(said.contains("annotations[\"run.oci.delegate-cgroup\"]: the container has no cgroup"), "{said}");
+    bundle.assert_nothing_left();
+}

@@ -56,6 +56,9 @@ impl Conversation<'_> {
                     let devices = devices::bring(&self.plan.network_devices, init.pid)?;
                     moved = Some(self.transaction.guard(devices));
                 }
+                if barrier == Barrier::BeforeExec {
+                    self.delegate(init, cgroup)?;
+                }
                 self.creation.owe_poststop(&self.plan.hooks);
                 self.run_hooks(init, barrier, warn)
             }
@@ -68,13 +71,24 @@ impl Conversation<'_> {
                 warn(self.plan.explain(&fault));
                 Ok(())
             }
-            Request::Ready => self.deliver_listener(),
+            Request::Ready => {
+                if mode == StartMode::AtGate {
+                    self.delegate(init, cgroup)?;
+                }
+                self.deliver_listener()
+            }
         })?;
         match outcome {
             Outcome::Ready => Ok(moved),
             Outcome::Failed(fault) => Err(self.plan.explain(&fault)),
             Outcome::Died => Err(death::explain_early(init, cgroup, death::memory_limit(self.plan))),
         }
+    }
+
+    /// init has its cgroup namespace by now, whose root stays the container's cgroup.
+    fn delegate(&self, init: &Child, cgroup: Option<&Cgroup>) -> Result<()> {
+        let Some((plan, cgroup)) = self.plan.cgroup.as_ref().zip(cgroup) else { return Ok(()) };
+        plan.delegated.as_ref().map_or(Ok(()), |name| cgroup.delegate(name, init.pid, plan.owner))
     }
 
     fn write_mappings(&self, init: &Child) -> Result<()> {
