@@ -29,7 +29,7 @@ use rustix::mount::{FsOpenFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::options::Wanted;
 use super::plan::TreeChange;
-use crate::sys::mount::{Change, set_attributes};
+use crate::sys::mount::{Change, MountFlags, set_attributes};
 
 /// Descriptors of these numbers may stay open: a caller whose limit on open files is 64 has room for the others.
 const LEFT_OPEN: std::ffi::c_int = 48;
@@ -54,7 +54,7 @@ fn clone_mount(of: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd, Errno> {
     rustix::mount::open_tree(of, c"", flags)
 }
 
-fn change(mount: BorrowedFd<'_>, wanted: Wanted, propagation: u64, recursive: bool) -> Result<(), Errno> {
+fn change(mount: BorrowedFd<'_>, wanted: Wanted, propagation: MountFlags, recursive: bool) -> Result<(), Errno> {
     let change = Change { set: wanted.set, clear: wanted.clear, propagation, user_namespace: None };
     set_attributes(mount, c"", recursive, &change)
 }
@@ -72,7 +72,7 @@ fn change_unless_locked(mount: BorrowedFd<'_>, asked: &TreeChange) -> Result<(),
 }
 
 /// The root of the tree that this process sees.
-fn change_slash(wanted: Wanted, propagation: u64, recursive: bool) -> Result<(), Errno> {
+fn change_slash(wanted: Wanted, propagation: MountFlags, recursive: bool) -> Result<(), Errno> {
     let change = Change { set: wanted.set, clear: wanted.clear, propagation, user_namespace: None };
     set_attributes(rustix::fs::CWD.as_fd(), SLASH, recursive, &change)
 }

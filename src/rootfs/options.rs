@@ -11,7 +11,7 @@ mod mappings;
 pub use mappings::{Mapping, Mappings};
 
 use crate::error::{Error, Result, nearest};
-use crate::sys::mount::Attributes;
+use crate::sys::mount::{Attributes, MountFlags};
 
 /// What a word asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ enum Meaning {
     Remount,
     /// Propagation, in `MS_*`.
     Propagation {
-        kind: u64,
+        kind: MountFlags,
         recursive: bool,
     },
     /// A flag of the superblock, set or cleared. A bind mount cannot have it, and ignores it.
@@ -100,7 +100,7 @@ const fn superblock(flag: Superblock, set: bool) -> Meaning {
     Meaning::Superblock { flag, set }
 }
 
-const fn propagation(kind: u64, recursive: bool) -> Meaning {
+const fn propagation(kind: MountFlags, recursive: bool) -> Meaning {
     Meaning::Propagation { kind, recursive }
 }
 
@@ -274,7 +274,7 @@ const PER_MOUNT: Attributes = Attributes::RDONLY
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Propagation {
     /// `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED` or `MS_UNBINDABLE`.
-    pub kind: u64,
+    pub kind: MountFlags,
     /// For the whole tree.
     pub recursive: bool,
 }

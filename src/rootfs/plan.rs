@@ -21,7 +21,7 @@ use super::options::{Propagation, Wanted};
 use crate::annotation::annotation;
 use crate::error::{Error, Result, c_string};
 use crate::label;
-use crate::sys::mount::Attributes;
+use crate::sys::mount::{Attributes, MountFlags};
 
 pub use devices::{Device, DeviceFile, Devices, NodeKind};
 
@@ -39,7 +39,7 @@ pub struct RootfsPlan {
     /// The rootfs is a mount of its own: always, but where there is neither a mount namespace nor anything to mount.
     pub attached: bool,
     /// Propagation while the tree is built, in `MS_*`: never one that reaches the host.
-    pub building: u64,
+    pub building: MountFlags,
     /// Propagation of the finished root, where it differs.
     pub finished: Option<Propagation>,
     /// How the root is changed.
@@ -154,7 +154,7 @@ pub struct OldCall {
     /// The source.
     pub source: CString,
     /// `MS_*` of the superblock.
-    pub flags: u64,
+    pub flags: MountFlags,
     /// Options, joined.
     pub data: CString,
 }
@@ -217,7 +217,7 @@ pub struct TreeChange {
     /// Those to clear that no word asked to clear: they stay where the kernel has locked them.
     pub implied: Attributes,
     /// Propagation, 0 for unchanged.
-    pub propagation: u64,
+    pub propagation: MountFlags,
     /// Of the whole tree.
     pub recursive: bool,
 }
@@ -370,7 +370,7 @@ impl RootfsPlan {
 
 /// The host's tree must not change with the container's: while the tree is built it is a slave or private, and
 /// "shared" makes a new peer group at the end. Source: runtime-spec config-linux.md "Rootfs Mount Propagation".
-fn root_propagation(word: Option<&str>) -> Result<(u64, Option<Propagation>)> {
+fn root_propagation(word: Option<&str>) -> Result<(MountFlags, Option<Propagation>)> {
     let last = |kind, recursive| Some(Propagation { kind, recursive });
     Ok(match word.unwrap_or("") {
         "" | "slave" | "rslave" => (libc::MS_SLAVE, None),

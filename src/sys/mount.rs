@@ -34,6 +34,9 @@ bitflags::bitflags! {
     }
 }
 
+/// MS_* flags, for mount(2) and for the propagation of mount_setattr(2).
+pub type MountFlags = libc::c_ulong;
+
 /// What mount_setattr shall do.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Change<'fd> {
@@ -42,7 +45,7 @@ pub struct Change<'fd> {
     /// Attributes to clear, done first.
     pub clear: Attributes,
     /// Propagation type: 0 for unchanged, or one of MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_UNBINDABLE.
-    pub propagation: u64,
+    pub propagation: MountFlags,
     /// The user namespace whose mappings an id-mapped mount takes.
     pub user_namespace: Option<BorrowedFd<'fd>>,
 }
@@ -70,7 +73,8 @@ pub fn set_attributes(
     let attr = MountAttr {
         set: change.set.bits(),
         clear: change.clear.bits(),
-        propagation: change.propagation,
+        #[allow(clippy::useless_conversion, reason = "it is one on 32-bit processors")]
+        propagation: change.propagation.into(),
         user_namespace: namespace,
     };
     let flags = libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW | if recursive { libc::AT_RECURSIVE } else { 0 };
@@ -92,7 +96,7 @@ pub fn set_attributes(
 ///
 /// # Errors
 /// As mount(2).
-pub fn mount_here(source: &CStr, kind: &CStr, flags: u64, data: &CStr) -> Result<(), Errno> {
+pub fn mount_here(source: &CStr, kind: &CStr, flags: MountFlags, data: &CStr) -> Result<(), Errno> {
     // SAFETY: all four strings end in NUL and live through the call.
     let value =
         unsafe { libc::syscall(libc::SYS_mount, source.as_ptr(), c".".as_ptr(), kind.as_ptr(), flags, data.as_ptr()) };

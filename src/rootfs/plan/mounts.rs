@@ -15,7 +15,7 @@ use super::{inside, string};
 use crate::error::{Error, Result};
 use crate::rootfs::RootfsFacts;
 use crate::rootfs::options::{self, Options, Wanted};
-use crate::sys::mount::Attributes;
+use crate::sys::mount::{Attributes, MountFlags};
 
 /// Files below /proc that may be covered: lxcfs emulates them, and two that engines set. As runc has them.
 const BELOW_PROC: &[&str] = &[
@@ -57,7 +57,7 @@ pub(super) struct Context<'a> {
     /// The parameter that it is for.
     pub label_key: &'static CStr,
     /// Propagation of the tree while it is built.
-    pub building: u64,
+    pub building: MountFlags,
     /// The rootfs, as a path of the host.
     pub root: &'a Path,
     /// The container's own id mappings, if it makes a user namespace.
@@ -467,7 +467,7 @@ impl<'a> Request<'a> {
 }
 
 /// The flags of mount(2) for the words that fsconfig would have taken.
-fn set_flag(word: &str, flags: &mut u64) -> bool {
+fn set_flag(word: &str, flags: &mut MountFlags) -> bool {
     let (bit, set) = match word {
         "sync" => (libc::MS_SYNCHRONOUS, true),
         "async" => (libc::MS_SYNCHRONOUS, false),
