@@ -15,7 +15,7 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxResources, Process, Spec};
+use oci_spec::runtime::{LinuxResources, Mount, Process, Spec};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat, readlinkat};
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
@@ -259,6 +259,20 @@ pub fn parse_resources(mut resources: Value) -> Result<(LinuxResources, Vec<Stri
     let (spec, warnings) = parse_new_spec(&bytes)?;
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
     Ok((resources.unwrap_or_default(), warnings))
+}
+
+/// Parses a list of mounts, as it would be read in config.json.
+///
+/// # Errors
+/// As [`parse_spec`]; paths begin with `mounts`.
+pub fn parse_mounts(mounts: &Value) -> Result<(Vec<Mount>, Vec<String>)> {
+    if !mounts.is_array() {
+        return Err(Error::invalid("mounts", "a list is expected, in the form of `mounts` in config.json"));
+    }
+    let config = serde_json::json!({ "ociVersion": "1.0.0", "mounts": mounts });
+    let (mut spec, warnings) = parse_new_spec(&serde_json::to_vec(&config).unwrap_or_default())?;
+    let mounts = spec.mounts_mut().take();
+    Ok((mounts.unwrap_or_default(), warnings))
 }
 
 /// Parses `bytes`; when the model refuses them, repairs what the spec wants tolerated and tries again.

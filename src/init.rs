@@ -4,7 +4,8 @@
 //! init; it shares memory with the parent, which sleeps. init makes the container around itself and becomes the program.
 //! A process that joins a pid namespace is seen by those who live there, so it is made last: a preparing process, born
 //! in the container's cgroup but outside of that pid namespace, enters everything, closes every descriptor of the host,
-//! and only then makes the process that becomes the program.
+//! and only then makes the process that becomes the program. A process that changes the mounts of a container joins no pid
+//! namespace, and ends when that is done.
 //! Order rules: names and keyring before the mounts; hooks before pivot_root; nothing of the host in reach after it;
 //! privileges next to last; the seccomp filter last: after it only execve, and the one call that hands a listener over.
 
@@ -58,6 +59,26 @@ pub enum TaskKind<'a> {
     Init(Init<'a>),
     /// A process in an existing container.
     Exec(Exec<'a>),
+    /// Other mounts in an existing container; the process ends then.
+    Mounts(Mounts<'a>),
+}
+
+/// A change of the mounts of an existing container.
+pub struct Mounts<'a> {
+    /// What is joined. The user namespace is joined before, if the child opens the sources.
+    pub container: Exec<'a>,
+    /// What to do there.
+    pub change: MountChange<'a>,
+    /// The numbers of all descriptors that it takes, in order; the others are closed.
+    pub kept: &'a [i32],
+}
+
+/// What is done with the mounts.
+pub enum MountChange<'a> {
+    /// Mounts are added.
+    Add(&'a rootfs::RootfsPlan, &'a rootfs::OpenRootfs),
+    /// Mounts that were added are removed, in this order.
+    Remove(&'a [rootfs::Removal]),
 }
 
 /// A new container.
@@ -199,6 +220,28 @@ fn straight_line(task: &Task<'_>) -> ChildResult<Never> {
             join(task, exec)?;
             become_visible(task, None)
         }
+        TaskKind::Mounts(mounts) => {
+            change_mounts(task, mounts)?;
+            Packet::Ready.send(task.socket).at(Step::Mount)?;
+            exit_now(0)
+        }
+    }
+}
+
+/// Changes the mounts of an existing container. The container never sees this process: it stays out of the pid namespace.
+fn change_mounts(task: &Task<'_>, mounts: &Mounts<'_>) -> ChildResult {
+    sys::process_attributes::set_dumpable(false).at(Step::JoinNamespace)?;
+    sys::descriptors::close_all_but_sorted(3, mounts.kept).at(Step::CloseDescriptors)?;
+    if let MountChange::Add(plan, prepared) = mounts.change
+        && prepared.leaves_sources()
+    {
+        namespaces::child::copy_mounts_as_root(mounts.container.init)?;
+        rootfs::child::added::open_sources(plan, prepared)?;
+    }
+    enter(&mounts.container)?;
+    match mounts.change {
+        MountChange::Add(plan, prepared) => rootfs::child::added::add(plan, prepared, task.socket),
+        MountChange::Remove(list) => rootfs::child::added::remove(list),
     }
 }
 
@@ -206,6 +249,18 @@ fn straight_line(task: &Task<'_>) -> ChildResult<Never> {
 fn join(task: &Task<'_>, exec: &Exec<'_>) -> ChildResult {
     prepare_outside(task)?;
     sys::process_attributes::set_dumpable(false).at(Step::JoinNamespace)?;
+    enter(exec)?;
+    let Some(program) = task.program else { return Ok(()) };
+    keyring(task, program)?;
+    if let Some(terminal) = &program.terminal {
+        let root = rustix::fs::open(c"/", PATH, Mode::empty()).at(Step::Terminal)?;
+        open_terminal(task, terminal, root.as_fd())?;
+    }
+    Ok(())
+}
+
+/// Joins the namespaces, with the ids that root has in them.
+fn enter(exec: &Exec<'_>) -> ChildResult {
     let cgroup = |first| exec.cgroup_namespace.as_ref().filter(|_| exec.cgroup_first == first);
     if let Some(namespace) = cgroup(true) {
         namespaces::child::join_container_cgroup(namespace.as_fd())?;
@@ -219,12 +274,6 @@ fn join(task: &Task<'_>, exec: &Exec<'_>) -> ChildResult {
     }
     if let Some(namespace) = cgroup(false) {
         namespaces::child::join_container_cgroup(namespace.as_fd())?;
-    }
-    let Some(program) = task.program else { return Ok(()) };
-    keyring(task, program)?;
-    if let Some(terminal) = &program.terminal {
-        let root = rustix::fs::open(c"/", PATH, Mode::empty()).at(Step::Terminal)?;
-        open_terminal(task, terminal, root.as_fd())?;
     }
     Ok(())
 }

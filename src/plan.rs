@@ -2,10 +2,13 @@
 //!
 //! A pure function of Spec, request and [`HostFacts`], so that plans are tested without root.
 
+mod added_mounts;
 pub(crate) mod annotations;
 mod rootless;
 
 use std::path::{Path, PathBuf};
+
+pub use added_mounts::{MountsRequest, explain_mounts, plan_mounts};
 
 use oci_spec::runtime::{Process, Spec};
 

@@ -77,7 +77,7 @@ fn spawn_non_dumpable(task: &Task<'_>, own_memory: bool) -> Result<std::result::
         TaskKind::Init(init) => in_intermediate(own_memory, || init::intermediate(task, init))
             .context(|| "create the intermediate process")
             .and_then(|made| made.ok_or_else(|| Error::new(ErrorKind::System, "the intermediate process died"))),
-        TaskKind::Exec(_) => Ok(spawn_exec(task)),
+        TaskKind::Exec(_) | TaskKind::Mounts(_) => Ok(spawn_exec(task)),
     };
     // Also if it was not cleared above: the intermediate process clears it in the memory that it shares with this one.
     if dumpable && let Err(errno) = set_dumpable(true) {

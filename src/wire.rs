@@ -3,7 +3,8 @@
 //! World: all; therefore child rules (no allocation, no formatting).
 //! The child sends `MapMe` (only with a new user namespace), `Barrier` (only with hooks), `Tolerated` (only when a step
 //! that it can do without failed), `MapIds` (only for an id-mapped source in the rootfs), `Born` (only when another
-//! process becomes the program), then `Ready`: all is done but the start gate, if there is one, the filter and exec.
+//! process becomes the program), `Mounted` (only in a running container), then `Ready`: all is done but the start gate,
+//! if there is one, the filter and exec.
 //! End-of-file after `Ready` means that the program was executed, or that init waits on the gate. `Failed` may come at any
 //! time and is the last packet; behind the gate it goes to the FIFO `result`. The parent answers `MapMe`, `Barrier`,
 //! `MapIds` and `Born` with one byte.
@@ -79,6 +80,8 @@ steps! {
     MountAttributes = "set the mount attributes",
     /// Propagation of mount number `index`.
     MountPropagation = "set the mount propagation",
+    /// Mount number `index` of those to remove.
+    Unmount = "unmount",
     /// tmpcopyup of mount number `index`.
     CopyUp = "copy the files below the tmpfs",
     /// The /dev directory.
@@ -276,6 +279,13 @@ pub enum Packet {
     Born(i32),
     /// Please map the ids of the source of this mount, then send one byte; with the packet its detached tree.
     MapIds(u32),
+    /// Mount number `mount` is attached to the tree of a running container, and mountinfo has it under `number`.
+    Mounted {
+        /// In the plan.
+        mount: u32,
+        /// In mountinfo.
+        number: u64,
+    },
 }
 
 const LEN: usize = 14 + TEXT;
@@ -301,6 +311,11 @@ impl Packet {
                 bytes[0] = 7;
                 bytes[4..8].copy_from_slice(&mount.to_ne_bytes());
             }
+            Self::Mounted { mount, number } => {
+                bytes[0] = 8;
+                bytes[4..8].copy_from_slice(&mount.to_ne_bytes());
+                bytes[8..16].copy_from_slice(&number.to_ne_bytes());
+            }
             Self::Failed(fault) | Self::Tolerated(fault) => {
                 bytes[0] = if matches!(self, Self::Failed(_)) { 4 } else { 5 };
                 bytes[2..4].copy_from_slice(&(fault.step as u16).to_ne_bytes());
@@ -321,6 +336,10 @@ impl Packet {
             3 => Some(Self::Ready),
             6 => Some(Self::Born(i32::from_ne_bytes(word(4)))).filter(|_| i32::from_ne_bytes(word(4)) > 0),
             7 => Some(Self::MapIds(u32::from_ne_bytes(word(4)))),
+            8 => {
+                let number = bytes.get(8..16)?.try_into().ok()?;
+                Some(Self::Mounted { mount: u32::from_ne_bytes(word(4)), number: u64::from_ne_bytes(number) })
+            }
             kind @ (4 | 5) => {
                 let step = Step::from_number(u16::from_ne_bytes([bytes[2], bytes[3]]))?;
                 let errno = Errno::from_raw_os_error(i32::from_ne_bytes(word(8)));
@@ -421,6 +440,13 @@ mod tests {
         let plain = Fault::new(Step::Keyring, 7, Errno::INVAL);
         let Some(Packet::Tolerated(back)) = Packet::decode(&Packet::Tolerated(plain).encode()) else { panic!() };
         assert_eq!((back.index, back.parameter, back.said()), (7, None, &b""[..]));
+    }
+
+    #[test]
+    fn a_mount_survives_the_wire() {
+        let packet = Packet::Mounted { mount: 70_000, number: u64::MAX - 1 };
+        let back = Packet::decode(&packet.encode());
+        assert!(matches!(back, Some(Packet::Mounted { mount: 70_000, number }) if number == u64::MAX - 1));
     }
 
     #[test]

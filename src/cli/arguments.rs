@@ -132,6 +132,14 @@ fn operands(command: Command, operands: Operands) -> Command {
         Operands::Signal => command
             .arg(id())
             .arg(Arg::new("signal").value_name("SIGNAL").default_value("TERM").help("Signal name or number")),
+        Operands::MountList => {
+            let action = Arg::new("action").value_name("ACTION").required(true).help("What to do");
+            let file = Arg::new("file").value_name("FILE").required(true).value_parser(value_parser!(PathBuf));
+            command
+                .arg(action.value_parser(PossibleValuesParser::new(["add", "remove"])))
+                .arg(id())
+                .arg(file.help("JSON file with a list of mounts, or - for stdin"))
+        }
         Operands::PsArguments => command.arg(id()).arg(
             Arg::new("arguments")
                 .value_name("PS_ARGUMENT")

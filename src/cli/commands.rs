@@ -3,13 +3,13 @@
 //! World: parent.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use clap::ArgMatches;
 
 use tare::{
-    Bundle, CgroupManager, Container, CreateOptions, Error, ErrorKind, EventOutput, ExecOptions, Force, Result,
+    Bundle, CgroupManager, Container, CreateOptions, Error, ErrorKind, EventOutput, ExecOptions, Force, Mounts, Result,
     RunOptions, Runtime, Signal, Target,
 };
 
@@ -102,6 +102,7 @@ pub fn dispatch(matches: &ArgMatches, global: &Global, log: &Rc<Log>) -> Result<
         "resume" => container().resume()?,
         "events" => events(&container(), command)?,
         "update" => container().update(&super::update::resources(command, |warning| log.warning(&warning))?)?,
+        "mounts" => mounts(&container(), command)?,
         "spec" => {
             let path = |name| command.get_one::<PathBuf>(name);
             super::spec::write(path("bundle"), path("config"), command.get_flag("rootless"))?;
@@ -125,6 +126,15 @@ fn runtime(global: &Global, log: &Rc<Log>) -> Runtime {
     match global.rootless {
         Some(rootless) => runtime.rootless(rootless),
         None => runtime,
+    }
+}
+
+fn mounts(container: &Container<'_>, command: &ArgMatches) -> Result<()> {
+    let file = command.get_one::<PathBuf>("file").map_or(Path::new("-"), PathBuf::as_path);
+    let list = if file == Path::new("-") { Mounts::from_stdin()? } else { Mounts::from_file(file)? };
+    match command.get_one::<String>("action").map(String::as_str) {
+        Some("remove") => container.unmount(&list),
+        _ => container.mount(&list),
     }
 }
 

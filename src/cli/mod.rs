@@ -36,7 +36,7 @@ fn prepare(args: &[OsString]) -> Result<()> {
     tare::startup::open_stdio()?;
     // What enters a container forwards signals and passes its own on; the others wait for hooks at most.
     let enters = |arg: &OsString| {
-        options::COMMANDS.iter().any(|command| options::Place::PROCESS.contains(command.place) && arg == command.name)
+        options::COMMANDS.iter().any(|command| options::Place::ENTERING.contains(command.place) && arg == command.name)
     };
     if args.iter().any(enters) {
         protect()?;

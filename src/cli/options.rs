@@ -29,10 +29,13 @@ bitflags::bitflags! {
         const FEATURES = 1 << 16;
         const CHECKPOINT = 1 << 17;
         const RESTORE = 1 << 18;
+        const MOUNTS = 1 << 19;
         /// The commands that create a container.
         const CREATION = Self::CREATE.bits() | Self::RUN.bits() | Self::RESTORE.bits();
         /// The commands that start a process, and enter a container for it.
         const PROCESS = Self::CREATION.bits() | Self::EXEC.bits();
+        /// The commands that enter a container.
+        const ENTERING = Self::PROCESS.bits() | Self::MOUNTS.bits();
         /// The commands that run CRIU.
         const CRIU = Self::CHECKPOINT.bits() | Self::RESTORE.bits();
     }
@@ -56,6 +59,8 @@ pub enum Operands {
     Id,
     /// A signal may follow the id.
     Signal,
+    /// What to do comes before the id, and a file after it.
+    MountList,
     /// Arguments of ps(1) may follow the id.
     PsArguments,
     /// A command of the container follows the id; options end at the id.
@@ -188,8 +193,8 @@ const fn command_row(place: Place, name: &'static str, operands: Operands, about
 }
 
 /// The commands in the order of the help.
-pub static COMMANDS: [CliCommand; 18] = {
-    use Operands::{ContainerCommand, Id, None, PsArguments, Signal};
+pub static COMMANDS: [CliCommand; 19] = {
+    use Operands::{ContainerCommand, Id, MountList, None, PsArguments, Signal};
     [
         command_row(Place::CREATE, "create", Id, "Create a container without starting its process"),
         command_row(Place::RUN, "run", Id, "Create and start a container"),
@@ -211,6 +216,10 @@ pub static COMMANDS: [CliCommand; 18] = {
             ..command_row(Place::UPDATE, "update", Id, "Change the resource limits of a container")
         },
         CliCommand {
+            more: Some(MOUNTS),
+            ..command_row(Place::MOUNTS, "mounts", MountList, "Add mounts to a container, or remove added ones")
+        },
+        CliCommand {
             more: Some("The network of the container is not part of a checkpoint. CRIU's log is dump.log in DIR."),
             ..command_row(Place::CHECKPOINT, "checkpoint", Id, "Write a running container to images with CRIU")
         },
@@ -223,6 +232,10 @@ pub static COMMANDS: [CliCommand; 18] = {
         command_row(Place::FEATURES, "features", None, "Print the supported features as JSON"),
     ]
 };
+
+const MOUNTS: &str = "\
+FILE holds a list in the form of `mounts` in config.json; of those to remove only destination is read. If one mount
+fails, none is added. Only mounts that were added by this command can be removed.";
 
 const EVENTS: &str = "\
 Each line is an object with type, id and usually data:

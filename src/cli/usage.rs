@@ -5,9 +5,6 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Commands of runc and crun that tare does not have yet.
-const LATER: &[&str] = &["mounts"];
-
 /// The line.
 pub fn line(error: &clap::Error) -> String {
     let option = first_word(&text(error, ContextKind::InvalidArg));
@@ -40,9 +37,6 @@ pub fn line(error: &clap::Error) -> String {
 
 fn unknown_command(error: &clap::Error) -> String {
     let name = text(error, ContextKind::InvalidSubcommand);
-    if LATER.contains(&name.as_str()) {
-        return format!("the command {name:?} is not supported yet");
-    }
     let known = text(error, ContextKind::SuggestedSubcommand);
     // The likeliest comes last.
     match known.rsplit(", ").next() {

@@ -18,6 +18,7 @@ mod holders;
 mod join;
 pub mod kill;
 mod listen_fds;
+pub mod mounts;
 mod notify;
 mod open_files;
 pub mod options;

@@ -84,6 +84,9 @@ pub struct Record {
     /// The id of the rootfs' mount where it is the caller's too: without a mount namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_mount: Option<u64>,
+    /// The mounts that it got while it existed, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<AddedMount>,
     /// The pipes that init got as stdin, stdout and stderr, `pipe:[INODE]`: a restored container gets others.
     #[serde(default, skip_serializing_if = "has_no_pipe")]
     pub stdio: [Option<String>; 3],
@@ -95,6 +98,22 @@ pub struct Record {
     /// annotations of config.json.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+}
+
+/// A mount that was added to a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddedMount {
+    /// Where it was mounted; the container may have renamed a directory on the way since.
+    #[serde(with = "super::path_text")]
+    pub destination: PathBuf,
+    /// Its number in mountinfo; none until it is mounted, and [`Self::GONE`] once another mount has got the number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
+}
+
+impl AddedMount {
+    /// The number of no mount.
+    pub const GONE: u64 = u64::MAX;
 }
 
 fn has_no_pipe(stdio: &[Option<String>; 3]) -> bool {
@@ -213,6 +232,7 @@ pub(super) mod tests {
             unit: None,
             resctrl: None,
             root_mount: None,
+            mounts: Vec::new(),
             stdio: [const { None }; 3],
             idle: false,
             hooks: false,

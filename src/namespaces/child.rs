@@ -118,6 +118,16 @@ pub fn join_container(pidfd: BorrowedFd<'_>, kinds: NamespaceSet) -> ChildResult
     setns(pidfd, kinds).at(Step::JoinNamespace)
 }
 
+/// Joins the user namespace of the process behind `pidfd`, and a copy of the caller's mount namespace that belongs to it.
+///
+/// # Errors
+/// A fault of [`Step::JoinNamespace`] or [`Step::BecomeRoot`].
+pub fn copy_mounts_as_root(pidfd: BorrowedFd<'_>) -> ChildResult {
+    setns(pidfd, NamespaceSet::USER).at(Step::JoinNamespace)?;
+    root()?;
+    unshare(NamespaceSet::MOUNT).at(Step::JoinNamespace)
+}
+
 /// Opens the file for the clocks of a time namespace to be made: before a foreign mount namespace is joined, in which
 /// /proc is what somebody else says.
 ///

@@ -4,6 +4,7 @@
 //! pivot, finish. umask must be 0 from `mounts` to `console`. The working directory is undefined until `pivot`.
 //! Descriptors of the first elements are left open (close-on-exec) to spare the calls: close them all together.
 
+pub mod added;
 mod console;
 mod copy_up;
 mod devices;

@@ -4,9 +4,13 @@
 //! attached; what the child needs room for is allocated here. A caller without the right to clone mounts (rootless)
 //! leaves the trees to the child, which opens them in its own mount namespace before it changes its root.
 
+mod added;
 mod idmap;
+mod mountinfo;
 mod passwd;
 
+pub use added::open_added;
+pub use mountinfo::{Entry, entries};
 pub use passwd::Passwd;
 
 use std::cell::Cell;
@@ -315,7 +319,7 @@ fn reachable(root: &CStr) -> Result<Vec<CString>> {
     let mut found = Vec::new();
     for line in table.split(|byte| *byte == b'\n') {
         let mut fields = line.split(|byte| *byte == b' ');
-        let Some(point) = fields.nth(4).map(unescape) else { continue };
+        let Some(point) = fields.nth(4).map(mountinfo::unescape) else { continue };
         let kind = fields.skip_while(|field| *field != b"-").nth(1).unwrap_or_default();
         if matches!(kind, b"proc" | b"sysfs") && !Path::new(std::ffi::OsStr::from_bytes(&point)).starts_with(root) {
             found.extend(CString::new(point));
@@ -323,32 +327,4 @@ fn reachable(root: &CStr) -> Result<Vec<CString>> {
     }
     found.reverse();
     Ok(found)
-}
-
-/// Space, tab, newline and backslash are written as `\ooo`.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [first, tail @ ..] = rest {
-        let octal = |digits: &[u8]| std::str::from_utf8(digits).ok().and_then(|text| u8::from_str_radix(text, 8).ok());
-        match tail.get(..3).and_then(octal) {
-            Some(byte) if *first == b'\\' => {
-                bytes.push(byte);
-                rest = &tail[3..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    bytes
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn mount_points_are_unescaped() {
-        assert_eq!(super::unescape(b"/a\\040b\\134c\\"), b"/a b\\c\\");
-    }
 }

@@ -3,6 +3,7 @@
 //! World: plan (pure). Promises: every string is NUL-free and ends in NUL, every path of the container is absolute
 //! and clean, nothing is left to interpret; an error names the JSON path.
 
+mod added;
 mod devices;
 mod explain;
 mod mounts;
@@ -23,6 +24,7 @@ use crate::error::{Error, Result, c_string};
 use crate::label;
 use crate::sys::mount::{Attributes, MountFlags};
 
+pub use added::{Removal, destinations, plan_added};
 pub use devices::{Device, DeviceFile, Devices, NodeKind};
 
 /// The decided tree of one container.
@@ -181,6 +183,18 @@ pub struct Bind {
 }
 
 impl Mount {
+    /// A new procfs, which shows a pid namespace.
+    #[must_use]
+    pub fn is_procfs(&self) -> bool {
+        matches!(&self.kind, MountKind::Filesystem(new) if new.name.as_c_str() == c"proc")
+    }
+
+    /// `tmpcopyup`.
+    #[must_use]
+    pub fn copies(&self) -> bool {
+        matches!(&self.kind, MountKind::Filesystem(new) if new.copy_up)
+    }
+
     /// A bind that [`Bind::is_shared`].
     #[must_use]
     pub fn is_shared_bind(&self) -> bool {
@@ -251,20 +265,12 @@ pub struct Remount {
 /// # Errors
 /// A value that cannot be accepted or cannot be done here, with its JSON path.
 pub fn plan(spec: &Spec, facts: &RootfsFacts<'_>) -> Result<RootfsPlan> {
-    let root = spec.root().as_ref().ok_or_else(|| Error::invalid("root", "a container needs a root filesystem"))?;
+    let Root { readonly, path: root_path, building, finished, label } = root(spec, facts)?;
     let linux = spec.linux().as_ref();
-    let (building, finished) = root_propagation(linux.and_then(|linux| linux.rootfs_propagation().as_deref()))?;
-    let label = linux.and_then(|linux| linux.mount_label().as_deref()).filter(|label| !label.is_empty());
-    if let Some(label) = label {
-        // It stands in quotes among the parameters that mount(2) takes as one text.
-        label::check(label, LONGEST_LABEL, &['"'], "linux.mountLabel")?;
-        label::check_selinux(facts.selinux, "linux.mountLabel")?;
-    }
     let empty = Vec::new();
     let list = |list: &Option<Vec<LinuxIdMapping>>| list.clone().filter(|list| !list.is_empty());
     let mappings = linux.and_then(|linux| list(linux.uid_mappings()).zip(list(linux.gid_mappings())));
     let label_key = label_key(spec)?;
-    let root_path = root_path(root.path(), facts.bundle)?;
     let host_root = Path::new(OsStr::from_bytes(root_path.to_bytes()));
     let context = mounts::Context { facts, label, label_key, building, root: host_root, mappings };
     let mounts = mounts::plan(spec.mounts().as_ref().unwrap_or(&empty), &context)?;
@@ -272,7 +278,7 @@ pub fn plan(spec: &Spec, facts: &RootfsFacts<'_>) -> Result<RootfsPlan> {
     let mut plan = RootfsPlan {
         warnings,
         root: root_path.clone(),
-        readonly: root.readonly().unwrap_or(false),
+        readonly,
         user_namespace: facts.user_namespace,
         mount_namespace: facts.mount_namespace,
         attached: true,
@@ -303,6 +309,30 @@ pub fn plan(spec: &Spec, facts: &RootfsFacts<'_>) -> Result<RootfsPlan> {
         plan.without_mount_namespace(linux.is_some_and(|linux| linux.rootfs_propagation().is_some()))?;
     }
     Ok(plan)
+}
+
+/// What the config says about the tree as a whole.
+struct Root<'a> {
+    readonly: bool,
+    /// On the host, absolute.
+    path: CString,
+    building: u64,
+    finished: Option<Propagation>,
+    label: Option<&'a str>,
+}
+
+fn root<'a>(spec: &'a Spec, facts: &RootfsFacts<'_>) -> Result<Root<'a>> {
+    let root = spec.root().as_ref().ok_or_else(|| Error::invalid("root", "a container needs a root filesystem"))?;
+    let linux = spec.linux().as_ref();
+    let (building, finished) = root_propagation(linux.and_then(|linux| linux.rootfs_propagation().as_deref()))?;
+    let label = linux.and_then(|linux| linux.mount_label().as_deref()).filter(|label| !label.is_empty());
+    if let Some(label) = label {
+        // It stands in quotes among the parameters that mount(2) takes as one text.
+        label::check(label, LONGEST_LABEL, &['"'], "linux.mountLabel")?;
+        label::check_selinux(facts.selinux, "linux.mountLabel")?;
+    }
+    let path = root_path(root.path(), facts.bundle)?;
+    Ok(Root { readonly: root.readonly().unwrap_or(false), path, building, finished, label })
 }
 
 /// Which of the contexts of mount(8) linux.mountLabel is; Podman says so.

@@ -8,6 +8,7 @@ use super::{Runtime, Signal};
 use crate::container as commands;
 use crate::container::checkpoint::CheckpointOptions;
 use crate::container::events::{Output, Statistics};
+use crate::container::mounts::Mounts;
 use crate::container::options::ExecOptions;
 use crate::container::state::State;
 use crate::container::update::Resources;
@@ -116,6 +117,26 @@ impl<'r> Container<'r> {
     /// It does not live; a value cannot be accepted or set: nothing has changed then.
     pub fn update(&self, resources: &Resources) -> Result<()> {
         commands::update::update(&self.runtime.root, &self.id, resources, &mut self.runtime.warn())
+    }
+
+    /// Mounts everything in `mounts` in it, or nothing. What is mounted goes with the container.
+    ///
+    /// # Errors
+    /// It does not live; a value cannot be accepted or done, with its JSON path; the caller is not protected
+    /// ([`crate::protect`]).
+    pub fn mount(&self, mounts: &Mounts) -> Result<()> {
+        crate::own_executable::require_protected()?;
+        commands::mounts::add(&self.runtime.root, &self.id, mounts, &mut self.runtime.warn())
+    }
+
+    /// Unmounts what [`Self::mount`] mounted on the destinations in `mounts`, whose other values are ignored.
+    ///
+    /// # Errors
+    /// It does not live; nothing was added on one of the destinations, or another mount covers it: nothing is unmounted
+    /// then; the caller is not protected ([`crate::protect`]).
+    pub fn unmount(&self, mounts: &Mounts) -> Result<()> {
+        crate::own_executable::require_protected()?;
+        commands::mounts::remove(&self.runtime.root, &self.id, mounts, &mut self.runtime.warn())
     }
 
     /// The pids of its processes in the caller's pid namespace, sorted.

@@ -70,6 +70,14 @@ pub fn close(descriptor: std::os::fd::BorrowedFd<'_>) {
 /// None in practice.
 pub fn close_all_but(first: i32, kept: &mut [i32]) -> Result<(), Errno> {
     kept.sort_unstable();
+    close_all_but_sorted(first, kept)
+}
+
+/// The same for numbers that are in order.
+///
+/// # Errors
+/// None in practice.
+pub fn close_all_but_sorted(first: i32, kept: &[i32]) -> Result<(), Errno> {
     let mut from = first;
     for number in kept.iter().copied().filter(|number| *number >= first) {
         close_range(from, number - 1)?;

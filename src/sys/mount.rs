@@ -50,6 +50,15 @@ pub struct Change<'fd> {
     pub user_namespace: Option<BorrowedFd<'fd>>,
 }
 
+/// The number of the mount that a descriptor is on, as mountinfo has it: free again when the mount is gone. Kernel: 5.8.
+///
+/// # Errors
+/// As statx(2).
+pub fn number(file: BorrowedFd<'_>) -> Result<u64, Errno> {
+    let facts = rustix::fs::statx(file, c"", rustix::fs::AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::MNT_ID)?;
+    Ok(facts.stx_mnt_id)
+}
+
 #[repr(C)]
 struct MountAttr {
     set: u64,

@@ -19,6 +19,7 @@ mod faults;
 mod hooks;
 mod library;
 mod lifecycle;
+mod live_mounts;
 mod mappings;
 mod mount_options;
 mod mount_words;

@@ -135,6 +135,7 @@ fn first_record(creating: &Creating<'_>, spec: &Spec, bundle: &OpenBundle<'_>, p
         unit: plan.cgroup.as_ref().and_then(cgroup::CgroupPlan::unit),
         resctrl: None,
         root_mount: None,
+        mounts: Vec::new(),
         stdio,
         idle: plan.program.is_none(),
         hooks: !plan.hooks.is_empty(),

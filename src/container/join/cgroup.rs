@@ -12,6 +12,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Program;
 use crate::wire::{Fault, Step};
 
+/// The container's cgroup, or the one that init is in now; `None` if the container has no cgroup.
+///
+/// # Errors
+/// It cannot be reached.
+pub(in crate::container) fn of_container(record: &Record) -> Result<Option<Cgroup>> {
+    choose(record, None, false)
+}
+
 /// The first choice; `below` is `--cgroup`. `None` if the container has no cgroup.
 ///
 /// # Errors

@@ -35,7 +35,7 @@ pub(in crate::container) fn may_set_groups(record: &Record, init: BorrowedFd<'_>
         return Ok(true);
     }
     let mut word = [0; 16];
-    let file = open(record, init, "setgroups", OFlags::RDONLY)?;
+    let file = open_of_init(record, init, "setgroups", OFlags::RDONLY)?;
     let length =
         rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut word)).context(|| "read setgroups of init")?;
     Ok(!word[..length].starts_with(b"deny"))
@@ -47,7 +47,7 @@ pub(super) fn cgroup_namespace(record: &Record, init: BorrowedFd<'_>) -> Result<
     if !record.namespaces.contains(NamespaceSet::CGROUP) {
         return Ok(None);
     }
-    open(record, init, "ns/cgroup", OFlags::RDONLY).map(Some)
+    open_of_init(record, init, "ns/cgroup", OFlags::RDONLY).map(Some)
 }
 
 /// The root of init, if the container has no mount namespace that leads to it.
@@ -59,10 +59,19 @@ pub(super) fn root_without_mount_namespace(record: &Record, init: BorrowedFd<'_>
 }
 
 fn root(record: &Record, init: BorrowedFd<'_>) -> Result<OwnedFd> {
-    open(record, init, "root", OFlags::PATH | OFlags::DIRECTORY)
+    open_of_init(record, init, "root", OFlags::PATH | OFlags::DIRECTORY)
 }
 
-fn open(record: &Record, init: BorrowedFd<'_>, name: &str, flags: OFlags) -> Result<OwnedFd> {
+/// Opens a file of init in /proc.
+///
+/// # Errors
+/// init has ended; it cannot be opened.
+pub(in crate::container) fn open_of_init(
+    record: &Record,
+    init: BorrowedFd<'_>,
+    name: &str,
+    flags: OFlags,
+) -> Result<OwnedFd> {
     let path = format!("/proc/{}/{name}", record.pid);
     let opened = rustix::fs::open(&*path, flags | OFlags::CLOEXEC, Mode::empty()).context(|| format!("open {path}"))?;
     crate::sys::pidfd::send_signal(init, 0).context(|| format!("look at init, process {}", record.pid))?;

@@ -22,7 +22,8 @@ use crate::plan::Program;
 use crate::spawn::{self, Child, Outcome, Request, Signals};
 use crate::wire::Fault;
 
-pub(super) use init_files::{complete_home, may_set_groups};
+pub(super) use cgroup::of_container;
+pub(super) use init_files::{complete_home, may_set_groups, open_of_init};
 
 /// The process to create.
 #[derive(Clone, Copy)]
@@ -77,7 +78,7 @@ impl Joining<'_> {
         let procfs = procfs::open(Some(self.program))?;
         let sockets = spawn::sockets()?;
         let task = Task {
-            kind: TaskKind::Exec(self.open_container()?),
+            kind: TaskKind::Exec(open_container(self.record, self.init)?),
             program: Some(self.program),
             cgroup: cgroup.map(Cgroup::directory),
             socket: sockets.child.as_fd(),
@@ -90,26 +91,6 @@ impl Joining<'_> {
         let spawned = spawn::spawn(&task, false, self.signals);
         drop(sockets.child);
         Ok(spawned?.map(|made| Child::new(made, sockets.parent)))
-    }
-
-    /// Opens what the child enters.
-    fn open_container(&self) -> Result<Exec<'_>> {
-        let record = self.record;
-        let cgroup_namespace = init_files::cgroup_namespace(record, self.init)?;
-        let cgroup_first = match &cgroup_namespace {
-            Some(namespace) if record.namespaces.contains(NamespaceSet::USER) => {
-                namespaces::parent::is_callers(namespace.as_fd())?
-            }
-            _ => false,
-        };
-        let root = init_files::root_without_mount_namespace(record, self.init)?;
-        Ok(Exec {
-            init: self.init,
-            namespaces: record.namespaces.difference(NamespaceSet::CGROUP),
-            cgroup_namespace,
-            cgroup_first,
-            root,
-        })
     }
 
     /// Moves the process to the container's resctrl group; a group that is gone holds no process of the container.
@@ -133,7 +114,7 @@ impl Joining<'_> {
                 Ok(())
             }
             Request::Born => self.admit(child.pid),
-            Request::Mappings | Request::Hooks(_) | Request::MapIds(..) => Ok(()),
+            Request::Mappings | Request::Hooks(_) | Request::MapIds(..) | Request::Mounted(..) => Ok(()),
         })?;
         match outcome {
             Outcome::Ready => Ok(()),
@@ -141,4 +122,26 @@ impl Joining<'_> {
             Outcome::Died => Err(death::explain_early(child, cgroup, None)),
         }
     }
+}
+
+/// Opens what a process that joins a container enters; `init` is the pidfd of its init.
+///
+/// # Errors
+/// init has ended.
+pub(super) fn open_container<'a>(record: &Record, init: BorrowedFd<'a>) -> Result<Exec<'a>> {
+    let cgroup_namespace = init_files::cgroup_namespace(record, init)?;
+    let cgroup_first = match &cgroup_namespace {
+        Some(namespace) if record.namespaces.contains(NamespaceSet::USER) => {
+            namespaces::parent::is_callers(namespace.as_fd())?
+        }
+        _ => false,
+    };
+    let root = init_files::root_without_mount_namespace(record, init)?;
+    Ok(Exec {
+        init,
+        namespaces: record.namespaces.difference(NamespaceSet::CGROUP),
+        cgroup_namespace,
+        cgroup_first,
+        root,
+    })
 }

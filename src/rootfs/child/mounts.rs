@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::FileType;
 use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
 
 use super::target::{self, Make, Target};
 use super::{copy_up, filesystem, source};
@@ -46,7 +47,7 @@ pub fn mounts(
 }
 
 /// An attached mount, and whose descriptor it is.
-enum AttachedMount<'a> {
+pub(super) enum AttachedMount<'a> {
     Mine(OwnedFd),
     Parents(BorrowedFd<'a>),
 }
@@ -69,15 +70,31 @@ fn one<'a>(
     mount: &Mount,
     number: usize,
 ) -> ChildResult<Option<AttachedMount<'a>>> {
-    let attached = match &mount.kind {
+    let Some(attached) = place(prepared, root, socket, mount, number)? else { return Ok(None) };
+    settle(plan, attached.as_fd(), mount, number)?;
+    Ok(Some(attached))
+}
+
+/// Attaches a mount. On an error nothing is attached.
+pub(super) fn place<'a>(
+    prepared: &'a OpenRootfs,
+    root: BorrowedFd<'_>,
+    socket: BorrowedFd<'_>,
+    mount: &Mount,
+    number: usize,
+) -> ChildResult<Option<AttachedMount<'a>>> {
+    match &mount.kind {
         MountKind::Remount(change) => {
             remount(root, mount, change, number)?;
-            return Ok(None);
+            Ok(None)
         }
-        MountKind::Filesystem(filesystem) => AttachedMount::Mine(match &filesystem.old_call {
-            None => new_filesystem(prepared, root, mount, filesystem, number)?,
-            Some(call) => by_mount_2(root, mount, filesystem, call, number)?,
-        }),
+        MountKind::Filesystem(filesystem) => {
+            let attached = match &filesystem.old_call {
+                None => new_filesystem(prepared, root, mount, filesystem, number)?,
+                Some(call) => by_mount_2(root, mount, filesystem, call, number)?,
+            };
+            Ok(Some(AttachedMount::Mine(attached)))
+        }
         MountKind::Bind(bind) => {
             let tree = match prepared.sources.get(number).and_then(Option::as_ref) {
                 Some(Source::Tree(tree)) => AttachedMount::Parents(tree.as_fd()),
@@ -95,15 +112,18 @@ fn one<'a>(
                 ),
             };
             attach_source(root, mount, tree.as_fd(), number)?;
-            // The tree has its propagation already, but below a shared mount it has just become shared again.
-            if plan.shared_mounts {
-                propagate(tree.as_fd(), mount, number)?;
-            }
-            return Ok(Some(tree));
+            Ok(Some(tree))
         }
-    };
-    propagate(attached.as_fd(), mount, number)?;
-    Ok(Some(attached))
+    }
+}
+
+/// What is left to do with an attached mount.
+pub(super) fn settle(plan: &RootfsPlan, attached: BorrowedFd<'_>, mount: &Mount, number: usize) -> ChildResult {
+    match mount.kind {
+        // The tree has its propagation already, but below a shared mount it has just become shared again.
+        MountKind::Bind(_) if !plan.shared_mounts => Ok(()),
+        _ => propagate(attached, mount, number),
+    }
 }
 
 /// A source in the rootfs. Only the parent has the rights over the filesystem that mapping its ids takes.
@@ -170,13 +190,18 @@ fn by_mount_2(
         target::open(root, &mount.target, mount.rule, || Ok(Make::Directory)).at_index(Step::MountTarget, number)?.file;
     rustix::process::fchdir(&target).at_index(Step::MountTarget, number)?;
     mount_here(&call.source, &new.name, call.flags, &call.data).at_index(Step::Mount, number)?;
-    let attached =
-        target::open(root, &mount.target, mount.rule, || Ok(Make::Nothing)).at_index(Step::MountTarget, number)?.file;
-    super::change(attached.as_fd(), new.attributes, 0, false).at_index(Step::MountAttributes, number)?;
-    if new.copy_up {
-        copy_up::tree(target.as_fd(), attached.as_fd()).at_index(Step::CopyUp, number)?;
-    }
-    Ok(attached)
+    let complete = || {
+        let attached = target::open(root, &mount.target, mount.rule, || Ok(Make::Nothing));
+        let attached = attached.at_index(Step::MountTarget, number)?.file;
+        super::change(attached.as_fd(), new.attributes, 0, false).at_index(Step::MountAttributes, number)?;
+        if new.copy_up {
+            copy_up::tree(target.as_fd(), attached.as_fd()).at_index(Step::CopyUp, number)?;
+        }
+        Ok(attached)
+    };
+    complete().inspect_err(|_| {
+        let _stays = rustix::mount::unmount(c".", UnmountFlags::DETACH);
+    })
 }
 
 fn attach_source(root: BorrowedFd<'_>, mount: &Mount, tree: BorrowedFd<'_>, number: usize) -> ChildResult {

@@ -123,7 +123,7 @@ fn refuse_procfs(file: OwnedFd) -> Result<OwnedFd, Errno> {
 }
 
 /// A path on the stack.
-struct Text {
+pub struct Text {
     bytes: [u8; PATH_MAX],
     len: usize,
 }
@@ -155,7 +155,7 @@ impl Text {
         }
     }
 
-    fn as_c_str(&self) -> Result<&CStr, Errno> {
+    pub fn as_c_str(&self) -> Result<&CStr, Errno> {
         CStr::from_bytes_until_nul(&self.bytes).map_err(|_| Errno::INVAL)
     }
 }
@@ -310,7 +310,7 @@ pub fn parent<'a>(root: BorrowedFd<'_>, path: &'a CStr) -> Result<(OwnedFd, &'a 
 }
 
 /// A clean absolute path as directory and last name.
-fn split(path: &CStr) -> Result<(Text, &CStr), Errno> {
+pub fn split(path: &CStr) -> Result<(Text, &CStr), Errno> {
     let bytes = path.to_bytes_with_nul();
     let slash = bytes.iter().rposition(|byte| *byte == b'/').ok_or(Errno::INVAL)?;
     let name = bytes.get(slash + 1..).and_then(|name| CStr::from_bytes_with_nul(name).ok()).ok_or(Errno::INVAL)?;

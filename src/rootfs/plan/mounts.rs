@@ -66,7 +66,7 @@ pub(super) struct Context<'a> {
 
 /// A destination that is written as a path of the host, with the rootfs in front, is what it is below the rootfs, as
 /// with runc.
-fn below_root<'p>(destination: &'p Path, root: &Path) -> Cow<'p, Path> {
+pub(super) fn below_root<'p>(destination: &'p Path, root: &Path) -> Cow<'p, Path> {
     match destination.strip_prefix(root) {
         Ok(rest) if root != Path::new("/") => Cow::Owned(Path::new("/").join(rest)),
         _ => Cow::Borrowed(destination),
