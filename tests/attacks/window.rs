@@ -456,3 +456,44 @@ fn class_31_a_tracer_inside_sees_nothing_of_an_exec() {
         spy.saw_nothing(rounds());
     }
 }
+
+/// The process that mounts stays out of the pid namespace, also for a procfs.
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn class_43_the_process_that_mounts_is_not_seen() {
+    if !is_tare() {
+        return eprintln!("skipped: the command is tare's");
+    }
+    let list = |bundle: &Bundle| {
+        let list = json!([
+            { "destination": "/a", "type": "proc", "source": "proc" },
+            { "destination": "/b", "source": "rootfs", "options": ["bind"] },
+            { "destination": "/c", "type": "tmpfs", "source": "tmpfs" },
+        ]);
+        fs::write(bundle.file("mounts.json"), list.to_string()).unwrap();
+    };
+    let change = |spy: &Spy, bundle: &Bundle| {
+        list(bundle);
+        for _ in 0..rounds() / 2 {
+            spy.tare(bundle, &["mounts", "add", &bundle.id, "mounts.json"]);
+            spy.tare(bundle, &["mounts", "remove", &bundle.id, "mounts.json"]);
+        }
+    };
+    let spy = Spy::inside(Feature::Plain, |_| {});
+    change(&spy, &spy.bundle);
+    let report = spy.report();
+    assert!(report.line.ends_with(" 0 hits: none"), "the host was in reach:\n{}", report.text);
+    assert_eq!(report.processes, 0, "{}", report.text);
+    drop(spy);
+    for user in [false, true] {
+        let spy = Spy::ancestor(if user { "mounts-user" } else { "mounts" });
+        let mut target = spy.target();
+        target.set("/process/args", json!(["/bin/sleep", "1000"]));
+        if user {
+            map_ids(&mut target);
+        }
+        target.begin();
+        change(&spy, &target);
+        spy.saw_nothing(rounds());
+    }
+}

@@ -126,6 +126,45 @@ fn subordinate_ids_are_mapped_by_the_helpers() {
     bundle.assert_nothing_left();
 }
 
+/// The caller may not clone mounts: the process that mounts does so in a copy of the host's mount namespace.
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn mounts_are_added_without_root() {
+    for bundle in [script("sleep 1000"), subordinate("sleep 1000")] {
+        let Some(bundle) = bundle else { return };
+        fs::create_dir(bundle.file("source")).unwrap();
+        fs::write(bundle.file("source/inside"), "from the host\n").unwrap();
+        fs::write(bundle.file("hidden"), "").unwrap();
+        fs::set_permissions(bundle.file("hidden"), fs::Permissions::from_mode(0)).unwrap();
+        let mounts = |action: &str, list: &Value| {
+            fs::write(bundle.file("mounts.json"), list.to_string()).unwrap();
+            bundle.tare(&["mounts", action, &bundle.id, "mounts.json"])
+        };
+        bundle.begin();
+        let list = json!([
+            { "destination": "/data", "source": "source", "options": ["rbind", "ro"] },
+            { "destination": "/one/file", "source": "source/inside", "options": ["rbind"] },
+            { "destination": "/cache", "type": "tmpfs", "source": "tmpfs" },
+            { "destination": "/p", "type": "proc", "source": "proc" },
+            { "destination": "/again", "source": "rootfs/etc", "options": ["rbind"] },
+        ]);
+        mounts("add", &list).silent();
+        assert_eq!(bundle.exec("cat /data/inside /one/file").good(), "from the host\n".repeat(2));
+        assert!(bundle.exec("echo x >/data/x").code != 0);
+        bundle.exec("echo x >/cache/x && cat /again/passwd >/dev/null && cat /p/1/stat >/dev/null").silent();
+        let bad = json!([
+            { "destination": "/late", "type": "tmpfs", "source": "tmpfs" },
+            { "destination": "/b", "source": "missing", "options": ["rbind"] },
+        ]);
+        assert!(mounts("add", &bad).refused().starts_with("mounts[1].source: "));
+        let mapped = json!([{ "destination": "/b", "source": "source", "options": ["rbind", "idmap"] }]);
+        assert!(mounts("add", &mapped).refused().contains("an id-mapped mount needs CAP_SYS_ADMIN"));
+        mounts("remove", &list).silent();
+        assert_eq!(bundle.exec("ls /data /cache /late").code, 1);
+        assert_eq!(bundle.exec("ls /data /cache").good(), "/cache:\n\n/data:\n");
+    }
+}
+
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
 fn errors_of_the_helpers_are_passed_on() {
