@@ -3,11 +3,11 @@
 //! World: all; therefore child rules (no allocation, no formatting).
 //! The child sends `MapMe` (only with a new user namespace), `Barrier` (only with hooks), `Tolerated` (only when a step
 //! that it can do without failed), `MapIds` (only for an id-mapped source in the rootfs), `Born` (only when another
-//! process becomes the program), `Mounted` (only in a running container), then `Ready`: all is done but the start gate,
+//! process becomes the program), `Attaching` (only in a running container), then `Ready`: all is done but the start gate,
 //! if there is one, the filter and exec.
 //! End-of-file after `Ready` means that the program was executed, or that init waits on the gate. `Failed` may come at any
 //! time and is the last packet; behind the gate it goes to the FIFO `result`. The parent answers `MapMe`, `Barrier`,
-//! `MapIds` and `Born` with one byte.
+//! `MapIds`, `Attaching` and `Born` with one byte.
 //! The process that becomes the program sends and waits before its seccomp filter is loaded.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -279,8 +279,9 @@ pub enum Packet {
     Born(i32),
     /// Please map the ids of the source of this mount, then send one byte; with the packet its detached tree.
     MapIds(u32),
-    /// Mount number `mount` is attached to the tree of a running container, and mountinfo has it under `number`.
-    Mounted {
+    /// I am about to attach mount number `mount` to the tree of a running container, where mountinfo will have it under
+    /// `number`. Please record that, then send one byte.
+    Attaching {
         /// In the plan.
         mount: u32,
         /// In mountinfo.
@@ -311,7 +312,7 @@ impl Packet {
                 bytes[0] = 7;
                 bytes[4..8].copy_from_slice(&mount.to_ne_bytes());
             }
-            Self::Mounted { mount, number } => {
+            Self::Attaching { mount, number } => {
                 bytes[0] = 8;
                 bytes[4..8].copy_from_slice(&mount.to_ne_bytes());
                 bytes[8..16].copy_from_slice(&number.to_ne_bytes());
@@ -338,7 +339,7 @@ impl Packet {
             7 => Some(Self::MapIds(u32::from_ne_bytes(word(4)))),
             8 => {
                 let number = bytes.get(8..16)?.try_into().ok()?;
-                Some(Self::Mounted { mount: u32::from_ne_bytes(word(4)), number: u64::from_ne_bytes(number) })
+                Some(Self::Attaching { mount: u32::from_ne_bytes(word(4)), number: u64::from_ne_bytes(number) })
             }
             kind @ (4 | 5) => {
                 let step = Step::from_number(u16::from_ne_bytes([bytes[2], bytes[3]]))?;
@@ -444,9 +445,9 @@ mod tests {
 
     #[test]
     fn a_mount_survives_the_wire() {
-        let packet = Packet::Mounted { mount: 70_000, number: u64::MAX - 1 };
+        let packet = Packet::Attaching { mount: 70_000, number: u64::MAX - 1 };
         let back = Packet::decode(&packet.encode());
-        assert!(matches!(back, Some(Packet::Mounted { mount: 70_000, number }) if number == u64::MAX - 1));
+        assert!(matches!(back, Some(Packet::Attaching { mount: 70_000, number }) if number == u64::MAX - 1));
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub struct AddedMount {
     /// Where it was mounted; the container may have renamed a directory on the way since.
     #[serde(with = "super::path_text")]
     pub destination: PathBuf,
-    /// Its number in mountinfo; none until it is mounted, and [`Self::GONE`] once another mount has got the number.
+    /// Its number in mountinfo; none until it is about to be mounted, and [`Self::GONE`] once another mount has got the number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<u64>,
 }

@@ -34,8 +34,8 @@ pub enum Request {
     Hooks(Barrier),
     /// Map the ids of the source of mount number `0`, which is the detached tree `1`.
     MapIds(usize, OwnedFd),
-    /// Nothing: mount number `0` is attached, and mountinfo has it under number `1`.
-    Mounted(usize, u64),
+    /// Record that mount number `0` is about to be attached, and that mountinfo will have it under number `1`.
+    Attaching(usize, u64),
     /// Print a warning: this step failed, and the child continues without it.
     Warning(Fault),
     /// Nothing: the process that becomes the program was cloned by the preparing process, and waits.
@@ -105,7 +105,10 @@ impl Child {
                     handle(self, Request::MapIds(mount as usize, tree))?;
                     self.go_on()?;
                 }
-                (Packet::Mounted { mount, number }, _) => handle(self, Request::Mounted(mount as usize, number))?,
+                (Packet::Attaching { mount, number }, _) => {
+                    handle(self, Request::Attaching(mount as usize, number))?;
+                    self.go_on()?;
+                }
                 (Packet::Tolerated(fault), _) => handle(self, Request::Warning(fault))?,
                 (Packet::Born(pid), Some(pidfd)) => {
                     self.preparing = Some(std::mem::replace(&mut self.pidfd, pidfd));

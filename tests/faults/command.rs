@@ -18,6 +18,8 @@ pub enum Command {
     Kill,
     Pause,
     Update,
+    /// Adds mounts.
+    Mounts,
     Delete,
     Checkpoint,
     CheckpointRunning,
@@ -34,7 +36,7 @@ pub struct Effect {
 }
 
 impl Command {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Create,
         Self::Start,
         Self::Run,
@@ -43,6 +45,7 @@ impl Command {
         Self::Kill,
         Self::Pause,
         Self::Update,
+        Self::Mounts,
         Self::Delete,
         Self::Checkpoint,
         Self::CheckpointRunning,
@@ -64,6 +67,7 @@ impl Command {
             Self::Kill => "kill",
             Self::Pause => "pause",
             Self::Update => "update",
+            Self::Mounts => "mounts add",
             Self::Delete => "delete --force",
             Self::Checkpoint => "checkpoint",
             Self::CheckpointRunning => "checkpoint --leave-running",
@@ -88,6 +92,7 @@ impl Command {
             Self::Kill => vec!["kill".into(), id, "KILL".into()],
             Self::Pause => vec!["pause".into(), id],
             Self::Update => [words(&["update", "--resources", "resources.json"]), vec![id]].concat(),
+            Self::Mounts => vec!["mounts".into(), "add".into(), id, "mounts.json".into()],
             Self::Delete => [words(&["delete", "--force"]), vec![id]].concat(),
             Self::Checkpoint => [words(&["checkpoint"]), stage.criu_options(), vec![id]].concat(),
             Self::CheckpointRunning => {
@@ -112,7 +117,9 @@ impl Command {
         let steps: &[Self] = match self {
             Self::Create | Self::Run | Self::RunDetached => &[],
             Self::Start => &[Self::Create],
-            Self::Exec | Self::Kill | Self::Pause | Self::Update | Self::Delete => &[Self::Create, Self::Start],
+            Self::Exec | Self::Kill | Self::Pause | Self::Update | Self::Mounts | Self::Delete => {
+                &[Self::Create, Self::Start]
+            }
             Self::Checkpoint | Self::CheckpointRunning | Self::Restore => &[],
         };
         for step in steps {
@@ -162,6 +169,7 @@ impl Command {
                 let limit = fs::read_to_string(bundle.cgroup().join("hugetlb.2MB.max")).unwrap_or_default();
                 Effect { lives: is("running"), seen: limit }
             }
+            Self::Mounts => Effect { lives: is("running"), seen: added(stage).join("\n") },
             Self::Delete => {
                 eventually_within(100, || bundle.leftovers().is_empty());
                 Effect { lives: true, seen: bundle.leftovers().join(", ") }
@@ -200,6 +208,16 @@ impl Command {
                 let limit = fs::read_to_string(bundle.cgroup().join("hugetlb.2MB.max")).unwrap_or_default();
                 if limit == "4194304\n" { vec!["the new limit".into()] } else { Vec::new() }
             }
+            Self::Mounts => added(stage),
         }
     }
+}
+
+/// The mounts of the container that `mounts add` adds: mount point, options, type.
+fn added(stage: &Stage) -> Vec<String> {
+    let state: serde_json::Value = serde_json::from_str(&stage.bundle.on("state").stdout).unwrap_or_default();
+    let table = fs::read_to_string(format!("/proc/{}/mountinfo", state["pid"])).unwrap_or_default();
+    let fields = table.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let ours = fields.filter(|fields| fields.get(4).is_some_and(|point| point.starts_with("/added")));
+    ours.map(|fields| format!("{} {} {}", fields[4], fields[5], fields[fields.len() - 3])).collect()
 }

@@ -115,6 +115,10 @@ impl Stage {
         }
         let resources = r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}], "devices": [{"allow": true, "access": "rwm"}]}"#;
         fs::write(bundle.file("resources.json"), resources).unwrap();
+        let mounts = r#"[{"destination": "/added/bound", "source": "rootfs/etc/passwd", "options": ["bind", "ro"]},
+            {"destination": "/added/source", "source": "resources.json", "options": ["bind", "nosuid"]},
+            {"destination": "/added/cache", "type": "tmpfs", "source": "tmpfs", "options": ["ro", "tmpcopyup"]}]"#;
+        fs::write(bundle.file("mounts.json"), mounts).unwrap();
         bundle.write();
         let short = bundle.file("short").display().to_string();
         let endless = bundle.file("endless").display().to_string();

@@ -159,7 +159,7 @@ fn judge(command: Command, stage: &Stage, traced: &Traced, stderr: &str, referen
         found.wrong.insert(Wrong::NoMessage, format!("exit code {}", traced.code));
     }
     // What cannot be removed, or changed back, must stay; but then the message says so.
-    let admitted = ["delete --force", "new values may stay", "the container has stopped"]
+    let admitted = ["delete --force", "new values may stay", "mounts may stay", "the container has stopped"]
         .iter()
         .any(|words| stderr.contains(words));
     if !admitted && !eventually_within(settle(stage), || command.remains(stage).is_empty()) {

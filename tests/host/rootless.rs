@@ -134,8 +134,6 @@ fn mounts_are_added_without_root() {
         let Some(bundle) = bundle else { return };
         fs::create_dir(bundle.file("source")).unwrap();
         fs::write(bundle.file("source/inside"), "from the host\n").unwrap();
-        fs::write(bundle.file("hidden"), "").unwrap();
-        fs::set_permissions(bundle.file("hidden"), fs::Permissions::from_mode(0)).unwrap();
         let mounts = |action: &str, list: &Value| {
             fs::write(bundle.file("mounts.json"), list.to_string()).unwrap();
             bundle.tare(&["mounts", action, &bundle.id, "mounts.json"])

@@ -45,6 +45,7 @@ pub fn checkpoint(root: &Path, id: &str, options: &CheckpointOptions, warn: Warn
         (status @ (Status::Running | Status::Paused), Some(pidfd)) => (status, pidfd),
         (other, _) => return Err(wrong(id, other)),
     };
+    refuse_added_mounts(&container.record)?;
     let images = Images::open(&options.criu, true)?;
     set_phase(&mut container, Phase::Checkpointing)?;
     let dumped = dump(&container, options, &images);
@@ -62,6 +63,14 @@ pub fn checkpoint(root: &Path, id: &str, options: &CheckpointOptions, warn: Warn
         let stopped = matches!(status(&container.directory, &container.record), Ok((Status::Stopped, _)));
         if stopped { error.context("the container has stopped") } else { error }
     })
+}
+
+/// The images would name mounts that config.json does not have, and the restored container would lack them.
+fn refuse_added_mounts(record: &Record) -> Result<()> {
+    let Some(added) = record.mounts.first() else { return Ok(()) };
+    let id = &record.id;
+    let what = format!("container \"{id}\" cannot be checkpointed: it got a mount on {}", added.destination.display());
+    Err(Error::new(ErrorKind::Unsupported, what).hint(format!("remove it first, with `tare mounts remove {id} FILE`")))
 }
 
 fn wrong(id: &str, status: Status) -> Error {

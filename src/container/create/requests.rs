@@ -71,7 +71,7 @@ impl Conversation<'_> {
                 warn(self.plan.explain(&fault));
                 Ok(())
             }
-            Request::Mounted(..) => Ok(()),
+            Request::Attaching(..) => Ok(()),
             Request::Ready => {
                 if mode == StartMode::AtGate {
                     self.delegate(init, cgroup)?;

@@ -177,7 +177,7 @@ fn rehearse_without_program(
             rootfs::parent::map_ids(&plan.rootfs, mount, tree.as_fd(), namespaces.user_namespace())
         }
         // Hooks belong to the container that is restored, and so do warnings.
-        Request::Hooks(_) | Request::Warning(_) | Request::Born | Request::Mounted(..) | Request::Ready => Ok(()),
+        Request::Hooks(_) | Request::Warning(_) | Request::Born | Request::Attaching(..) | Request::Ready => Ok(()),
     });
     let code = init.kill_and_reap();
     match outcome? {

@@ -114,7 +114,7 @@ impl Joining<'_> {
                 Ok(())
             }
             Request::Born => self.admit(child.pid),
-            Request::Mappings | Request::Hooks(_) | Request::MapIds(..) | Request::Mounted(..) => Ok(()),
+            Request::Mappings | Request::Hooks(_) | Request::MapIds(..) | Request::Attaching(..) => Ok(()),
         })?;
         match outcome {
             Outcome::Ready => Ok(()),

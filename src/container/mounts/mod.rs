@@ -2,7 +2,7 @@
 //!
 //! Order of `add`: plan the mounts from the saved config and from facts about init -> open the sources, each once, in the
 //! host's mount namespace -> exclusive lock -> record the destinations -> a process joins the container and mounts
-//! (`work.rs`) -> record the numbers of the mounts. If one fails, those before it are removed again.
+//! (`work.rs`); before each mount its number is recorded. If one fails, those before it are removed again.
 //! Sources are opened before the lock: a filesystem of the network that does not answer must not delay `delete`.
 //! A mount is known by its number, not by its destination: the container can rename directories on the way to it.
 

@@ -22,7 +22,7 @@ use crate::wire::{Fault, Step};
 const JOINED: NamespaceSet =
     NamespaceSet::USER.union(NamespaceSet::MOUNT).union(NamespaceSet::NETWORK).union(NamespaceSet::IPC);
 
-/// Mounts what is planned, and records the number of each mount as soon as it is there. The last mounts of the record are
+/// Mounts what is planned, and records the number of each mount before it is there. The last mounts of the record are
 /// those of the plan.
 ///
 /// # Errors
@@ -41,7 +41,7 @@ pub(super) fn add(
     let first = container.record.mounts.len().saturating_sub(plan.mounts.len());
     converse(child?.map_err(|fault| explain(&fault))?, explain, |request| match request {
         Request::MapIds(number, tree) => map_ids(plan, number, tree.as_fd(), None),
-        Request::Mounted(mount, number) => {
+        Request::Attaching(mount, number) => {
             let mounts = &mut container.record.mounts;
             // Another that had this number has gone: numbers are used again.
             let gone = mounts.iter_mut().filter(|other| other.number == Some(number));

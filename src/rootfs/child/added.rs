@@ -15,7 +15,7 @@ use crate::rootfs::options::Wanted;
 use crate::rootfs::parent::OpenRootfs;
 use crate::rootfs::plan::{MountKind, Removal, RootfsPlan};
 use crate::sys::mount::{self, Attributes};
-use crate::wire::{At, ChildResult, Fault, Packet, Step};
+use crate::wire::{At, ChildResult, Fault, Packet, Step, receive_go_on};
 
 /// Opens the sources that the parent may not clone, in a copy of the host's mount namespace.
 ///
@@ -32,20 +32,17 @@ pub fn open_sources(plan: &RootfsPlan, prepared: &OpenRootfs) -> ChildResult {
     Ok(())
 }
 
-/// Mounts everything, and tells the parent about each mount as soon as it is attached.
+/// Mounts everything; the parent records each mount before it is attached.
 ///
 /// # Errors
 /// As [`mounts::mounts`]; what was attached before stays.
 pub fn add(plan: &RootfsPlan, prepared: &OpenRootfs, socket: BorrowedFd<'_>) -> ChildResult {
     let root = open_root().at(Step::Rootfs)?;
     for (number, mount) in plan.mounts.iter().enumerate() {
-        let Some(attached) = mounts::place(prepared, root.as_fd(), socket, mount, number)? else { continue };
+        let announce = |detached: BorrowedFd<'_>| announce(detached, socket, number).at_index(Step::Mount, number);
+        let placed = mounts::place(prepared, root.as_fd(), socket, mount, number, announce)?;
+        let Some(attached) = &placed else { continue };
         let attached = attached.as_fd();
-        let told = mount::number(attached).and_then(|in_table| {
-            let mount = u32::try_from(number).map_err(|_| Errno::OVERFLOW)?;
-            Packet::Mounted { mount, number: in_table }.send(socket)
-        });
-        told.at_index(Step::Mount, number)?;
         if mount.late_readonly {
             let readonly = Wanted { set: Attributes::RDONLY, clear: Attributes::empty() };
             super::change(attached, readonly, 0, false).at_index(Step::MountAttributes, number)?;
@@ -53,6 +50,12 @@ pub fn add(plan: &RootfsPlan, prepared: &OpenRootfs, socket: BorrowedFd<'_>) -> 
         mounts::settle(plan, attached, mount, number)?;
     }
     Ok(())
+}
+
+fn announce(detached: BorrowedFd<'_>, socket: BorrowedFd<'_>, number: usize) -> Result<(), Errno> {
+    let mount = u32::try_from(number).map_err(|_| Errno::OVERFLOW)?;
+    Packet::Attaching { mount, number: mount::number(detached)? }.send(socket)?;
+    if receive_go_on(socket)? { Ok(()) } else { Err(Errno::PIPE) }
 }
 
 /// Removes mounts, with what is mounted below them.

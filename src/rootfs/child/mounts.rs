@@ -70,18 +70,19 @@ fn one<'a>(
     mount: &Mount,
     number: usize,
 ) -> ChildResult<Option<AttachedMount<'a>>> {
-    let Some(attached) = place(prepared, root, socket, mount, number)? else { return Ok(None) };
+    let Some(attached) = place(prepared, root, socket, mount, number, |_| Ok(()))? else { return Ok(None) };
     settle(plan, attached.as_fd(), mount, number)?;
     Ok(Some(attached))
 }
 
-/// Attaches a mount. On an error nothing is attached.
+/// Attaches a mount. On an error nothing is attached. `announce` gets the mount before; with mount(2) afterwards.
 pub(super) fn place<'a>(
     prepared: &'a OpenRootfs,
     root: BorrowedFd<'_>,
     socket: BorrowedFd<'_>,
     mount: &Mount,
     number: usize,
+    announce: impl Fn(BorrowedFd<'_>) -> ChildResult,
 ) -> ChildResult<Option<AttachedMount<'a>>> {
     match &mount.kind {
         MountKind::Remount(change) => {
@@ -90,8 +91,8 @@ pub(super) fn place<'a>(
         }
         MountKind::Filesystem(filesystem) => {
             let attached = match &filesystem.old_call {
-                None => new_filesystem(prepared, root, mount, filesystem, number)?,
-                Some(call) => by_mount_2(root, mount, filesystem, call, number)?,
+                None => new_filesystem(prepared, root, mount, filesystem, number, announce)?,
+                Some(call) => by_mount_2(root, mount, (filesystem, call), number, announce)?,
             };
             Ok(Some(AttachedMount::Mine(attached)))
         }
@@ -111,7 +112,7 @@ pub(super) fn place<'a>(
                     },
                 ),
             };
-            attach_source(root, mount, tree.as_fd(), number)?;
+            attach_source(root, mount, tree.as_fd(), number, announce)?;
             Ok(Some(tree))
         }
     }
@@ -161,6 +162,7 @@ fn new_filesystem(
     mount: &Mount,
     new: &Filesystem,
     number: usize,
+    announce: impl Fn(BorrowedFd<'_>) -> ChildResult,
 ) -> ChildResult<OwnedFd> {
     let Target { file: target, made } =
         target::open(root, &mount.target, mount.rule, || Ok(Make::Directory)).at_index(Step::MountTarget, number)?;
@@ -173,6 +175,7 @@ fn new_filesystem(
     if new.copy_up && !made {
         copy_up::tree(target.as_fd(), created.as_fd()).at_index(Step::CopyUp, number)?;
     }
+    announce(created.as_fd())?;
     super::attach(created.as_fd(), target.as_fd()).at_index(Step::Mount, number)?;
     super::leave(target);
     Ok(created)
@@ -182,9 +185,9 @@ fn new_filesystem(
 fn by_mount_2(
     root: BorrowedFd<'_>,
     mount: &Mount,
-    new: &Filesystem,
-    call: &OldCall,
+    (new, call): (&Filesystem, &OldCall),
     number: usize,
+    announce: impl Fn(BorrowedFd<'_>) -> ChildResult,
 ) -> ChildResult<OwnedFd> {
     let target =
         target::open(root, &mount.target, mount.rule, || Ok(Make::Directory)).at_index(Step::MountTarget, number)?.file;
@@ -197,6 +200,7 @@ fn by_mount_2(
         if new.copy_up {
             copy_up::tree(target.as_fd(), attached.as_fd()).at_index(Step::CopyUp, number)?;
         }
+        announce(attached.as_fd())?;
         Ok(attached)
     };
     complete().inspect_err(|_| {
@@ -204,7 +208,13 @@ fn by_mount_2(
     })
 }
 
-fn attach_source(root: BorrowedFd<'_>, mount: &Mount, tree: BorrowedFd<'_>, number: usize) -> ChildResult {
+fn attach_source(
+    root: BorrowedFd<'_>,
+    mount: &Mount,
+    tree: BorrowedFd<'_>,
+    number: usize,
+    announce: impl Fn(BorrowedFd<'_>) -> ChildResult,
+) -> ChildResult {
     // Only where nothing is the kind of the source matters.
     let make = || {
         let kind = FileType::from_raw_mode(rustix::fs::fstat(tree)?.st_mode);
@@ -212,6 +222,7 @@ fn attach_source(root: BorrowedFd<'_>, mount: &Mount, tree: BorrowedFd<'_>, numb
     };
     let target = target::open(root, &mount.target, mount.rule, make);
     let target = target.at_index(Step::MountTarget, number)?.file;
+    announce(tree)?;
     super::attach(tree, target.as_fd()).at_index(Step::Mount, number)?;
     super::leave(target);
     Ok(())
