@@ -3,6 +3,7 @@
 //! World: parent; plans get [`HostFacts`], which are gathered before.
 
 mod facts;
+mod report;
 mod subordinate;
 
 use std::cell::OnceCell;
@@ -11,6 +12,7 @@ use std::path::Path;
 use rustix::io::Errno;
 
 pub use facts::{HostFacts, ProgramFacts, TTY, Wanted};
+pub use report::info;
 pub use subordinate::Range;
 
 use crate::cgroup::Hierarchy;

@@ -80,5 +80,6 @@ pub use container::time::now as timestamp;
 pub use container::update::Resources;
 pub use error::{Error, ErrorKind, Result};
 pub use features::features;
+pub use host::info;
 pub use own_executable::protect;
 pub use runtime::{Container, Force, Runtime, Signal, Target};

@@ -30,6 +30,7 @@ bitflags::bitflags! {
         const CHECKPOINT = 1 << 17;
         const RESTORE = 1 << 18;
         const MOUNTS = 1 << 19;
+        const INFO = 1 << 20;
         /// The commands that create a container.
         const CREATION = Self::CREATE.bits() | Self::RUN.bits() | Self::RESTORE.bits();
         /// The commands that start a process, and enter a container for it.
@@ -193,7 +194,7 @@ const fn command_row(place: Place, name: &'static str, operands: Operands, about
 }
 
 /// The commands in the order of the help.
-pub static COMMANDS: [CliCommand; 19] = {
+pub static COMMANDS: [CliCommand; 20] = {
     use Operands::{ContainerCommand, Id, MountList, None, PsArguments, Signal};
     [
         command_row(Place::CREATE, "create", Id, "Create a container without starting its process"),
@@ -229,6 +230,7 @@ pub static COMMANDS: [CliCommand; 19] = {
         },
         command_row(Place::SPEC, "spec", None, "Write an example config.json"),
         command_row(Place::DOCTOR, "doctor", None, "Find leftovers of killed commands"),
+        command_row(Place::INFO, "info", None, "Print what this host offers to containers"),
         command_row(Place::FEATURES, "features", None, "Print the supported features as JSON"),
     ]
 };
@@ -359,7 +361,7 @@ pub static OPTIONS: &[CliOption] = {
         option(Place::SPEC, "config", Path("FILE"), "Name of the file [default: config.json]").short('f'),
         option(Place::SPEC, "rootless", Nothing, "Write an example for a rootless container"),
         option(Place::DOCTOR, "repair", Nothing, "Remove the leftovers that belong to tare"),
-        option(Place::DOCTOR, "json", Nothing, "Print JSON"),
+        option(Place::DOCTOR.union(Place::INFO), "json", Nothing, "Print JSON"),
         // checkpoint, restore.
         option(Place::CRIU, "image-path", Path("DIR"), "Directory of the images [default: checkpoint]"),
         option(Place::CRIU, "work-path", Path("DIR"), "Directory of CRIU's log [default: that of the images]"),

@@ -1,10 +1,11 @@
-//! list, ps and doctor: tables for people, JSON for programs; list and ps in runc's layout.
+//! list, ps, info and doctor: tables for people, JSON for programs; list and ps in runc's layout.
 //!
 //! World: parent.
 
 use std::process::Command;
 
 use serde::Serialize;
+use serde_json::Value;
 use tare::error::{Error, ErrorKind, Result, escaped};
 use tare::{Container, Report, Runtime};
 
@@ -71,6 +72,32 @@ pub fn doctor(report: &Report, json: bool) -> Result<()> {
         text.push('\n');
     }
     super::print(text.as_bytes())
+}
+
+/// Prints what the host offers, a line for each value.
+///
+/// # Errors
+/// stdout cannot be written to.
+pub fn info(report: &Value, json: bool) -> Result<()> {
+    if json {
+        return super::print(&pretty(report)?);
+    }
+    let sections = report.as_object().into_iter().flatten();
+    let rows = sections.flat_map(|(section, value)| match value.as_object() {
+        Some(members) => members.iter().map(|(name, value)| [format!("{section}.{name}"), word(value)]).collect(),
+        None => vec![[section.clone(), word(value)]],
+    });
+    super::print(columns(rows.collect()).as_bytes())
+}
+
+/// A value as a cell.
+fn word(value: &Value) -> String {
+    match value {
+        Value::Null => "unknown".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(list) => list.iter().map(word).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    }
 }
 
 /// Columns as wide as their widest cell plus three, at least 12. A cell may come from a container.
