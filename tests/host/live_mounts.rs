@@ -173,6 +173,9 @@ fn only_what_was_added_is_removed() {
         assert_eq!(line, expected);
         assert_eq!(on(&bundle, "/a").len(), 1);
     }
+    // config.json does not have them, so that a restored container would lack them.
+    let line = bundle.on("checkpoint").refused();
+    assert!(line.contains("cannot be checkpointed: it got a mount on /a; remove it first"), "{line}");
     mounts(&bundle, "remove", &json!([{ "destination": "/dev" }])).silent();
     assert_eq!(on(&bundle, "/dev").len(), 1);
     let line = mounts(&bundle, "remove", &json!([{ "destination": "/dev" }])).refused();
