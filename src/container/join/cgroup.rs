@@ -12,12 +12,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Program;
 use crate::wire::{Fault, Step};
 
-/// The container's cgroup, or the one that init is in now; `None` if the container has no cgroup.
+/// The cgroup that init is in, in or below the container's own, which admits no process if it delegates controllers.
+/// `None` if the container has no cgroup.
 ///
 /// # Errors
 /// It cannot be reached.
 pub(in crate::container) fn of_container(record: &Record) -> Result<Option<Cgroup>> {
-    choose(record, None, false)
+    let Some(own) = choose(record, None, false)? else { return Ok(None) };
+    Ok(Some(own.of_process(record.pid)?.unwrap_or(own)))
 }
 
 /// The first choice; `below` is `--cgroup`. `None` if the container has no cgroup.
