@@ -50,7 +50,9 @@ pub(in crate::container) fn restored(spec: &Spec, bundle: &Path) -> Vec<External
     let from = |name: String, source: String| ExternalMount { key: name, value: source };
     let binds = binds(spec).map(|mount| {
         let source = mount.source().clone().unwrap_or_default();
-        from(text(mount.destination()), text(&bundle.join(source)))
+        // CRIU does not follow a link.
+        let source = bundle.join(source);
+        from(text(mount.destination()), text(&std::fs::canonicalize(&source).unwrap_or(source)))
     });
     let null = masked_paths(spec).next().map(|_| from(NULL.to_owned(), NULL.to_owned()));
     let devices = devices(spec).into_iter().filter(|device| device != NULL || null.is_none());
