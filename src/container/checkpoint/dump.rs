@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use oci_spec::runtime::Spec;
-use rustix::fs::{CWD, Mode, OFlags, openat, stat};
+use rustix::fs::{CWD, Gid, Mode, OFlags, openat, stat};
 
 use super::images::Images;
 use super::mounts;
@@ -47,6 +47,9 @@ pub fn checkpoint(root: &Path, id: &str, options: &CheckpointOptions, warn: Warn
     };
     refuse_added_mounts(&container.record)?;
     let images = Images::open(&options.criu, true)?;
+    if let Some(group) = root_group(&container.record)? {
+        images.admit(group)?;
+    }
     set_phase(&mut container, Phase::Checkpointing)?;
     let dumped = dump(&container, options, &images);
     let stays = dumped.is_err() || options.leave_running || options.pre_dump;
@@ -71,6 +74,24 @@ fn refuse_added_mounts(record: &Record) -> Result<()> {
     let id = &record.id;
     let what = format!("container \"{id}\" cannot be checkpointed: it got a mount on {}", added.destination.display());
     Err(Error::new(ErrorKind::Unsupported, what).hint(format!("remove it first, with `tare mounts remove {id} FILE`")))
+}
+
+/// The group that is 0 in the container's user namespace; `None` without a namespace of its own, or without that group.
+fn root_group(record: &Record) -> Result<Option<Gid>> {
+    if !record.namespaces.contains(NamespaceSet::USER) {
+        return Ok(None);
+    }
+    let path = format!("/proc/{}/gid_map", record.pid);
+    let text = std::fs::read_to_string(&path).map_err(|e| Error::system(format!("read {path}"), e))?;
+    Ok(first_id(&text).map(Gid::from_raw))
+}
+
+/// Source: user_namespaces(7), "Defining user and group ID mappings": lines of `INSIDE OUTSIDE COUNT`.
+fn first_id(map: &str) -> Option<u32> {
+    map.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        (words.next() == Some("0")).then(|| words.next()?.parse().ok())?
+    })
 }
 
 fn wrong(id: &str, status: Status) -> Error {
@@ -225,5 +246,12 @@ mod tests {
         }
         assert!(without.notify() && without.orphan_pts_master());
         assert_eq!(without.empty_namespaces(), u32::try_from(NamespaceSet::NETWORK.bits()).unwrap());
+    }
+
+    #[test]
+    fn the_group_outside_of_root_inside() {
+        assert_eq!(first_id("         1     100000      65535\n         0       1000          1\n"), Some(1000));
+        assert_eq!(first_id("         1     100000      65535\n"), None);
+        assert_eq!(first_id(""), None);
     }
 }

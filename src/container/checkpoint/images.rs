@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Gid, Mode, OFlags, fchmod, fchown, openat};
 
 use super::options::CriuOptions;
 use crate::checkpoint::criu::Log;
@@ -18,6 +18,8 @@ pub(in crate::container) struct Images {
     pub(in crate::container) directory: OwnedFd,
     path: PathBuf,
     work: Option<(OwnedFd, PathBuf)>,
+    /// The directory of the images was missing.
+    created: bool,
 }
 
 impl Images {
@@ -27,6 +29,7 @@ impl Images {
     /// They do not exist, or cannot be created; the parent path is not one of a directory.
     pub(in crate::container) fn open(options: &CriuOptions, create: bool) -> Result<Self> {
         let path = options.image_path.clone().unwrap_or_else(|| PathBuf::from("checkpoint"));
+        let created = create && !path.exists();
         let directory = open_directory(&path, "--image-path", create)?;
         if let Some(parent) = &options.parent_path {
             check_parent(&path, parent)?;
@@ -34,7 +37,21 @@ impl Images {
         // Restoring writes a log too.
         let open = |path: &PathBuf| Ok((open_directory(path, "--work-path", true)?, path.clone()));
         let work = options.work_path.as_ref().map(open).transpose()?;
-        Ok(Self { directory, path, work })
+        Ok(Self { directory, path, work, created })
+    }
+
+    /// Lets a group search the directory of the images, if it was created here: CRIU opens some of them in the user
+    /// namespace of the container that it restores, as root there.
+    ///
+    /// # Errors
+    /// The directory cannot be changed.
+    pub(super) fn admit(&self, group: Gid) -> Result<()> {
+        if !self.created {
+            return Ok(());
+        }
+        let what = || format!("--image-path: change the group of {}", self.path.display());
+        fchown(&self.directory, None, Some(group)).context(what)?;
+        fchmod(&self.directory, Mode::RWXU | Mode::XGRP).context(what)
     }
 
     /// Where CRIU writes its log.
