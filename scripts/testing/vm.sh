@@ -3,6 +3,8 @@
 
 # Tests of engines that have a quick beginning worth its time on every run.
 short_tests="containerd podman crio"
+# Those outside of engines/ that are long; of these, too, only the beginning runs on every run.
+long_tests="checkpoint checkpoint-systemd"
 
 # virtual_machine [FILTER]: one machine for all of tests/vm/*, and for the beginnings of some tests/vm/engines/*. All
 # of those run to their ends when FILTER is `engines` or part of a name: that takes half an hour under emulation.
@@ -22,7 +24,11 @@ virtual_machine() {
 	if [ $code = 0 ]; then
 		check vm-install 60 scripts/vm exec $machine -- "install /root/share/repository/target/tare /usr/local/bin/"
 		for test in "$share"/repository/tests/vm/*; do
-			in_machine $machine "${test#"$share"/repository/}" "${1:-}"
+			if [ -z "${1:-}" ] && [[ " $long_tests " == *" ${test##*/} "* ]]; then
+				in_machine $machine "${test#"$share"/repository/}" "" short
+			else
+				in_machine $machine "${test#"$share"/repository/}" "${1:-}"
+			fi
 		done
 		for test in "$share"/repository/tests/vm/engines/*; do
 			if [ -n "${1:-}" ]; then
@@ -55,8 +61,9 @@ fill() {
 
 # in_machine MACHINE PATH FILTER [ARGUMENT]: runs one test of the repository, unless the filter leaves it out.
 in_machine() {
-	local name=${2#tests/vm/}
+	local name=${2#tests/vm/} limit=600
 	[ -f "$share/repository/$2" ] && [ -x "$share/repository/$2" ] && [[ $name == *$3* ]] || return 0
-	suite "vm/$name" 600 scripts/vm exec "$1" --timeout 2400 -- \
+	[[ " $long_tests " != *" $name "* ]] || limit=1800
+	suite "vm/$name" $limit scripts/vm exec "$1" --timeout 2400 -- \
 		"cd /root/share/repository; TARE_BIN=/usr/local/bin/tare TARE_DRIVER=${TARE_DRIVER:-systemd} exec $2 ${4:-}"
 }
