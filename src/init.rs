@@ -150,7 +150,7 @@ pub fn intermediate(task: &Task<'_>, init: &Init<'_>) -> ChildResult<Made> {
         namespaces::child::join_mount(namespace)?;
         new.remove(NamespaceSet::MOUNT);
     }
-    match clone3(Parent::CallersParent, new, cgroup).at(Step::Clone)? {
+    match clone3(Parent::OfCaller, new, cgroup).at(Step::Clone)? {
         Side::Parent { pid, pidfd } => Ok(Made { pid, pidfd }),
         Side::Child => run(task),
     }

@@ -63,7 +63,7 @@ fn start_joined(task: &Task<'_>) -> ChildResult<(i32, RawFd)> {
             namespace::join(join.pidfd, join.namespaces).at(Step::JoinNamespace)?;
         }
     }
-    match clone3(Parent::CallersParent, NamespaceSet::empty(), None).at(Step::Clone)? {
+    match clone3(Parent::OfCaller, NamespaceSet::empty(), None).at(Step::Clone)? {
         Side::Parent { pid, pidfd } => Ok((pid, pidfd)),
         Side::Child => {
             if let Err(fault) = become_hook(task) {

@@ -137,7 +137,7 @@ pub enum Parent {
     /// The caller's, which gets no signal at its end: only a wait with `__WALL` finds it.
     UnsignalledCaller,
     /// That of the caller's parent (CLONE_PARENT), whose death signal SIGCHLD the caller shares.
-    CallersParent,
+    OfCaller,
 }
 
 /// CLONE_INTO_CGROUP, which libc has as an int that it does not fit into.
@@ -154,7 +154,7 @@ pub fn clone3(parent: Parent, namespaces: NamespaceSet, cgroup: Option<BorrowedF
         Parent::Caller => (0, flag(libc::SIGCHLD)),
         Parent::UnsignalledCaller => (0, 0),
         // The kernel takes the signal from the caller's own end and wants none here.
-        Parent::CallersParent => (flag(libc::CLONE_PARENT), 0),
+        Parent::OfCaller => (flag(libc::CLONE_PARENT), 0),
     };
     let mut args = CloneArgs {
         flags: namespaces.bits() | flag(libc::CLONE_PIDFD) | parent_flag,
@@ -174,7 +174,7 @@ pub fn clone3(parent: Parent, namespaces: NamespaceSet, cgroup: Option<BorrowedF
     Ok(Side::Parent { pid: i32::try_from(pid).map_err(|_| Errno::OVERFLOW)?, pidfd })
 }
 
-/// Creates a process like [`Parent::CallersParent`] that shares the caller's memory instead of a copy, on a stack of its
+/// Creates a process like [`Parent::OfCaller`] that shares the caller's memory instead of a copy, on a stack of its
 /// own: for a caller that ends at once, so that the memory is copied once less. Its pid and its pidfd. The memory of the
 /// stack is the new process's until it executes a program.
 ///

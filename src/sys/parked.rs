@@ -43,7 +43,7 @@ impl Parked {
         let started = in_intermediate(true, || {
             super::process_attributes::set_dumpable(false)?;
             super::namespace::join(namespace, NamespaceSet::USER)?;
-            match clone3(Parent::CallersParent, NamespaceSet::empty(), None)? {
+            match clone3(Parent::OfCaller, NamespaceSet::empty(), None)? {
                 Side::Parent { pid, pidfd } => Ok((pid, pidfd)),
                 Side::Child => wait_for_the_end(parent),
             }
