@@ -42,6 +42,8 @@ pub(super) struct Root<'a> {
     pub(super) tree: BorrowedFd<'a>,
     /// Where it is attached, in the new mount namespace alone.
     pub(super) mount_point: &'a CStr,
+    /// The cgroup hierarchy, a detached mount, and where it is attached.
+    pub(super) cgroups: Option<(BorrowedFd<'a>, &'a CStr)>,
     /// Directories that are opened again: a descriptor leads to the mount namespace in which it was opened, and CRIU
     /// mounts in its work directory.
     pub(super) reopened: &'a [(BorrowedFd<'a>, CString)],
@@ -100,6 +102,9 @@ fn attach(root: &Root<'_>) -> ChildResult {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(root.tree, c"", rustix::fs::CWD, root.mount_point, flags).at(Step::Rootfs)?;
     mount_change(root.mount_point, slave).at(Step::Propagation)?;
+    if let Some((tree, mount_point)) = root.cgroups {
+        move_mount(tree, c"", rustix::fs::CWD, mount_point, flags).at(Step::Rootfs)?;
+    }
     root.reopened.iter().try_for_each(|(descriptor, path)| reopen(*descriptor, path)).at(Step::WorkingDirectory)
 }
 

@@ -63,6 +63,8 @@ pub struct Rootfs<'a> {
     pub tree: BorrowedFd<'a>,
     /// Where it becomes a mount point.
     pub mount_point: &'a Path,
+    /// The cgroup hierarchy, a detached mount, and where CRIU sees it.
+    pub cgroups: Option<(BorrowedFd<'a>, PathBuf)>,
     /// Descriptors among the inherited ones that have to belong to that namespace, by their absolute paths.
     pub directories: Vec<(BorrowedFd<'a>, PathBuf)>,
 }
@@ -112,6 +114,8 @@ impl Criu {
         let path = |path: &Path| crate::error::c_string(path.as_os_str().as_bytes(), || "--root".to_owned());
         let root = start.root.as_ref();
         let mount_point = root.map_or(Ok(CString::default()), |root| path(root.mount_point))?;
+        let cgroups = root.and_then(|root| root.cgroups.as_ref());
+        let cgroups = cgroups.map(|(tree, place)| Ok((*tree, path(place)?))).transpose()?;
         let directories = root.map_or(&[][..], |root| &root.directories);
         let directories: Result<Vec<_>> = directories.iter().map(|(fd, name)| Ok((*fd, path(name)?))).collect();
         let reopened = directories?;
@@ -123,7 +127,12 @@ impl Criu {
             stdio: start.stdio,
             inherited: &inherited,
             cgroup: start.cgroup,
-            root: root.map(|root| Root { tree: root.tree, mount_point: &mount_point, reopened: &reopened }),
+            root: root.map(|root| Root {
+                tree: root.tree,
+                mount_point: &mount_point,
+                cgroups: cgroups.as_ref().map(|(tree, place)| (*tree, place.as_c_str())),
+                reopened: &reopened,
+            }),
             place: place.as_fd(),
             report: report_end.as_fd(),
         };

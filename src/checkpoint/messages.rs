@@ -217,6 +217,9 @@ pub struct Options {
     /// `apparmor:NAME` or `selinux:LABEL`.
     #[prost(string, optional, tag = "53")]
     pub lsm_profile: Option<String>,
+    /// A directory with the cgroup hierarchies, instead of mounts of CRIU's own.
+    #[prost(string, optional, tag = "60")]
+    pub cgroup_yard: Option<String>,
     /// The SELinux mount context.
     #[prost(string, optional, tag = "63")]
     pub lsm_mount_context: Option<String>,

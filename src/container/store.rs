@@ -227,9 +227,25 @@ impl Store {
 /// Where CRIU sees the rootfs of a container that it restores; empty on the host.
 pub(super) const CRIU_ROOT: &str = "criu-root";
 
+/// Where CRIU sees the cgroup hierarchy, see `checkpoint/yard.rs`.
+pub(super) const CRIU_CGROUPS: &str = "criu-cgroups";
+
+/// The hierarchy of cgroup v2 in it; the name is CRIU's.
+pub(super) const CRIU_UNIFIED: &str = "criu-cgroups/unified";
+
 /// Every file that tare makes in a container's directory; the record goes last, so that a half-done removal can go on.
-const FILES: &[&str] =
-    &["go", "result", super::start_gate::LISTENER, CRIU_ROOT, "config.json", "config.json.new", "record.new", "record"];
+const FILES: &[&str] = &[
+    "go",
+    "result",
+    super::start_gate::LISTENER,
+    CRIU_ROOT,
+    CRIU_UNIFIED,
+    CRIU_CGROUPS,
+    "config.json",
+    "config.json.new",
+    "record.new",
+    "record",
+];
 
 /// The error for an id that nobody has; engines match "does not exist".
 #[must_use]

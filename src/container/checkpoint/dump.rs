@@ -14,6 +14,7 @@ use rustix::fs::{CWD, Gid, Mode, OFlags, openat, stat};
 use super::images::Images;
 use super::mounts;
 use super::options::CheckpointOptions;
+use super::yard::Yard;
 use super::{NETWORK_KEY, PID_KEY, config_file, require_root};
 use crate::checkpoint::criu::{Criu, Start};
 use crate::checkpoint::messages::{self, CgroupMode, Features, Options, RequestType};
@@ -132,7 +133,12 @@ fn dump(container: &StoredContainer, options: &CheckpointOptions, images: &Image
     let wants = |wanted: bool| wanted.then_some(true);
     let lazy_pages = wants(options.criu.lazy_pages);
     criu.require_features(Features { memory_tracking: wants(options.pre_dump), lazy_pages })?;
-    let request = request(record, &spec, options, images)?;
+    let yard = match &record.cgroup {
+        Some(_) => Yard::of_dump(&container.directory, &crate::cgroup::mount()?)?,
+        None => None,
+    };
+    let mut request = request(record, &spec, options, images)?;
+    request.cgroup_yard = yard.as_ref().map(|yard| yard.path.to_string_lossy().into_owned());
     let kind = if options.pre_dump { RequestType::PreDump } else { RequestType::Dump };
     if kind == RequestType::Dump {
         images.write_descriptors(&record.stdio.clone().map(Option::unwrap_or_default))?;

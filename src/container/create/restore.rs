@@ -22,7 +22,7 @@ use super::{Created, Creating, clone_init, created, open_notify, open_rootfs, pu
 use crate::bundle;
 use crate::checkpoint::criu::{Criu, Rootfs, Start};
 use crate::checkpoint::messages::{CgroupMode, InheritedDescriptor, JoinedNamespace, Options, RequestType};
-use crate::container::checkpoint::{self, Images, NETWORK_KEY, PID_KEY, RestoreOptions};
+use crate::container::checkpoint::{self, Images, NETWORK_KEY, PID_KEY, RestoreOptions, Yard};
 use crate::container::handover::Channels;
 use crate::container::record::Phase;
 use crate::container::state::State;
@@ -98,6 +98,12 @@ fn build_guarded(
     let mut channels = Channels::open(plan.program.as_mut(), true)?;
     let root = make_root(&creation)?;
     let tree = clone_rootfs(&plan)?;
+    let yard = match created(&cgroup) {
+        Some(_) => Yard::of_restore(creation.directory())?,
+        None => None,
+    };
+    let hierarchy = yard.as_ref().map(|_| clone_hierarchy(host.hierarchy()?)).transpose()?;
+    let cgroups = hierarchy.as_ref().zip(yard.as_ref()).map(|(tree, yard)| (tree.as_fd(), yard.mount_point()));
     let stdio = creating.request.options.stdio.unwrap_or_else(stdio);
     let mut inherited = vec![images.directory.as_fd(), images.log(LOG).directory];
     inherited.extend(namespaces.join.iter().map(|joined| joined.fd.as_fd()));
@@ -106,7 +112,7 @@ fn build_guarded(
         stdio,
         inherited,
         cgroup: created(&cgroup).map(crate::cgroup::Cgroup::directory),
-        root: Some(Rootfs { tree: tree.as_fd(), mount_point: &root, directories: images.directories()? }),
+        root: Some(Rootfs { tree: tree.as_fd(), mount_point: &root, cgroups, directories: images.directories()? }),
     })?;
     cgroup.as_mut().map_or(Ok(()), |guard| guard.cgroup.settle())?;
     // What CRIU clones is in the groups that CRIU is in.
@@ -114,6 +120,7 @@ fn build_guarded(
     criu.require_version()?;
     let mut request = request(&spec, source, &creation);
     request.root = Some(text(&root));
+    request.cgroup_yard = yard.as_ref().map(|yard| text(&yard.path));
     add_namespaces(&mut request, &namespaces)?;
     match created(&cgroup) {
         Some(_) => request.cgroup_roots = criu.cgroups()?,
@@ -194,6 +201,11 @@ fn make_root(creation: &Creation) -> Result<PathBuf> {
     rustix::fs::mkdirat(directory.as_fd(), CRIU_ROOT, Mode::RWXU).context(what)?;
     let path = std::path::absolute(&directory.path).map_err(|e| Error::system(what(), e))?;
     Ok(path.join(CRIU_ROOT))
+}
+
+fn clone_hierarchy(hierarchy: &crate::cgroup::Hierarchy) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    open_tree(CWD, &*hierarchy.root, flags).context(|| format!("open {}", hierarchy.root.display()))
 }
 
 fn clone_rootfs(plan: &ContainerPlan) -> Result<OwnedFd> {
