@@ -9,7 +9,7 @@ mod directory;
 mod program;
 
 use std::ffi::CStr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
@@ -157,35 +157,39 @@ fn is_null(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode).is_char_device() && stat.st_rdev == rustix::fs::makedev(1, 3)
 }
 
-/// The host's /dev/null on descriptor `number` becomes the container's: an open file of a mount that the container does
-/// not have is a way out of it, and cannot be checkpointed. Left alone where the container has no /dev/null. Another file
-/// of that name is opened, but neither read nor written.
-fn replace_null(number: usize) -> ChildResult {
+/// The container's /dev/null; `None` where it has none. Another file of that name is opened, but neither read nor written.
+fn own_null() -> Option<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let Ok(null) = rustix::fs::open(c"/dev/null", flags, Mode::empty()) else { return Ok(()) };
-    if !rustix::fs::fstat(&null).is_ok_and(|stat| is_null(&stat)) {
-        return Ok(());
-    }
+    let null = rustix::fs::open(c"/dev/null", flags, Mode::empty()).ok()?;
+    rustix::fs::fstat(&null).is_ok_and(|stat| is_null(&stat)).then_some(null)
+}
+
+fn replace(number: usize, file: &OwnedFd) -> ChildResult {
     match number {
-        0 => rustix::stdio::dup2_stdin(&null),
-        1 => rustix::stdio::dup2_stdout(&null),
-        _ => rustix::stdio::dup2_stderr(&null),
+        0 => rustix::stdio::dup2_stdin(file),
+        1 => rustix::stdio::dup2_stdout(file),
+        _ => rustix::stdio::dup2_stderr(file),
     }
     .at_index(Step::StdioOwner, number)
 }
 
 /// Gives stdio to the user of the process, so that it can open /dev/stdout and the like. Left alone: what
-/// is theirs already, /dev/null, and without a terminal of the container's own every device of the host.
+/// is theirs already, and without a terminal of the container's own every device of the host. The host's /dev/null becomes
+/// the container's: an open file of a mount that the container does not have is a way out of it, and cannot be
+/// checkpointed.
 ///
 /// # Errors
 /// The kernel's, but not EPERM, EINVAL, EROFS: ids that are not mapped and read-only filesystems (as runc).
 pub fn stdio_owner(plan: &ProcessPlan) -> ChildResult {
     let stdio = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+    let mut null = None;
     for (i, fd) in stdio.into_iter().enumerate() {
         let stat = rustix::fs::fstat(fd).at_index(Step::StdioOwner, i)?;
         let device = FileType::from_raw_mode(stat.st_mode).is_char_device();
         if is_null(&stat) {
-            replace_null(i)?;
+            if let Some(null) = null.get_or_insert_with(own_null) {
+                replace(i, null)?;
+            }
             continue;
         }
         if stat.st_uid == plan.uid || (device && !plan.terminal) {
