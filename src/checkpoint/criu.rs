@@ -4,7 +4,7 @@
 //! (`Notify`) and waits for the answer to each. If tare dies, CRIU reads end-of-file in the next step and undoes what it
 //! has done: the processes of a dump run on, those of a restore are killed.
 
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -21,6 +21,7 @@ use super::log;
 use super::messages::{CgroupRoot, Features, Notification, Options, Request, RequestType, Response};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::clone::own_pidfd;
+use crate::sys::environment;
 use crate::sys::exec::Strings;
 use crate::sys::net;
 use crate::wire::Packet;
@@ -123,7 +124,7 @@ impl Criu {
         let task = Task {
             program: &text(program.as_os_str().as_bytes())?,
             args: &Strings::new(vec![c"criu".into(), c"swrk".into(), text(number.as_bytes())?]),
-            env: &environment(),
+            env: &environment::inherited(),
             stdio: start.stdio,
             inherited: &inherited,
             cgroup: start.cgroup,
@@ -345,13 +346,4 @@ fn find() -> Option<PathBuf> {
     let directories = std::env::split_paths(&path).chain(PLACES.iter().map(PathBuf::from));
     let mut candidates = directories.filter(|directory| directory.is_absolute()).map(|place| place.join("criu"));
     candidates.find(|file| file.is_file() && rustix::fs::access(file.as_path(), Access::EXEC_OK).is_ok())
-}
-
-/// The environment of this process.
-fn environment() -> Strings {
-    let entry = |(name, value): (OsString, OsString)| {
-        // What came from the environment has no NUL in it.
-        CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).unwrap_or_default()
-    };
-    Strings::new(std::env::vars_os().map(entry).collect())
 }

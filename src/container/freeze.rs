@@ -12,7 +12,7 @@ pub fn pause(root: &std::path::Path, id: &str) -> Result<()> {
     let container = find(root, id)?;
     match status(&container.directory, &container.record)?.0 {
         Status::Running | Status::Created => set(&container, true),
-        other => Err(wrong(id, "paused", other)),
+        other => Err(other.refuses(id, "paused")),
     }
 }
 
@@ -24,7 +24,7 @@ pub fn resume(root: &std::path::Path, id: &str) -> Result<()> {
     let container = find(root, id)?;
     match status(&container.directory, &container.record)?.0 {
         Status::Paused => set(&container, false),
-        other => Err(wrong(id, "resumed", other)),
+        other => Err(other.refuses(id, "resumed")),
     }
 }
 
@@ -34,13 +34,4 @@ fn set(container: &StoredContainer, frozen: bool) -> Result<()> {
         Error::new(ErrorKind::Unsupported, what)
     })?;
     cgroup.freeze(frozen)
-}
-
-fn wrong(id: &str, verb: &str, status: Status) -> Error {
-    let what = if status == Status::Stopped {
-        format!("container \"{id}\" cannot be {verb}: container not running")
-    } else {
-        format!("container \"{id}\" cannot be {verb}: it is {}", status.word())
-    };
-    Error::new(ErrorKind::WrongStatus, what)
 }

@@ -54,6 +54,17 @@ pub struct StoredContainer {
     pub record: Record,
 }
 
+impl StoredContainer {
+    /// Reads the record again, to be called when the lock is held: another command may have changed it meanwhile.
+    ///
+    /// # Errors
+    /// The container was deleted meanwhile; a damaged record.
+    fn read_again(&mut self) -> Result<()> {
+        self.record = Record::read(&self.directory)?.ok_or_else(|| store::absent(&self.directory.id))?;
+        Ok(())
+    }
+}
+
 /// Finds a container.
 ///
 /// # Errors

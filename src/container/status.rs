@@ -42,6 +42,15 @@ impl Status {
             Self::Stopped => "stopped",
         }
     }
+
+    /// The error for container `id`, which cannot be `paused`, `checkpointed` and the like in this status.
+    pub(super) fn refuses(self, id: &str, verb: &str) -> Error {
+        let why = match self {
+            Self::Stopped => "container not running".to_owned(),
+            other => format!("it is {}", other.word()),
+        };
+        Error::new(ErrorKind::WrongStatus, format!("container \"{id}\" cannot be {verb}: {why}"))
+    }
 }
 
 /// The id of this boot.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::record::Record;
 use super::status::{Status, cgroup, status};
 use super::warning::Warn;
-use super::{StoredContainer, find, saved_config, store};
+use super::{StoredContainer, find, saved_config};
 use crate::bundle;
 use crate::cgroup::plan_change;
 use crate::error::{Error, ErrorKind, Result};
@@ -101,11 +101,9 @@ impl TryFrom<&LinuxResources> for Resources {
 /// # Errors
 /// The container is not there, stopped or being made; a value cannot be accepted or done: nothing has changed then.
 pub fn update(root: &std::path::Path, id: &str, resources: &Resources, warn: Warn<'_>) -> Result<()> {
-    let container = find(root, id)?;
+    let mut container = find(root, id)?;
     container.directory.lock(FlockOperation::LockExclusive)?;
-    // Deleted while we waited.
-    let record = Record::read(&container.directory)?.ok_or_else(|| store::absent(id))?;
-    let container = StoredContainer { record, ..container };
+    container.read_again()?;
     refuse_wrong_status(&container)?;
     let saved = saved_config::bytes(&container.directory)?;
     let (spec, _) = bundle::parse_spec(&saved)?;

@@ -3,7 +3,6 @@
 //! Promises: a hook that fails, cannot be executed or runs too long is an error with the end of its stderr; no descendant
 //! of a hook has our stdio, and none can keep us waiting: after the hook itself has ended nobody is waited for.
 
-use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,7 +16,7 @@ use super::plan::Hook;
 use super::streams::{self, End, Ends, Streams, Until};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::clone::own_pidfd;
-use crate::sys::exec::Strings;
+use crate::sys::environment;
 use crate::sys::namespace::NamespaceSet;
 use crate::wire::{Packet, Step};
 
@@ -87,7 +86,7 @@ fn run_one(hook: &Hook, state: &[u8], place: Place<'_>) -> Result<()> {
     let directory = working_directory(place)?;
     let (Ends { stdin, stdout, stderr }, streams) = streams::open(&hook.output)?;
     let (report, report_end) = streams::pipe("the report")?;
-    let inherits = || Hook { env: Some(environment()), ..hook.clone() };
+    let inherits = || Hook { env: Some(environment::inherited()), ..hook.clone() };
     let inheriting = if hook.env.is_none() { Some(inherits()) } else { None };
     let hook = inheriting.as_ref().unwrap_or(hook);
     let task = Task {
@@ -136,16 +135,6 @@ fn wait(
         End::Deadline => Err(timed_out(hook.timeout.unwrap_or_default()).detail(streams.said())),
         End::Init => Err(gone().detail(streams.said())),
     }
-}
-
-/// The environment of this process.
-fn environment() -> Strings {
-    let entry = |(name, value): (OsString, OsString)| {
-        let entry = [name.as_encoded_bytes(), b"=", value.as_encoded_bytes()].concat();
-        // What came from the environment has no NUL in it.
-        CString::new(entry).unwrap_or_default()
-    };
-    Strings::new(std::env::vars_os().map(entry).collect())
 }
 
 /// Where a hook in the runtime's namespaces works.

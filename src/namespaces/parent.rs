@@ -160,11 +160,19 @@ pub fn is_callers(namespace: BorrowedFd<'_>) -> Result<bool> {
     Ok((own.st_dev, own.st_ino) == (owner.st_dev, owner.st_ino))
 }
 
-/// Writes gid_map and uid_map of process `pid`, whose user namespace is new, or has the helpers write them.
+/// Writes what the kernel takes only from outside of the new namespaces of process `pid`: the maps of its user namespace,
+/// then the clocks of the time namespace that it has made for its children. Without a new user namespace, nothing.
 ///
 /// # Errors
-/// The kernel's or the helper's refusal, with the field of the config.
-pub fn write_mappings(pid: i32, mappings: &Mappings) -> Result<()> {
+/// The kernel's or a helper's refusal, with the field of the config.
+pub fn write_mappings(pid: i32, plan: &NamespacePlan) -> Result<()> {
+    let Some(mappings) = &plan.mappings else { return Ok(()) };
+    write_maps(pid, mappings)?;
+    write_time_offsets(pid, plan)
+}
+
+/// gid_map and uid_map; helpers write what the caller may not.
+fn write_maps(pid: i32, mappings: &Mappings) -> Result<()> {
     if mappings.deny_set_groups {
         let path = format!("/proc/{pid}/setgroups");
         write(&path, "deny").map_err(|e| Error::system(format!("write {path}"), e).at("linux.gidMappings"))?;
@@ -179,11 +187,7 @@ pub fn write_mappings(pid: i32, mappings: &Mappings) -> Result<()> {
     Ok(())
 }
 
-/// Writes the clocks of the time namespace that process `pid` has made for its children.
-///
-/// # Errors
-/// The kernel's refusal, at `linux.timeOffsets`.
-pub fn write_time_offsets(pid: i32, plan: &NamespacePlan) -> Result<()> {
+fn write_time_offsets(pid: i32, plan: &NamespacePlan) -> Result<()> {
     if !plan.is_new(NamespaceKind::Time) || plan.time_offsets.is_empty() {
         return Ok(());
     }

@@ -25,7 +25,7 @@ use crate::label;
 use crate::sys::mount::{Attributes, MountFlags};
 
 pub use added::{Removal, destinations, plan_added};
-pub use devices::{Device, DeviceFile, Devices, NodeKind};
+pub use devices::{Device, DeviceFile, Devices, NodeKind, default_paths};
 
 /// The decided tree of one container.
 #[derive(Debug)]

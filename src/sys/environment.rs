@@ -3,12 +3,25 @@
 //! World: parent. A process that joins a container has a copy of tare's memory until it executes its program, and whoever
 //! may trace it there reads the copy. The environment is the host's, with whatever secrets a service manager gave.
 
-use std::ffi::c_char;
+use std::ffi::{CString, OsString, c_char};
 
 use rustix::io::Errno;
 
+use super::strings::Strings;
+
 unsafe extern "C" {
     static mut environ: *mut *mut c_char;
+}
+
+/// The environment of this process for execve: `NAME=VALUE` each.
+#[must_use]
+pub fn inherited() -> Strings {
+    let entry = |(name, value): (OsString, OsString)| {
+        let entry = [name.as_encoded_bytes(), b"=", value.as_encoded_bytes()].concat();
+        // What came from the environment has no NUL in it.
+        CString::new(entry).unwrap_or_default()
+    };
+    Strings::new(std::env::vars_os().map(entry).collect())
 }
 
 /// Moves the environment to memory that no clone inherits, and overwrites it where it was: /proc/PID/environ shows

@@ -12,7 +12,7 @@ use oci_spec::runtime::Spec;
 use rustix::fs::{CWD, Gid, Mode, OFlags, openat, stat};
 
 use super::images::Images;
-use super::mounts;
+use super::mounts::{self, text};
 use super::options::CheckpointOptions;
 use super::yard::Yard;
 use super::{NETWORK_KEY, PID_KEY, config_file, require_root};
@@ -41,10 +41,10 @@ pub fn checkpoint(root: &Path, id: &str, options: &CheckpointOptions, warn: Warn
     let mut container = find(root, id)?;
     let store = Store::open(root)?.ok_or_else(|| store::absent(id))?;
     container.directory.lock_patiently(PATIENCE)?;
-    container.record = Record::read(&container.directory)?.ok_or_else(|| store::absent(id))?;
+    container.read_again()?;
     let (before, _pidfd) = match status(&container.directory, &container.record)? {
         (status @ (Status::Running | Status::Paused), Some(pidfd)) => (status, pidfd),
-        (other, _) => return Err(wrong(id, other)),
+        (other, _) => return Err(other.refuses(id, "checkpointed")),
     };
     refuse_added_mounts(&container.record)?;
     let images = Images::open(&options.criu, true)?;
@@ -95,15 +95,6 @@ fn first_id(map: &str) -> Option<u32> {
     })
 }
 
-fn wrong(id: &str, status: Status) -> Error {
-    let what = if status == Status::Stopped {
-        format!("container \"{id}\" cannot be checkpointed: container not running")
-    } else {
-        format!("container \"{id}\" cannot be checkpointed: it is {}", status.word())
-    };
-    Error::new(ErrorKind::WrongStatus, what)
-}
-
 fn set_phase(container: &mut StoredContainer, phase: Phase) -> Result<()> {
     container.record.phase = phase;
     container.record.write(&container.directory)
@@ -138,7 +129,7 @@ fn dump(container: &StoredContainer, options: &CheckpointOptions, images: &Image
         None => None,
     };
     let mut request = request(record, &spec, options, images)?;
-    request.cgroup_yard = yard.as_ref().map(|yard| yard.path.to_string_lossy().into_owned());
+    request.cgroup_yard = yard.as_ref().map(|yard| text(&yard.path));
     let kind = if options.pre_dump { RequestType::PreDump } else { RequestType::Dump };
     if kind == RequestType::Dump {
         images.write_descriptors(&record.stdio.clone().map(Option::unwrap_or_default))?;
@@ -166,7 +157,7 @@ fn asked(options: &CheckpointOptions) -> Options {
         leave_running: Some(options.leave_running),
         tcp_skip_in_flight: Some(options.tcp_skip_in_flight),
         link_remap: Some(options.link_remap),
-        parent_images: parent.map(|path| path.to_string_lossy().into_owned()),
+        parent_images: parent.map(|path| text(path)),
         track_memory: parent.map(|_| true),
         page_server: options.page_server.as_ref().map(|server| messages::PageServer {
             address: Some(server.address.clone()),
@@ -179,7 +170,7 @@ fn asked(options: &CheckpointOptions) -> Options {
 fn request(record: &Record, spec: &Spec, options: &CheckpointOptions, images: &Images) -> Result<Options> {
     let mut request = Options {
         pid: Some(record.pid),
-        root: Some(record.rootfs.to_string_lossy().into_owned()),
+        root: Some(text(&record.rootfs)),
         freeze_cgroup: freezer(record)?,
         external: external_namespaces(record)?,
         images_directory: images.directory.as_raw_fd(),

@@ -9,7 +9,7 @@ mod yard;
 
 pub use dump::checkpoint;
 pub(super) use images::{Images, read_descriptors};
-pub(super) use mounts::{restored, stdio_pipes};
+pub(super) use mounts::{restored, stdio_pipes, text};
 pub use options::{CgroupMode, CheckpointOptions, NetworkLock, PageServer, RestoreOptions};
 pub(super) use request::{NETWORK_KEY, PID_KEY, asked, config_file, require_root};
 pub(super) use yard::Yard;

@@ -11,12 +11,10 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, opena
 
 use crate::checkpoint::messages::ExternalMount;
 use crate::error::{Context, Result};
+use crate::rootfs::plan::default_paths;
 
 /// What covers masked files.
 const NULL: &str = "/dev/null";
-
-/// The devices that a container has besides those of config.json (config-linux.md, "Default Devices").
-const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
 
 /// The external mounts of a running container: where they are, and their names.
 ///
@@ -75,7 +73,7 @@ fn masked_paths(spec: &Spec) -> impl Iterator<Item = &str> {
 fn devices(spec: &Spec) -> Vec<String> {
     let linux = spec.linux().as_ref();
     let own = linux.and_then(|linux| linux.devices().as_ref()).into_iter().flatten().map(|device| text(device.path()));
-    let mut all: Vec<String> = DEVICES.iter().map(|path| (*path).to_owned()).chain(own).collect();
+    let mut all: Vec<String> = default_paths().chain(own).collect();
     all.sort_unstable();
     all.dedup();
     all
@@ -104,7 +102,7 @@ fn link(file: &impl AsRawFd) -> Option<String> {
 }
 
 /// CRIU's messages hold text.
-fn text(path: &Path) -> String {
+pub(in crate::container) fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 

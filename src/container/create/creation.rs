@@ -83,13 +83,14 @@ impl Creation {
         self.poststop = hooks::HookPlan { poststop: plan.poststop.clone(), ..hooks::HookPlan::default() };
     }
 
-    /// Creates the resctrl group with its values.
+    /// Creates the resctrl group with its values, if the config asks for one.
     pub(super) fn create_resctrl(
         &mut self,
-        plan: &ResctrlPlan,
-        looked: resctrl::Looked,
+        plan: Option<&ResctrlPlan>,
+        looked: Option<resctrl::Looked>,
         transaction: &Transaction,
-    ) -> Result<Guard<CreatedResctrl>> {
+    ) -> Result<Option<Guard<CreatedResctrl>>> {
+        let Some((plan, looked)) = plan.zip(looked) else { return Ok(None) };
         let mut guard = transaction.guard(CreatedResctrl { group: resctrl::make(plan, looked)? });
         let recorded = &mut self.container.record.resctrl;
         let was_made = |recorded: &Option<resctrl::Recorded>| recorded.as_ref().is_some_and(|recorded| recorded.made);
@@ -101,16 +102,17 @@ impl Creation {
             self.write_record()?;
         }
         guard.group.set_up(plan)?;
-        Ok(guard)
+        Ok(Some(guard))
     }
 
-    /// Creates the cgroup and, with the systemd driver, its unit.
+    /// Creates the cgroup and, with the systemd driver, its unit, unless cgroups are disabled.
     pub(super) fn create_cgroup(
         &mut self,
-        plan: &cgroup::CgroupPlan,
+        plan: Option<&cgroup::CgroupPlan>,
         host: &Host,
         transaction: &Transaction,
-    ) -> Result<Guard<CreatedCgroup>> {
+    ) -> Result<Option<Guard<CreatedCgroup>>> {
+        let Some(plan) = plan else { return Ok(None) };
         let StoredContainer { directory, record } = &mut self.container;
         let tag = delete::tag(directory)?;
         let cgroup = Cgroup::create(plan, host.hierarchy()?, &tag).inspect_err(|error| {
@@ -126,7 +128,7 @@ impl Creation {
         if let Some(owner) = plan.owner {
             guard.cgroup.hand_over(owner)?;
         }
-        Ok(guard)
+        Ok(Some(guard))
     }
 }
 

@@ -112,14 +112,8 @@ fn build_guarded(
     let mut creation = transaction.guard(Creation::take_id(Store::make(root)?, record)?);
     creation.write_first(&config)?;
     let notify = open_notify(creation.directory(), notify, mode)?;
-    let resctrl = match (&plan.resctrl, resctrl) {
-        (Some(plan), Some(looked)) => Some(creation.create_resctrl(plan, looked, transaction)?),
-        _ => None,
-    };
-    let mut cgroup = match &plan.cgroup {
-        Some(plan) => Some(creation.create_cgroup(plan, &host, transaction)?),
-        None => None,
-    };
+    let resctrl = creation.create_resctrl(plan.resctrl.as_ref(), resctrl, transaction)?;
+    let mut cgroup = creation.create_cgroup(plan.cgroup.as_ref(), &host, transaction)?;
     require_agent(plan.program.as_ref())?;
     let gate = create_gate(creation.directory(), plan.program.as_ref(), mode)?;
     let rootfs = open_rootfs(&mut creation, &mut plan, &namespaces)?;

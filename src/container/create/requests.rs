@@ -50,7 +50,7 @@ impl Conversation<'_> {
     ) -> Result<Option<Guard<Moved>>> {
         let mut moved = None;
         let outcome = init.converse(mode != StartMode::AtGate, |init, request| match request {
-            Request::Mappings => self.write_mappings(init),
+            Request::Mappings => namespaces::parent::write_mappings(init.pid, &self.plan.namespaces),
             Request::Hooks(barrier) => {
                 if barrier == Barrier::BeforePivot && !self.plan.network_devices.is_empty() {
                     let devices = devices::bring(&self.plan.network_devices, init.pid)?;
@@ -90,13 +90,6 @@ impl Conversation<'_> {
     fn delegate(&self, init: &Child, cgroup: Option<&Cgroup>) -> Result<()> {
         let Some((plan, cgroup)) = self.plan.cgroup.as_ref().zip(cgroup) else { return Ok(()) };
         plan.delegated.as_ref().map_or(Ok(()), |name| cgroup.delegate(name, init.pid, plan.owner))
-    }
-
-    fn write_mappings(&self, init: &Child) -> Result<()> {
-        let plan = &self.plan.namespaces;
-        let Some(mappings) = &plan.mappings else { return Ok(()) };
-        namespaces::parent::write_mappings(init.pid, mappings)?;
-        namespaces::parent::write_time_offsets(init.pid, plan)
     }
 
     fn run_hooks(&self, init: &Child, barrier: Barrier, warn: Warn<'_>) -> Result<()> {

@@ -86,14 +86,8 @@ fn build_guarded(
     let mut creation = transaction.guard(Creation::take_id(Store::make(creating.root)?, record)?);
     creation.write_first(&config)?;
     let notify = open_notify(creation.directory(), notify, creating.mode)?;
-    let resctrl = match (&plan.resctrl, resctrl) {
-        (Some(plan), Some(looked)) => Some(creation.create_resctrl(plan, looked, transaction)?),
-        _ => None,
-    };
-    let mut cgroup = match &plan.cgroup {
-        Some(plan) => Some(creation.create_cgroup(plan, &host, transaction)?),
-        None => None,
-    };
+    let resctrl = creation.create_resctrl(plan.resctrl.as_ref(), resctrl, transaction)?;
+    let mut cgroup = creation.create_cgroup(plan.cgroup.as_ref(), &host, transaction)?;
     rehearse(creating, &mut creation, &mut plan, &namespaces, &host)?;
     let mut channels = Channels::open(plan.program.as_mut(), true)?;
     let root = make_root(&creation)?;
@@ -119,8 +113,8 @@ fn build_guarded(
     resctrl.as_ref().map_or(Ok(()), |guard| guard.group.admit(criu.pid()))?;
     criu.require_version()?;
     let mut request = request(&spec, source, &creation);
-    request.root = Some(text(&root));
-    request.cgroup_yard = yard.as_ref().map(|yard| text(&yard.path));
+    request.root = Some(checkpoint::text(&root));
+    request.cgroup_yard = yard.as_ref().map(|yard| checkpoint::text(&yard.path));
     add_namespaces(&mut request, &namespaces)?;
     match created(&cgroup) {
         Some(_) => request.cgroup_roots = criu.cgroups()?,
@@ -156,30 +150,14 @@ fn rehearse(
     namespaces: &OpenNamespaces,
     host: &Host,
 ) -> Result<()> {
+    // If this fails, there is no restore that would need them back.
     let program = plan.program.take();
     let console = std::mem::replace(&mut plan.rootfs.console, false);
-    let rehearsed = rehearse_without_program(creating, creation, plan, namespaces, host);
-    plan.program = program;
-    plan.rootfs.console = console;
-    rehearsed
-}
-
-fn rehearse_without_program(
-    creating: Creating<'_>,
-    creation: &mut Creation,
-    plan: &mut ContainerPlan,
-    namespaces: &OpenNamespaces,
-    host: &Host,
-) -> Result<()> {
     let rootfs = open_rootfs(creation, plan, namespaces)?;
     let opened = Init { plan, namespaces, rootfs: &rootfs, gate: None };
     let mut init = clone_init(creating, opened, None, &Channels::default(), host)?;
     let outcome = init.converse(false, |init, request| match request {
-        Request::Mappings => {
-            let Some(mappings) = &plan.namespaces.mappings else { return Ok(()) };
-            namespaces::parent::write_mappings(init.pid, mappings)?;
-            namespaces::parent::write_time_offsets(init.pid, &plan.namespaces)
-        }
+        Request::Mappings => namespaces::parent::write_mappings(init.pid, &plan.namespaces),
         Request::MapIds(mount, tree) => {
             rootfs::parent::map_ids(&plan.rootfs, mount, tree.as_fd(), namespaces.user_namespace())
         }
@@ -188,10 +166,13 @@ fn rehearse_without_program(
     });
     let code = init.kill_and_reap();
     match outcome? {
-        Outcome::Ready => Ok(()),
-        Outcome::Failed(fault) => Err(plan.explain(&fault)),
-        Outcome::Died => Err(crate::spawn::died(code)),
+        Outcome::Ready => {}
+        Outcome::Failed(fault) => return Err(plan.explain(&fault)),
+        Outcome::Died => return Err(crate::spawn::died(code)),
     }
+    plan.program = program;
+    plan.rootfs.console = console;
+    Ok(())
 }
 
 /// Creates the directory that CRIU sees the rootfs at; nothing is mounted there on the host.
@@ -357,11 +338,6 @@ impl Steps<'_> {
         };
         net::send_fd(console, b"/dev/ptmx", master.as_fd()).context(|| "send the terminal").map(drop)
     }
-}
-
-/// CRIU's messages hold text.
-fn text(path: &std::path::Path) -> String {
-    path.to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

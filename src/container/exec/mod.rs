@@ -53,7 +53,7 @@ fn find_created(root: &Path, id: &str) -> Result<StoredContainer> {
     let mut container = find(root, id)?;
     if container.record.phase.is_unfinished() {
         container.directory.lock(FlockOperation::LockShared)?;
-        container.record = Record::read(&container.directory)?.ok_or_else(|| store::absent(id))?;
+        container.read_again()?;
         container.directory.lock(FlockOperation::Unlock)?;
     }
     Ok(container)

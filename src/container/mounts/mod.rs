@@ -19,7 +19,7 @@ use rustix::fs::{FlockOperation, OFlags};
 use super::record::{AddedMount, Record};
 use super::status::{self, Status, cgroup, status};
 use super::warning::Warn;
-use super::{StoredContainer, find, join, open_files, saved_config, store};
+use super::{StoredContainer, find, join, open_files, saved_config};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::namespaces::NamespaceSet;
@@ -107,13 +107,10 @@ fn living(container: &StoredContainer) -> Result<(OwnedFd, bool)> {
 }
 
 /// Takes the lock and reads the record again.
-fn lock(container: StoredContainer) -> Result<StoredContainer> {
+fn lock(mut container: StoredContainer) -> Result<StoredContainer> {
     container.directory.lock(FlockOperation::LockExclusive)?;
-    if container.directory.is_removed()? {
-        return Err(store::absent(&container.record.id));
-    }
-    let record = Record::read(&container.directory)?.ok_or_else(|| store::absent(&container.record.id))?;
-    Ok(StoredContainer { record, ..container })
+    container.read_again()?;
+    Ok(container)
 }
 
 fn plan(container: &StoredContainer, init: BorrowedFd<'_>, mounts: &Mounts) -> Result<RootfsPlan> {

@@ -17,6 +17,11 @@ const MODE: u32 = 0o7777;
 const DEFAULT: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
+/// The paths of the devices that every container has (config-linux.md, "Default Devices").
+pub fn default_paths() -> impl Iterator<Item = String> {
+    DEFAULT.iter().map(|(name, ..)| format!("/dev/{name}"))
+}
+
 /// All of /dev.
 #[derive(Debug)]
 pub struct Devices {
