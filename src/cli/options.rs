@@ -127,7 +127,7 @@ pub enum SettingKind {
     List,
     /// Nothing in cgroup v2; runc ignores it too.
     Ignored,
-    /// A line for the schemata of the resctrl group, which is no member of the resources.
+    /// A line for the schemata of the resctrl group; it is not part of `linux.resources`.
     CacheSchema,
 }
 

@@ -218,7 +218,7 @@ impl Group {
             .map_err(|errno| self.root.refused(format!("put back the schemata of {}", self.shown()), errno))
     }
 
-    /// Moves a process to the group and to its monitoring group. One that has ended is no error: whoever waits for it
+    /// Moves a process to the group and to its monitoring group. It is not an error if the process has ended: whoever waits for it
     /// will see that.
     ///
     /// # Errors

@@ -95,7 +95,7 @@ impl Recorded {
 fn is_used(directory: BorrowedFd<'_>, tasks: &str) -> bool {
     let text = read(directory, tasks).unwrap_or_default();
     text.lines().filter_map(|line| Pid::from_raw(line.trim().parse().ok()?)).any(|pid| {
-        // A thread that is no process of its own cannot be asked; its process has not ended.
+        // A thread other than the first one of its process cannot be opened; its process has not ended.
         let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return exists(pid) };
         let mut ended = [PollFd::new(&pidfd, PollFlags::IN)];
         poll(&mut ended, Some(&Timespec::default())).is_ok_and(|ready| ready == 0)

@@ -376,7 +376,7 @@ impl Shared {
         Ok(i64::try_from(text.len()).unwrap())
     }
 
-    /// A task is in one control group, and in one monitoring group of it at the most.
+    /// A task is in one control group, and in one monitoring group of it at most.
     fn admit(&self, tasks: &Path, pid: &str) -> Result<(), (i32, String)> {
         if !Path::new("/proc").join(pid).exists() {
             return Err((libc::ESRCH, format!("No task {pid}\n")));

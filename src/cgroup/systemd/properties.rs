@@ -170,7 +170,7 @@ fn bandwidth(value: &str) -> Vec<Property> {
     ]
 }
 
-/// `0-3,5` as the bits of bytes. An empty list is no limit, to the kernel and to systemd.
+/// `0-3,5` as the bits of bytes. The kernel and systemd take an empty list as no limit.
 fn set(name: &str, list: &str) -> Option<Property> {
     let mut bits: Vec<u8> = Vec::new();
     for number in number_list::parse(list).ok()? {
