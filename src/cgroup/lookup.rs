@@ -82,7 +82,7 @@ impl Cgroup {
 /// What can be said of a kill when the cgroup with its memory limit was removed before it could be asked.
 #[must_use]
 pub fn explain_gone(limit: u64) -> String {
-    format!("its cgroup is gone; probably the OOM killer ended it; linux.resources.memory.limit is {limit} bytes")
+    format!("its cgroup is gone; possibly the OOM killer ended it; linux.resources.memory.limit is {limit} bytes")
 }
 
 fn explain_oom_kill(facts: &DeathFacts, planned: Option<u64>) -> Option<String> {

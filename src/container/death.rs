@@ -1,7 +1,7 @@
 //! World: parent. Why a process of a container died: what its cgroup knows about it (OOM kills, the pids limit).
 
 use super::record::Record;
-use super::status;
+use super::{StoredContainer, saved_config, status};
 use crate::cgroup::{self, Cgroup};
 use crate::error::{Error, ErrorKind};
 use crate::plan::ContainerPlan;
@@ -27,11 +27,23 @@ pub(super) fn explain_early(child: &Child, cgroup: Option<&Cgroup>, memory_limit
 /// The warning for a program that SIGKILL ended: an OOM kill looks like any other SIGKILL, so the cgroup's counters are
 /// checked to tell them apart. `None` if the kernel did not kill it.
 pub(super) fn explain_kill(record: &Record, memory_limit: Option<u64>) -> Option<Error> {
-    let why = match status::cgroup(record) {
+    let why = oom_kill(record, memory_limit)?;
+    Some(Error::new(ErrorKind::System, format!("container \"{}\" was killed", record.id)).detail(why))
+}
+
+/// Why the kernel may have ended init of a container that has stopped. `None` if it did not, or nothing is known.
+pub(super) fn explain_stop(container: &StoredContainer) -> Option<String> {
+    let spec = saved_config::spec(&container.directory).ok()?;
+    let memory = spec.linux().as_ref()?.resources().as_ref().and_then(|resources| resources.memory().as_ref());
+    let limit = memory.and_then(|memory| u64::try_from(memory.limit()?).ok());
+    oom_kill(&container.record, limit)
+}
+
+fn oom_kill(record: &Record, memory_limit: Option<u64>) -> Option<String> {
+    match status::cgroup(record) {
         Ok(Some(cgroup)) => cgroup.explain_kill(memory_limit),
         // systemd has removed the empty cgroup already.
         Ok(None) if record.unit.is_some() => memory_limit.map(cgroup::explain_gone),
         _ => None,
-    };
-    why.map(|why| Error::new(ErrorKind::System, format!("container \"{}\" was killed", record.id)).detail(why))
+    }
 }

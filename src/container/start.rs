@@ -7,13 +7,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 
 use super::notify::{Caller, Listener};
 use super::state::State;
 use super::status::{self, Status, status};
 use super::store::Store;
 use super::warning::Warn;
-use super::{StoredContainer, delete, find, handover, saved_config, start_gate, start_hooks};
+use super::{StoredContainer, death, delete, find, handover, saved_config, start_gate, start_hooks};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::hooks;
 
@@ -51,9 +52,9 @@ pub fn start(root: &Path, id: &str, protect: impl FnOnce() -> Result<()>, warn: 
 fn waiting_init(container: &StoredContainer) -> Result<OwnedFd> {
     let id = &container.record.id;
     let (status, init) = status(&container.directory, &container.record)?;
-    let (Status::Created, Some(init)) = (status, init) else { return Err(refusal(id, status)) };
+    let (Status::Created, Some(init)) = (status, init) else { return Err(refusal(container, status)) };
     if container.record.phase.is_unfinished() {
-        return Err(refusal(id, Status::Creating));
+        return Err(refusal(container, Status::Creating));
     }
     if container.record.idle {
         let what = format!("cannot start container \"{id}\": {}", saved_config::NO_PROCESS);
@@ -62,12 +63,17 @@ fn waiting_init(container: &StoredContainer) -> Result<OwnedFd> {
     Ok(init)
 }
 
-fn refusal(id: &str, status: Status) -> Error {
-    let what = match status {
-        Status::Stopped => format!("cannot start container \"{id}\": it has stopped"),
-        other => format!("cannot start container \"{id}\": it is {}, not created", other.word()),
-    };
-    Error::new(ErrorKind::WrongStatus, what)
+fn refusal(container: &StoredContainer, status: Status) -> Error {
+    let id = &container.record.id;
+    let refused = |why: &str| Error::new(ErrorKind::WrongStatus, format!("cannot start container \"{id}\": {why}"));
+    if status != Status::Stopped {
+        return refused(&format!("it is {}, not created", status.word()));
+    }
+    // A small memory limit can end init while it waits at the gate.
+    match death::explain_stop(container) {
+        Some(why) => refused("it has stopped").detail(why),
+        None => refused("it has stopped"),
+    }
 }
 
 fn open_gate(container: &StoredContainer) -> Result<()> {
@@ -77,9 +83,13 @@ fn open_gate(container: &StoredContainer) -> Result<()> {
     let result = start_gate::open_result(directory)?;
     let listener = start_gate::connect(directory)?;
     let Some(go) = status::gate(directory)? else {
-        return Err(refusal(&container.record.id, Status::Stopped));
+        return Err(refusal(container, Status::Stopped));
     };
-    rustix::io::write(&go, b"+").context(|| "open the start gate")?;
+    match rustix::io::write(&go, b"+") {
+        // init died after the gate was opened for writing.
+        Err(Errno::PIPE) => return Err(refusal(container, Status::Stopped)),
+        written => written.context(|| "open the start gate")?,
+    };
     drop(go);
     if let Some(listener) = listener {
         deliver_listener(container, listener.as_fd())?;
