@@ -11,7 +11,7 @@ use std::path::Path;
 
 use oci_spec::runtime::{MountBuilder, Spec};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{AtFlags, Mode, OFlags, chmodat, mkdirat, openat, unlinkat};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat, chmodat, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv, send, socket_with,
@@ -64,6 +64,16 @@ impl Caller {
         Self::new(std::env::var_os(VARIABLE))
     }
 
+    /// Says that a restored container is ready, which its program does not say a second time. `pid` as for a container that
+    /// [`Listener::wait`] waits for; `None` while tare stays.
+    ///
+    /// # Errors
+    /// The service manager does not take it.
+    pub(super) fn announce(&self, pid: Option<i32>) -> Result<()> {
+        self.tell(pid)?;
+        pid.map_or(Ok(()), |_| self.barrier())
+    }
+
     /// Says that the container is ready; `pid` is what the service manager is to watch instead of tare.
     fn tell(&self, pid: Option<i32>) -> Result<()> {
         let pid = pid.map_or_else(String::new, |pid| format!("MAINPID={pid}\n"));
@@ -114,6 +124,17 @@ pub(super) fn admit(spec: &mut Spec, source: &Path) -> Result<bool> {
     let mount = mount.map_err(|e| Error::new(ErrorKind::Internal, "the mount for notify").detail(e.to_string()))?;
     spec.mounts_mut().get_or_insert_default().push(mount);
     Ok(true)
+}
+
+/// As [`admit`], for the saved config of a container that has been created: does nothing if that was not [`admit`]ted.
+///
+/// # Errors
+/// As [`admit`].
+pub(super) fn admit_again(spec: &mut Spec, directory: &Directory) -> Result<()> {
+    match accessat(directory.as_fd(), DIRECTORY, Access::EXISTS, AtFlags::empty()) {
+        Ok(()) => admit(spec, &directory.path.join(DIRECTORY)).map(drop),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Makes the directory that is mounted.

@@ -22,7 +22,7 @@ use crate::container::record::{Phase, Record};
 use crate::container::status::{Status, cgroup, status};
 use crate::container::store::{self, Store};
 use crate::container::warning::Warn;
-use crate::container::{StoredContainer, delete, find, saved_config};
+use crate::container::{StoredContainer, delete, find, notify, saved_config};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::namespaces::NamespaceSet;
 
@@ -110,7 +110,8 @@ fn thaw(record: &Record) -> Result<()> {
 
 fn dump(container: &StoredContainer, options: &CheckpointOptions, images: &Images) -> Result<()> {
     let record = &container.record;
-    let spec = saved_config::spec(&container.directory)?;
+    let mut spec = saved_config::spec(&container.directory)?;
+    notify::admit_again(&mut spec, &container.directory)?;
     let null = null()?;
     let log = images.log(LOG);
     let criu = Criu::start(&Start {

@@ -101,7 +101,7 @@ pub(super) fn stdio<'fd>() -> Stdio<'fd> {
 }
 
 /// The directory that the container will have at /run/notify.
-fn notify_directory(root: &Path, id: &str) -> Result<PathBuf> {
+pub(super) fn notify_directory(root: &Path, id: &str) -> Result<PathBuf> {
     let root = std::path::absolute(root).map_err(|e| {
         Error::new(ErrorKind::System, format!("the state root {}", root.display())).detail(e.to_string())
     })?;

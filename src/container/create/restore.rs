@@ -16,9 +16,9 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::creation::Creation;
-use super::prepare::{PreparedCreation, prepare, stdio};
+use super::prepare::{PreparedCreation, notify_directory, prepare, stdio};
 use super::transaction::{Guard, Transaction};
-use super::{Created, Creating, clone_init, created, open_notify, open_rootfs, publish};
+use super::{Created, Creating, StartMode, clone_init, created, open_rootfs, publish};
 use crate::bundle;
 use crate::checkpoint::criu::{Criu, Rootfs, Start};
 use crate::checkpoint::messages::{CgroupMode, InheritedDescriptor, JoinedNamespace, Options, RequestType};
@@ -29,7 +29,7 @@ use crate::container::state::State;
 use crate::container::status::{self, Status};
 use crate::container::store::{CRIU_ROOT, Store};
 use crate::container::warning::Warn;
-use crate::container::{StoredContainer, start_hooks};
+use crate::container::{StoredContainer, notify, start_hooks};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::hooks::{self, Place};
 use crate::host::Host;
@@ -82,10 +82,12 @@ fn build_guarded(
     let Source { options, images, .. } = *source;
     let PreparedCreation { host, config, mut plan, namespaces, resctrl, notify, record } = prepared;
     require_mount_namespace(&plan)?;
-    let spec = bundle::parse_spec(&config)?.0;
+    let mut spec = bundle::parse_spec(&config)?.0;
     let mut creation = transaction.guard(Creation::take_id(Store::make(creating.root)?, record)?);
     creation.write_first(&config)?;
-    let notify = open_notify(creation.directory(), notify, creating.mode)?;
+    // The container may have been created for a service manager, whether there is one now or not.
+    notify::make(creation.directory())?;
+    notify::admit(&mut spec, &notify_directory(creating.root, creating.id)?)?;
     let resctrl = creation.create_resctrl(plan.resctrl.as_ref(), resctrl, transaction)?;
     let mut cgroup = creation.create_cgroup(plan.cgroup.as_ref(), &host, transaction)?;
     rehearse(creating, &mut creation, &mut plan, &namespaces, &host)?;
@@ -130,8 +132,11 @@ fn build_guarded(
     let master = channels.master()?;
     creation.record_created()?;
     publish(&init, creation.record(), creating.request.options)?;
+    if let Some(caller) = notify {
+        caller.announce((creating.mode == StartMode::Detached).then_some(init.pid))?;
+    }
     transaction.commit();
-    Ok(Created { creation, init, plan, master, notify })
+    Ok(Created { creation, init, plan, master, notify: None })
 }
 
 fn require_mount_namespace(plan: &ContainerPlan) -> Result<()> {
