@@ -332,6 +332,12 @@ fn explain(kind: RequestType, response: Option<&Response>, log: Log<'_>) -> Erro
     error.detail(said.unwrap_or_default().trim()).hint(format!("see {}", log.path.join(log.name).display()))
 }
 
+/// Whether CRIU failed because a process did not stop in time, by its log.
+#[must_use]
+pub fn timed_out(log: Log<'_>) -> bool {
+    read(log).as_deref().and_then(log::cause).is_some_and(log::is_timeout)
+}
+
 fn read(log: Log<'_>) -> Option<String> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = openat(log.directory, log.name, flags, Mode::empty()).ok()?;

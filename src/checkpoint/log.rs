@@ -10,9 +10,21 @@ pub(super) fn cause(log: &str) -> Option<&str> {
     texts.find(|text| !text.is_empty() && !NOISE.iter().any(|noise| text.contains(noise)))
 }
 
+/// Whether the cause is that a process did not stop in time. One in vfork(2) cannot, while its child is frozen.
+pub(super) fn is_timeout(cause: &str) -> bool {
+    cause.starts_with("Timeout reached")
+}
+
 #[cfg(test)]
 mod tests {
-    use super::cause;
+    use super::{cause, is_timeout};
+
+    #[test]
+    fn a_process_that_does_not_stop_is_told_from_other_causes() {
+        let log = "(10.3) Error (criu/seize.c:133): Timeout reached. Try to interrupt: 0\n";
+        assert!(cause(log).is_some_and(is_timeout));
+        assert!(!is_timeout("Can't lookup mount=22"));
+    }
 
     #[test]
     fn the_first_error_counts() {

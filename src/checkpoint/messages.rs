@@ -199,6 +199,9 @@ pub struct Options {
     /// The cgroup to freeze during the dump: a path on the host.
     #[prost(string, optional, tag = "44")]
     pub freeze_cgroup: Option<String>,
+    /// Seconds until CRIU gives up stopping the processes.
+    #[prost(uint32, optional, tag = "45")]
+    pub timeout: Option<u32>,
     /// Forget TCP connections that are not established yet.
     #[prost(bool, optional, tag = "46")]
     pub tcp_skip_in_flight: Option<bool>,

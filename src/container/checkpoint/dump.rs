@@ -16,10 +16,10 @@ use super::mounts::{self, text};
 use super::options::CheckpointOptions;
 use super::yard::Yard;
 use super::{NETWORK_KEY, PID_KEY, config_file, require_root};
-use crate::checkpoint::criu::{Criu, Start};
+use crate::checkpoint::criu::{self, Criu, Start};
 use crate::checkpoint::messages::{self, CgroupMode, Features, Options, RequestType};
 use crate::container::record::{Phase, Record};
-use crate::container::status::{Status, cgroup, status};
+use crate::container::status::{Status, cgroup, living_init, status};
 use crate::container::store::{self, Store};
 use crate::container::warning::Warn;
 use crate::container::{StoredContainer, delete, find, notify, saved_config};
@@ -31,6 +31,13 @@ const LOG: &str = "dump.log";
 
 /// How long another command may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Seconds that CRIU may take to stop all processes: its own default.
+const TIMEOUT: u32 = 10;
+/// Attempts before the last, with less time. CRIU freezes the cgroup first, and a process in vfork(2) cannot stop while its
+/// child is frozen: thawed, both go on, and the next attempt finds them elsewhere.
+const EARLY_ATTEMPTS: u32 = 4;
+const EARLY_TIMEOUT: u32 = 2;
 
 /// Writes a checkpoint of a container.
 ///
@@ -52,7 +59,9 @@ pub fn checkpoint(root: &Path, id: &str, options: &CheckpointOptions, warn: Warn
         images.admit(group)?;
     }
     set_phase(&mut container, Phase::Checkpointing)?;
-    let dumped = dump(&container, options, &images);
+    // Nothing changes in a paused container.
+    let early_attempts = if before == Status::Running { EARLY_ATTEMPTS } else { 0 };
+    let dumped = dump_patiently(&container, options, &images, early_attempts);
     let stays = dumped.is_err() || options.leave_running || options.pre_dump;
     if !stays {
         let remedy = format!("the checkpoint is complete; `tare delete --force {id}` removes what is left");
@@ -108,7 +117,27 @@ fn thaw(record: &Record) -> Result<()> {
     }
 }
 
-fn dump(container: &StoredContainer, options: &CheckpointOptions, images: &Images) -> Result<()> {
+/// Tries again while a process does not stop in time.
+fn dump_patiently(
+    container: &StoredContainer,
+    options: &CheckpointOptions,
+    images: &Images,
+    early_attempts: u32,
+) -> Result<()> {
+    for _ in 0..early_attempts {
+        match dump(container, options, images, EARLY_TIMEOUT) {
+            Err(_) if criu::timed_out(images.log(LOG)) && lives(&container.record) => {}
+            done => return done,
+        }
+    }
+    dump(container, options, images, TIMEOUT)
+}
+
+fn lives(record: &Record) -> bool {
+    matches!(living_init(record), Ok(Some(_)))
+}
+
+fn dump(container: &StoredContainer, options: &CheckpointOptions, images: &Images, timeout: u32) -> Result<()> {
     let record = &container.record;
     let mut spec = saved_config::spec(&container.directory)?;
     notify::admit_again(&mut spec, &container.directory)?;
@@ -131,6 +160,7 @@ fn dump(container: &StoredContainer, options: &CheckpointOptions, images: &Image
     };
     let mut request = request(record, &spec, options, images)?;
     request.cgroup_yard = yard.as_ref().map(|yard| text(&yard.path));
+    request.timeout = Some(timeout);
     let kind = if options.pre_dump { RequestType::PreDump } else { RequestType::Dump };
     if kind == RequestType::Dump {
         images.write_descriptors(&record.stdio.clone().map(Option::unwrap_or_default))?;
