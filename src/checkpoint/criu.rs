@@ -5,6 +5,7 @@
 //! has done: the processes of a dump run on, those of a restore are killed.
 
 use std::ffi::CString;
+use std::fs::OpenOptions;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -18,7 +19,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 use super::child::{self, Root, Task};
 use super::log;
-use super::messages::{CgroupRoot, Features, Notification, Options, Request, RequestType, Response};
+use super::messages::{CgroupRoot, Features, Notification, Options, Request, RequestType, Response, Version};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::clone::own_pidfd;
 use crate::sys::environment;
@@ -101,10 +102,7 @@ impl Criu {
     pub fn start(start: &Start<'_>) -> Result<Self> {
         let program = match start.program {
             Some(path) => path.to_path_buf(),
-            None => find().ok_or_else(|| {
-                let what = "executable file `criu` not found in $PATH";
-                Error::new(ErrorKind::Unsupported, what).hint("install CRIU, or name the program with --criu")
-            })?,
+            None => find().ok_or_else(not_installed)?,
         };
         let (report, report_end) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .context(|| "make the socket pair for CRIU")?;
@@ -168,13 +166,17 @@ impl Criu {
         Ok(cgroup_roots(&text))
     }
 
+    fn version(&self) -> Result<Version> {
+        let request = Request { keep_open: Some(true), ..request(RequestType::Version) };
+        Ok(self.ask(&request)?.version.unwrap_or_default())
+    }
+
     /// Checks that its version is one that tare works with.
     ///
     /// # Errors
     /// It is too old; CRIU does not answer.
     pub fn require_version(&self) -> Result<()> {
-        let request = Request { keep_open: Some(true), ..request(RequestType::Version) };
-        let version = self.ask(&request)?.version.unwrap_or_default();
+        let version = self.version()?;
         if (version.major, version.minor) >= OLDEST {
             return Ok(());
         }
@@ -292,6 +294,29 @@ impl Drop for Criu {
         }
         let _reaped = self.reap();
     }
+}
+
+/// The CRIU of this host for a report: its program, and its version or why tare does not work with it.
+///
+/// # Errors
+/// It is not installed.
+pub fn installed() -> Result<(PathBuf, Result<String>)> {
+    let program = find().ok_or_else(not_installed)?;
+    let version = || {
+        let null = OpenOptions::new().read(true).write(true).open("/dev/null").context(|| "open /dev/null")?;
+        let stdio = [null.as_fd(); 3];
+        let start = Start { program: Some(&program), stdio, inherited: Vec::new(), cgroup: None, root: None };
+        let criu = Criu::start(&start)?;
+        let Version { major, minor, .. } = criu.version()?;
+        criu.require_version().map(|()| format!("{major}.{minor}"))
+    };
+    let version = version();
+    Ok((program, version))
+}
+
+fn not_installed() -> Error {
+    let what = "executable file `criu` not found in $PATH";
+    Error::new(ErrorKind::Unsupported, what).hint("install CRIU, or name the program with --criu")
 }
 
 /// Source: cgroups(7), "/proc/pid/cgroup": `ID:CONTROLLERS:PATH`.

@@ -46,6 +46,9 @@ impl End {
 
 /// Parses; `args` begin with the program's name.
 pub fn parse(args: Vec<OsString>) -> Result<ArgMatches, End> {
+    if super::welcome::is_wanted(args.len()) {
+        return Err(End::Text(super::welcome::WELCOME.to_owned()));
+    }
     let line = go_flags::normalize(args);
     if let Some(row) = line.command
         && let Ok(matches) = program(bare).subcommand(bare_command(row)).try_get_matches_from(&line.words)

@@ -105,7 +105,11 @@ pub fn dispatch(matches: &ArgMatches, global: &Global, log: &Rc<Log>) -> Result<
         "mounts" => mounts(&container(), command)?,
         "spec" => {
             let path = |name| command.get_one::<PathBuf>(name);
-            super::spec::write(path("bundle"), path("config"), command.get_flag("rootless"))?;
+            let example = super::spec::Example {
+                rootless: command.get_flag("rootless"),
+                docker_default: command.get_flag("docker-default"),
+            };
+            super::spec::write(path("bundle"), path("config"), &example)?;
         }
         "doctor" => {
             let report = runtime.doctor(command.get_flag("repair"))?;

@@ -15,6 +15,7 @@ mod spec;
 mod table;
 mod update;
 mod usage;
+mod welcome;
 
 use std::ffi::OsString;
 use std::rc::Rc;

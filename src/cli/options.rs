@@ -360,6 +360,12 @@ pub static OPTIONS: &[CliOption] = {
         option(Place::EVENTS, "stats", Nothing, "Print the statistics once and exit"),
         option(Place::SPEC, "config", Path("FILE"), "Name of the file [default: config.json]").short('f'),
         option(Place::SPEC, "rootless", Nothing, "Write an example for a rootless container"),
+        option(
+            Place::SPEC,
+            "docker-default",
+            Nothing,
+            "Give it the capabilities, masks, mounts and seccomp profile of Docker",
+        ),
         option(Place::DOCTOR, "repair", Nothing, "Remove the leftovers that belong to tare"),
         option(Place::DOCTOR.union(Place::INFO), "json", Nothing, "Print JSON"),
         // checkpoint, restore.

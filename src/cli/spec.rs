@@ -1,6 +1,8 @@
-//! `tare spec`: an example config.json, the same container that `runc spec` describes.
+//! `tare spec`: an example config.json, the same container that `runc spec` describes, or one with Docker's defaults.
 //!
 //! World: parent.
+
+mod docker;
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -10,15 +12,23 @@ use serde_json::{Value, json};
 
 use tare::error::{Error, ErrorKind, Result};
 
+/// Which example is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Example {
+    /// For a caller without privileges.
+    pub rootless: bool,
+    /// With the capabilities, masks, mounts and seccomp profile of Docker.
+    pub docker_default: bool,
+}
+
 /// Writes config.json into the bundle.
 ///
 /// # Errors
 /// It exists already; the directory is missing.
-pub fn write(bundle: Option<&PathBuf>, name: Option<&PathBuf>, rootless: bool) -> Result<()> {
+pub fn write(bundle: Option<&PathBuf>, name: Option<&PathBuf>, example: &Example) -> Result<()> {
     let name = name.map_or(Path::new("config.json"), PathBuf::as_path);
     let path = bundle.map_or(Path::new("."), PathBuf::as_path).join(name);
-    let config = if rootless { rootless_config() } else { config() };
-    let mut text = serde_json::to_string_pretty(&config)
+    let mut text = serde_json::to_string_pretty(&config(example))
         .map_err(|e| Error::new(ErrorKind::Internal, "encode the config").detail(e.to_string()))?;
     text.push('\n');
     let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o666).open(&path);
@@ -32,7 +42,15 @@ pub fn write(bundle: Option<&PathBuf>, name: Option<&PathBuf>, rootless: bool) -
     }
 }
 
-fn config() -> Value {
+fn config(example: &Example) -> Value {
+    let mut config = if example.rootless { rootless_config() } else { root_config() };
+    if example.docker_default {
+        docker::apply(&mut config);
+    }
+    config
+}
+
+fn root_config() -> Value {
     let namespaces = ["pid", "network", "ipc", "uts", "mount", "cgroup"].map(|kind| json!({ "type": kind }));
     let capabilities = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
     json!({
@@ -85,7 +103,7 @@ fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value
 
 /// Without root's help: an own user namespace that maps the caller to root, the host's network, /sys bound.
 fn rootless_config() -> Value {
-    let mut config = config();
+    let mut config = root_config();
     let kinds = ["pid", "ipc", "uts", "mount", "cgroup", "user"];
     config["linux"]["namespaces"] = json!(kinds.map(|kind| json!({ "type": kind })));
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
@@ -112,10 +130,12 @@ fn rootless_config() -> Value {
 mod tests {
     use tare::internals::{bundle, host::Host, namespaces};
 
+    use super::{Example, config};
+
     #[test]
-    fn both_configs_are_what_tare_reads() {
-        for config in [super::config(), super::rootless_config()] {
-            let bytes = serde_json::to_vec(&config).unwrap();
+    fn each_config_is_what_tare_reads() {
+        for (rootless, docker_default) in [(false, false), (true, false), (false, true), (true, true)] {
+            let bytes = serde_json::to_vec(&config(&Example { rootless, docker_default })).unwrap();
             let (spec, warnings) = bundle::parse_spec(&bytes).unwrap();
             assert!(warnings.is_empty());
             namespaces::plan(&spec, &Host::default().caller()).unwrap();

@@ -74,7 +74,7 @@ pub fn doctor(report: &Report, json: bool) -> Result<()> {
     super::print(text.as_bytes())
 }
 
-/// Prints what the host offers, a line for each value.
+/// Prints what the host offers, a line for each value; then what is not possible, a line each.
 ///
 /// # Errors
 /// stdout cannot be written to.
@@ -82,18 +82,32 @@ pub fn info(report: &Value, json: bool) -> Result<()> {
     if json {
         return super::print(&pretty(report)?);
     }
-    let sections = report.as_object().into_iter().flatten();
+    let sections = report.as_object().into_iter().flatten().filter(|(section, _)| *section != NOT_POSSIBLE);
     let rows = sections.flat_map(|(section, value)| match value.as_object() {
         Some(members) => members.iter().map(|(name, value)| [format!("{section}.{name}"), word(value)]).collect(),
         None => vec![[section.clone(), word(value)]],
     });
-    super::print(columns(rows.collect()).as_bytes())
+    let text = columns(rows.collect()) + "\nnot possible here\n" + &not_possible(&report[NOT_POSSIBLE]);
+    super::print(text.as_bytes())
+}
+
+const NOT_POSSIBLE: &str = "notPossible";
+
+/// What, why, and how to change it.
+fn not_possible(list: &Value) -> String {
+    let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
+    let line = |one: &Value| {
+        let [what, why, remedy] = ["what", "why", "remedy"].map(|member| escaped(one[member].as_str().unwrap_or("")));
+        format!("  {what}: {why}; {remedy}\n")
+    };
+    if list.is_empty() { "  nothing is missing\n".to_owned() } else { list.iter().map(line).collect() }
 }
 
 /// A value as a cell.
 fn word(value: &Value) -> String {
     match value {
-        Value::Null => "unknown".to_owned(),
+        Value::Null => "-".to_owned(),
+        Value::Bool(answer) => if *answer { "yes" } else { "no" }.to_owned(),
         Value::String(text) => text.clone(),
         Value::Array(list) => list.iter().map(word).collect::<Vec<_>>().join(" "),
         other => other.to_string(),

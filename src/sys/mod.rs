@@ -23,6 +23,7 @@ pub mod net;
 pub mod page;
 pub mod parked;
 pub mod pidfd;
+pub mod probe;
 pub mod process_attributes;
 pub mod procfs;
 pub mod pty;

@@ -6,6 +6,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
+use rustix::mount::OpenTreeFlags;
 
 bitflags::bitflags! {
     /// Mount attributes as `struct mount_attr` has them. Source: mount_setattr(2).
@@ -33,6 +34,9 @@ bitflags::bitflags! {
         const NOSYMFOLLOW = 0x0020_0000;
     }
 }
+
+/// OPEN_TREE_NAMESPACE of open_tree(2): a mount namespace whose root is the copied tree. Kernel: 7.0.
+pub const OPEN_TREE_NAMESPACE: OpenTreeFlags = OpenTreeFlags::from_bits_retain(2);
 
 /// MS_* flags, for mount(2) and for the propagation of mount_setattr(2).
 pub type MountFlags = libc::c_ulong;

@@ -86,25 +86,6 @@ fn features_is_json_and_nothing_else() {
 }
 
 #[test]
-fn info_describes_the_host_in_a_table_and_in_json() {
-    if !is_tare() {
-        return eprintln!("skipped: the command is tare's");
-    }
-    let json: Value = serde_json::from_str(&tare(&["info", "--json"]).good()).unwrap();
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    assert_eq!(json["kernel"]["release"], release.trim());
-    assert_eq!(json["caller"]["uid"], rustix::process::geteuid().as_raw());
-    assert!(json["seccomp"]["actions"].as_array().unwrap().iter().any(|action| action == "errno"), "{json}");
-    for section in ["tare", "cgroup", "userNamespaces"] {
-        assert!(json[section].is_object(), "{json}");
-    }
-    let table = tare(&["info"]).good();
-    let line = table.lines().find(|line| line.starts_with("kernel.release ")).unwrap();
-    assert!(line.ends_with(&format!(" {}", release.trim())), "{table}");
-    assert!(table.contains("\nseccomp.actions ") && !table.contains(['{', '[', '"']), "{table}");
-}
-
-#[test]
 fn spec_writes_a_config_once() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_str().unwrap();

@@ -69,6 +69,7 @@ pub struct Removed {
 #[derive(Debug)]
 pub struct Connection {
     socket: OwnedFd,
+    address: Address,
     deadline: Instant,
     serial: u32,
     /// Calls up to this serial make the bus ready; their replies matter only when they are errors.
@@ -104,6 +105,7 @@ impl Connection {
         }
         let mut connection = Self {
             socket,
+            address: address.clone(),
             deadline,
             serial: 0,
             prepared: 0,
@@ -117,6 +119,11 @@ impl Connection {
             connection.prepare_bus();
         }
         Ok(connection)
+    }
+
+    /// The other side.
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
     /// A bus gives us a name, and hands on the signals of jobs; systemd's own socket needs neither.

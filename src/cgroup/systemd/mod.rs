@@ -9,6 +9,7 @@ mod connection;
 pub mod message;
 pub(super) mod parent;
 pub mod properties;
+pub mod report;
 pub mod unit;
 mod units;
 pub mod value;

@@ -82,6 +82,18 @@ impl Systemd {
         }
     }
 
+    /// For questions that shall not wait long for a systemd that is away.
+    #[must_use]
+    pub fn within(instance: Instance, patience: Duration) -> Self {
+        Self { deadline: Instant::now() + patience, ..Self::new(instance) }
+    }
+
+    /// Where the conversation is, once there is one.
+    #[must_use]
+    pub fn address(&self) -> Option<&Address> {
+        self.connection.as_ref().map(Connection::address)
+    }
+
     /// Starts a transient unit, with a process if `pid` is given, and waits until it has started.
     ///
     /// # Errors
@@ -173,6 +185,18 @@ impl Systemd {
         }
     }
 
+    /// Its version, as distributions write it.
+    ///
+    /// # Errors
+    /// systemd cannot be reached.
+    pub fn version(&mut self) -> Result<String> {
+        match self.property(OBJECT, INTERFACE, "Version") {
+            Ok(Value::Text(version)) => Ok(version),
+            Ok(_) => Ok(String::new()),
+            Err(fault) => Err(self.explain(fault).context("ask systemd for its version")),
+        }
+    }
+
     /// The cgroup of a unit of the sort `Scope` or `Slice`; empty when there is none.
     ///
     /// # Errors
@@ -191,11 +215,7 @@ impl Systemd {
     fn known<'p>(&mut self, properties: &'p [Property]) -> Result<Vec<&'p Property>> {
         let mut known: Vec<&Property> = properties.iter().collect();
         if properties.iter().any(|property| property.since > 0) {
-            let version = match self.property(OBJECT, INTERFACE, "Version") {
-                Ok(Value::Text(version)) => leading_number(&version),
-                Ok(_) => 0,
-                Err(fault) => return Err(self.explain(fault).context("ask systemd for its version")),
-            };
+            let version = leading_number(&self.version()?);
             known.retain(|property| property.since <= version);
         }
         Ok(known)

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
 use crate::rootfs::plan::{Bind, RootfsPlan, Rule};
-use crate::sys::mount::{Attributes, Change, set_attributes};
+use crate::sys::mount::{Attributes, Change, OPEN_TREE_NAMESPACE, set_attributes};
 
 /// The source that shall cover /proc is no whole procfs.
 pub const NO_PROCFS: Errno = Errno::XDEV;
@@ -29,8 +29,7 @@ pub fn open_root(plan: &RootfsPlan) -> Result<OwnedFd, Errno> {
 /// A mount namespace with the rootfs, and all that is mounted below it, as its root; `None` where the kernel or the
 /// caller's rights do not go that far, and init gets a copy of the host's namespace instead. Kernel: 7.0.
 pub fn open_namespace(plan: &RootfsPlan) -> Option<OwnedFd> {
-    const NAMESPACE: OpenTreeFlags = OpenTreeFlags::from_bits_retain(2); // OPEN_TREE_NAMESPACE
-    let flags = NAMESPACE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let flags = OPEN_TREE_NAMESPACE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     rustix::mount::open_tree(CWD, &*plan.root, flags).ok()
 }
 

@@ -171,3 +171,12 @@ fn a_job_that_lasts_is_waited_for() {
     systemd.start(&unit(), &[], Some(1), &|| Ok(Look::Taken)).unwrap();
     assert_eq!(calls(&heard), ["0 StartTransientUnit", "0 Get", "0 Get", "0 Get"]);
 }
+
+#[test]
+fn a_systemd_tells_its_version_and_where_it_answers() {
+    let (mut systemd, heard, directory) = systemd(vec![Answer::Return(text("257.9-1"))]);
+    assert_eq!(systemd.address(), None);
+    assert_eq!(systemd.version().unwrap(), "257.9-1");
+    let socket = systemd.address().unwrap().socket.shown();
+    assert_eq!((socket, calls(&heard)), (directory.path().join("private").display().to_string(), vec!["0 Get".into()]));
+}
