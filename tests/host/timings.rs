@@ -377,3 +377,26 @@ fn the_shared_memory_ends_with_execve() {
     waits.kill_processes();
     reap(pid);
 }
+
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn the_documented_table_is_what_run_prints() {
+    if skipped() {
+        return;
+    }
+    let bundle = Bundle::new();
+    bundle.write();
+    let Done { code, stderr, .. } = bundle.tare(&["run", "--timings", "-", &bundle.id]);
+    assert_eq!(code, 0, "{stderr}");
+    let parent = stderr.lines().skip(1).take_while(|line| !line.ends_with("  child"));
+    let zeros = format!("{0:>10} {0:>10}", "0.000");
+    let without_times = |line: &str| match line.split_at(zeros.len()) {
+        (times, _) if times.contains("start") => line.to_string(),
+        (_, rest) => format!("{zeros}{rest}"),
+    };
+    let printed: Vec<String> = parent.map(without_times).collect();
+    let page = include_str!("../../docs/timings.md");
+    let block = page.split("<!-- parent: begin -->\n```\n").nth(1).unwrap().split("```\n").next().unwrap();
+    let documented: Vec<&str> = block.lines().skip(1).collect();
+    assert_eq!(printed, documented);
+}
