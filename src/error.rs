@@ -150,6 +150,12 @@ impl Error {
         self.0.at.as_deref()
     }
 
+    /// What was being done, without the path and the kernel's words.
+    #[must_use]
+    pub(crate) fn phrase(&self) -> String {
+        self.0.what.join(": ")
+    }
+
     /// The kernel's error number, when there is one.
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {

@@ -17,7 +17,8 @@ use rustix::io::Errno;
 use crate::namespaces::{NamespaceKind, NamespaceSet};
 use crate::plan::{ContainerPlan, Program};
 use crate::sys::clone::{Parent, Side, clone_with_memory, clone3, exit_now};
-use crate::wire::{At, Barrier, ChildResult, Fault, Packet, Step, receive_go_on};
+use crate::sys::marks::Marks;
+use crate::wire::{At, Barrier, ChildResult, Fault, Packet, Step, mark, receive_go_on};
 use crate::{namespaces, network, process, rootfs, seccomp, sys, terminal};
 
 /// Everything that the child needs, opened before the fork.
@@ -42,6 +43,8 @@ pub struct Task<'a> {
     /// CAP_SYS_PTRACE can do nothing with such a process in /proc, so its own is only from the time when it joins
     /// something of a container, or has its id mappings.
     pub hidden: bool,
+    /// Where the child marks its steps, for `--timings`.
+    pub marks: Option<&'a Marks>,
 }
 
 /// The child's ends of the channels for descriptors; each exists only when the plan needs it.
@@ -150,9 +153,10 @@ pub fn intermediate(task: &Task<'_>, init: &Init<'_>) -> ChildResult<Made> {
         namespaces::child::join_mount(namespace)?;
         new.remove(NamespaceSet::MOUNT);
     }
-    match clone3(Parent::OfCaller, new, cgroup).at(Step::Clone)? {
-        Side::Parent { pid, pidfd } => Ok(Made { pid, pidfd }),
-        Side::Child => run(task),
+    match clone3(Parent::OfCaller, new, cgroup) {
+        Ok(Side::Parent { pid, pidfd }) => Ok(Made { pid, pidfd }),
+        Ok(Side::Child) => run(task),
+        Err(errno) => Err(errno).at(Step::Clone),
     }
 }
 
@@ -199,6 +203,7 @@ pub enum Never {}
 
 fn straight_line(task: &Task<'_>) -> ChildResult<Never> {
     sys::allocation::forbid();
+    mark(Step::Clone, 0);
     session(task)?;
     match &task.kind {
         TaskKind::Init(init) => {
@@ -286,11 +291,12 @@ fn become_visible(task: &Task<'_>, gate: Option<&Gate>) -> ChildResult<Never> {
         process::child::shed_capabilities(&program.process)?;
     }
     shut_descriptors(task, gate).at(Step::CloseDescriptors)?;
-    let (pid, pidfd) = clone_with_memory(|| match visible(task, gate) {
+    let cloned = clone_with_memory(|| match visible(task, gate) {
         Ok(never) => match never {},
         Err(fault) => fail(task, &fault),
-    })
-    .at(Step::Clone)?;
+    });
+    // The new process shares the memory: if this one marked a step now, it would be taken for one of the new process.
+    let (pid, pidfd) = cloned.map_err(|errno| Fault::new(Step::Clone, 0, errno))?;
     if Packet::Born(pid).send_with(task.socket, pidfd.as_fd()).is_err() {
         let _gone = sys::pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
         exit_now(1);
@@ -299,6 +305,7 @@ fn become_visible(task: &Task<'_>, gate: Option<&Gate>) -> ChildResult<Never> {
 }
 
 fn visible(task: &Task<'_>, gate: Option<&Gate>) -> ChildResult<Never> {
+    mark(Step::Clone, 0);
     die_with_parent(task)?;
     sys::signals::set_default().at(Step::Session)?;
     enter_program(task, gate, Origin::Visible)
@@ -441,7 +448,7 @@ fn await_pidfd(task: &Task<'_>, origin: Origin) -> ChildResult {
     if origin == Origin::First {
         return Ok(());
     }
-    if !receive_go_on(task.socket).at(Step::Session)? {
+    if !receive_go_on(task.socket).at(Step::Pidfd)? {
         exit_now(1);
     }
     rustix::process::setsid().at(Step::Session)?;

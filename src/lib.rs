@@ -65,6 +65,7 @@ mod spawn;
 pub mod startup;
 mod sys;
 mod terminal;
+pub mod timings;
 mod wire;
 
 pub use bundle::Bundle;

@@ -18,6 +18,7 @@ use rustix::mount::OpenTreeFlags;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::exec::{Strings, execute_file};
 use crate::sys::mount::{Attributes, Change, set_attributes};
+use crate::timings;
 
 const EXE: &str = "/proc/self/exe";
 
@@ -67,7 +68,8 @@ fn execute_protected(name: &CStr) -> Result<()> {
     let words = text.strip_suffix(&[0]).unwrap_or(&text).split(|byte| *byte == 0);
     // The words end at the NUL bytes, so that none is inside.
     let words = words.filter_map(|word| CString::new(word).ok()).collect();
-    Err(Error::system("execute tare from its protected image", execute_file(image.as_fd(), &Strings::new(words))))
+    let errno = execute_file(image.as_fd(), &Strings::new(words), timings::environment().as_ref());
+    Err(Error::system("execute tare from its protected image", errno))
 }
 
 /// A read-only mount, a file that is out of reach, or a sealed file in memory.

@@ -17,6 +17,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::init::{self, Made, Task, TaskKind};
 use crate::sys::clone::{self, Side, clone3, in_intermediate, own_pidfd};
+use crate::sys::marks::Marks;
 use crate::sys::namespace::NamespaceSet;
 use crate::sys::process_attributes::{is_dumpable, set_dumpable};
 use crate::sys::scheduling;
@@ -73,12 +74,14 @@ fn spawn_non_dumpable(task: &Task<'_>, own_memory: bool) -> Result<std::result::
     if task.hidden && dumpable {
         set_dumpable(false).context(|| "clear the dumpable attribute")?;
     }
+    let marking = task.marks.map(Marks::install);
     let made = match &task.kind {
         TaskKind::Init(init) => in_intermediate(own_memory, || init::intermediate(task, init))
             .context(|| "create the intermediate process")
             .and_then(|made| made.ok_or_else(|| Error::new(ErrorKind::System, "the intermediate process died"))),
         TaskKind::Exec(_) | TaskKind::Mounts(_) => Ok(spawn_exec(task)),
     };
+    drop(marking);
     // Also if it was not cleared above: the intermediate process clears it in the memory that it shares with this one.
     if dumpable && let Err(errno) = set_dumpable(true) {
         if let Ok(Ok(made)) = made {
@@ -98,11 +101,14 @@ fn spawn_exec(task: &Task<'_>) -> std::result::Result<Made, Fault> {
         let before = scheduling::affinity()?;
         scheduling::set_affinity(cpus).map(|()| before)
     };
-    let before = initial.map(change).transpose().at(Step::CpuAffinity)?;
-    let side = clone3(clone::Parent::Caller, NamespaceSet::empty(), task.cgroup).at(Step::Clone);
-    let made = match side? {
-        Side::Child => init::run(task),
-        Side::Parent { pid, pidfd } => Made { pid, pidfd },
+    let before = match initial {
+        Some(cpus) => Some(change(cpus).at(Step::CpuAffinity)?),
+        None => None,
+    };
+    let made = match clone3(clone::Parent::Caller, NamespaceSet::empty(), task.cgroup) {
+        Ok(Side::Child) => init::run(task),
+        Ok(Side::Parent { pid, pidfd }) => Made { pid, pidfd },
+        Err(errno) => return Err(errno).at(Step::Clone),
     };
     if let Some(before) = before {
         // A failure is harmless: the rest of the command can run on any CPU.

@@ -14,7 +14,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
-use crate::sys::net;
+use crate::sys::{marks, net};
 
 /// Bytes of kernel text that a [`Fault`] carries at the most.
 pub const TEXT: usize = 200;
@@ -48,6 +48,8 @@ steps! {
     JoinNamespace = "join namespace",
     /// A new time namespace and its offsets.
     TimeNamespace = "set the time offsets",
+    /// Wait until the parent has the pidfd.
+    Pidfd = "wait until the parent has the pidfd",
     /// The clone3 of init.
     Clone = "create the process with clone3",
     /// Parent death signal, session, signal mask.
@@ -213,7 +215,12 @@ impl Fault {
 /// What a step of the child returns.
 pub type ChildResult<T = ()> = Result<T, Fault>;
 
-/// Names the step (and the element) of a failed system call.
+/// Marks the end of a step for `--timings`; [`At`] does so for each system call.
+pub fn mark(step: Step, index: usize) {
+    marks::mark(step as u16, u32::try_from(index).unwrap_or(u32::MAX));
+}
+
+/// Names the step (and the element) of a system call that may have failed, and marks its end.
 pub trait At<T> {
     /// For a step without a list.
     ///
@@ -229,18 +236,22 @@ pub trait At<T> {
 
 impl<T> At<T> for Result<T, Errno> {
     fn at(self, step: Step) -> ChildResult<T> {
+        mark(step, 0);
         self.map_err(|errno| Fault::new(step, 0, errno))
     }
     fn at_index(self, step: Step, index: usize) -> ChildResult<T> {
+        mark(step, index);
         self.map_err(|errno| Fault::new(step, index, errno))
     }
 }
 
 impl<T> At<T> for Result<T, nix::errno::Errno> {
     fn at(self, step: Step) -> ChildResult<T> {
+        mark(step, 0);
         self.map_err(|errno| Fault::new(step, 0, Errno::from_raw_os_error(errno as i32)))
     }
     fn at_index(self, step: Step, index: usize) -> ChildResult<T> {
+        mark(step, index);
         self.map_err(|errno| Fault::new(step, index, Errno::from_raw_os_error(errno as i32)))
     }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["sys"],
     &["error", "wire", "json_path", "annotation", "number_list"],
-    &["label"],
+    &["label", "timings"],
     // The rooms, one kernel subject each; and the bundle's files.
     &[
         "namespaces",

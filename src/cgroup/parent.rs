@@ -176,6 +176,7 @@ impl Cgroup {
     /// A limit is refused, or that process cannot be ended.
     pub fn settle(&mut self) -> Result<()> {
         let Some(Unsettled { parked, late }) = self.unsettled.take() else { return Ok(()) };
+        let _span = crate::timings::span("settle the systemd scope");
         systemd::parent::unpark(parked)?;
         let Some((write, unit)) = late else { return Ok(()) };
         self.write_all([&write])?;

@@ -13,6 +13,7 @@ mod log;
 mod options;
 mod spec;
 mod table;
+mod timings;
 mod update;
 mod usage;
 mod welcome;
@@ -34,6 +35,7 @@ pub fn run(args: Vec<OsString>) -> i32 {
 
 /// Before anything is done twice. A word that only looks like a command costs an exec and nothing else.
 fn prepare(args: &[OsString]) -> Result<()> {
+    timings::note_start(args);
     tare::startup::open_stdio()?;
     // What enters a container forwards signals and passes its own on; the others wait for hooks at most.
     let enters = |arg: &OsString| {
@@ -64,7 +66,13 @@ fn execute(args: Vec<OsString>) -> i32 {
         print_error(&format!("tare: {error}\n"));
         return failure_code(matches.subcommand_name());
     }
-    match commands::dispatch(&matches, &global, &log) {
+    let dispatched = timings::record(&matches, &log).and_then(|recording| {
+        let dispatched = commands::dispatch(&matches, &global, &log);
+        // Before the error, whose line is to be the last.
+        drop(recording);
+        dispatched
+    });
+    match dispatched {
         Ok(code) => code,
         Err(error) => {
             log.error(&error);

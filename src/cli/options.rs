@@ -39,6 +39,9 @@ bitflags::bitflags! {
         const ENTERING = Self::PROCESS.bits() | Self::MOUNTS.bits();
         /// The commands that run CRIU.
         const CRIU = Self::CHECKPOINT.bits() | Self::RESTORE.bits();
+        /// The commands whose steps are measured, and the place that all commands share.
+        const TIMED = Self::PROGRAM.bits() | Self::CREATE.bits() | Self::RUN.bits() | Self::EXEC.bits()
+            | Self::START.bits() | Self::DELETE.bits();
     }
 }
 
@@ -295,6 +298,12 @@ pub static OPTIONS: &[CliOption] = {
             "rootless",
             OneOf("MODE", &["true", "false", "auto"]),
             "Run without a cgroup if none can be created [default: auto]",
+        ),
+        option(
+            Place::TIMED,
+            "timings",
+            Path("FILE"),
+            "Write how long each step of create, run, exec, start or delete takes to FILE.json or FILE.svg, or to stderr (-)",
         ),
         option(Place::PROGRAM, "version", Version, "Print the version").short('v'),
         // create, run, exec.

@@ -18,6 +18,7 @@ use super::warning::Warn;
 use crate::cgroup::{self, Cgroup, Hierarchy, Tag, UnitName};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::hooks::{self, Place};
+use crate::timings;
 
 /// How long killed processes may take to vanish: the answer comes within 10 s.
 const PATIENCE: Duration = Duration::from_secs(9);
@@ -78,6 +79,7 @@ pub(super) fn delete_locked(store: &Store, directory: Directory, force: bool, wa
 /// starved, or for an agent that never answers. Once these are dead, that command ends by itself. Only what is this
 /// container's beyond doubt is killed; whatever fails here is tried again under the lock.
 fn kill_first(directory: &Directory) {
+    let _span = timings::span("kill the container before it is locked");
     let Ok(Some(record)) = Record::read(directory) else { return };
     // A creation that makes progress is done soon, and deleted then.
     if record.phase.is_unfinished() && directory.lock_patiently(CREATION).is_ok() {
@@ -129,6 +131,7 @@ pub(super) fn bury(store: &Store, container: &StoredContainer, warn: Warn<'_>) -
 fn kill_init(container: &StoredContainer) -> Result<()> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let (_, Some(pidfd)) = status(&container.directory, &container.record)? else { return Ok(()) };
+    let _span = timings::span("kill init and wait for its end");
     match pidfd_send_signal(&pidfd, Signal::KILL) {
         // Death between the look and the signal is what we want.
         Ok(()) | Err(rustix::io::Errno::SRCH) => {}
@@ -169,7 +172,9 @@ fn names(pids: &[i32]) -> String {
 
 /// Removes a cgroup with whatever is left in it.
 pub(super) fn remove_cgroup(cgroup: &Cgroup) -> Result<()> {
+    let _span = timings::span("remove the cgroup");
     if cgroup.populated()? {
+        let _span = timings::span("kill the processes in the cgroup");
         cgroup.kill_all()?;
         if !cgroup.wait_empty(PATIENCE)? {
             let what = format!("processes stay in cgroup {} after they were killed", cgroup.path());
@@ -225,7 +230,10 @@ pub(super) fn stop_unit(record: &Record, tag: impl FnOnce() -> Result<Tag>) -> R
 /// Removes the resctrl group, when no process of the container is left; that of another boot is gone.
 fn remove_resctrl(record: &Record) -> Result<()> {
     match &record.resctrl {
-        Some(group) if status::boot_id()? == record.boot_id => group.remove(!record.phase.is_unfinished()),
+        Some(group) if status::boot_id()? == record.boot_id => {
+            let _span = timings::span("remove the resctrl group");
+            group.remove(!record.phase.is_unfinished())
+        }
         _ => Ok(()),
     }
 }

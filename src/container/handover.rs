@@ -12,7 +12,7 @@ use super::status::Status;
 use crate::error::{Context, Result};
 use crate::init;
 use crate::plan::Program;
-use crate::{seccomp, terminal};
+use crate::{seccomp, terminal, timings};
 
 /// Both channels; each exists only if the program needs it.
 #[derive(Debug, Default)]
@@ -32,6 +32,7 @@ impl Channels {
         let mut channels = Self::default();
         let Some(program) = program else { return Ok(channels) };
         if let Some(plan) = &mut program.terminal {
+            let _span = timings::span("connect the console socket");
             channels.console = Some(terminal::parent::open(plan)?);
         }
         if !at_gate && program.notifies() {
@@ -66,6 +67,7 @@ impl Channels {
     /// The agent does not accept it.
     pub fn deliver_listener(&mut self, program: &Program, record: &Record, exec: Option<i32>) -> Result<()> {
         let Some((child_end, parent_end)) = self.listener.take() else { return Ok(()) };
+        let _span = timings::span("deliver the seccomp listener");
         // Otherwise the end of the child would not be seen as end-of-file.
         drop(child_end);
         let status = if exec.is_some() { Status::Running } else { Status::Creating };

@@ -70,6 +70,7 @@ impl StoredContainer {
 /// # Errors
 /// "does not exist"; a damaged record; one that is still being made.
 pub fn find(root: &std::path::Path, id: &str) -> Result<StoredContainer> {
+    let _span = crate::timings::span("find the container");
     store::check_id(id)?;
     let directory = Store::open(root)?.map_or(Ok(None), |store| store.find(id))?.ok_or_else(|| store::absent(id))?;
     let record = Record::read(&directory)?.ok_or_else(|| {

@@ -214,6 +214,7 @@ impl Listener {
     /// # Errors
     /// As [`Self::serve`].
     pub(super) fn wait(&self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
+        let _span = crate::timings::span("wait for READY=1");
         loop {
             let mut fds = [PollFd::new(&self.socket, PollFlags::IN), PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
             rustix::io::retry_on_intr(|| poll(&mut fds, None)).context(|| "wait for the container to be ready")?;

@@ -21,6 +21,7 @@ use crate::hooks::{self, Place};
 use crate::spawn::Child;
 use crate::sys::exit_code;
 use crate::terminal::foreground;
+use crate::timings;
 
 /// Runs a container and returns the program's exit code, 128 + N if signal N killed it, or 0 if it is detached.
 ///
@@ -102,6 +103,7 @@ fn wait(
 ) -> Result<i32> {
     // exec, update and delete must be able to take the lock while the program runs.
     container.directory.lock(FlockOperation::Unlock)?;
+    timings::complete();
     let Some(notify) = notify else { return foreground::wait(init.pidfd.as_fd(), init.id()?, master, None) };
     let mut serve = || {
         notify.serve(None).unwrap_or_else(|error| {

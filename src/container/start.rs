@@ -17,6 +17,7 @@ use super::warning::Warn;
 use super::{StoredContainer, death, delete, find, handover, saved_config, start_gate, start_hooks};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::hooks;
+use crate::timings;
 
 /// Starts the program of a created container.
 ///
@@ -77,6 +78,7 @@ fn refusal(container: &StoredContainer, status: Status) -> Error {
 }
 
 fn open_gate(container: &StoredContainer) -> Result<()> {
+    let _span = timings::span("open the start gate");
     let directory = &container.directory;
     // Before `go`: init closes its end of `go` first, so if `go` still has a reader, `result` still has a writer, and
     // its end-of-file is not missed.
@@ -103,6 +105,7 @@ fn open_gate(container: &StoredContainer) -> Result<()> {
 /// Before waiting for execve: the program waits for the agent at its first intercepted call, which may be execve itself.
 /// Without its agent the container cannot run, so init is killed if the delivery fails.
 fn deliver_listener(container: &StoredContainer, socket: BorrowedFd<'_>) -> Result<()> {
+    let _span = timings::span("deliver the seccomp listener");
     let program = saved_config::program(container)?;
     let state = State::new(&container.record, Status::Created);
     handover::receive_and_deliver(socket, &program, &state, None).inspect_err(|_| {

@@ -49,6 +49,7 @@ pub(super) fn open_result(directory: &Directory) -> Result<OwnedFd> {
 /// # Errors
 /// poll(2), read(2).
 pub(super) fn wait_for_exec(result: &OwnedFd) -> Result<Option<Fault>> {
+    let _span = crate::timings::span("wait until the program is executed");
     loop {
         let mut fds = [PollFd::new(result, PollFlags::IN)];
         match poll(&mut fds, None) {

@@ -56,6 +56,7 @@ fn start(
         cgroup: None,
         ignore_frozen: false,
         stdio: Some(stdio),
+        marks: None,
         signals: Signals::Restored,
     };
     let child = joining.run(&mut channels, warn)?;

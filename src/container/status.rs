@@ -183,6 +183,7 @@ pub fn cgroup(record: &Record) -> Result<Option<Cgroup>> {
 /// # Errors
 /// The kernel cannot be asked.
 pub fn status(directory: &Directory, record: &Record) -> Result<(Status, Option<OwnedFd>)> {
+    let _span = crate::timings::span("find out the status");
     let Some(pidfd) = living_init(record)? else {
         let unfinished = record.phase.is_unfinished() && is_locked(directory);
         return Ok((if unfinished { Status::Creating } else { Status::Stopped }, None));

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use crate::cgroup::Identity;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::timings;
 
 /// How long a delete may take to release an id that is taken again, and between two looks.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -198,6 +199,7 @@ impl Store {
     /// # Errors
     /// Something in it is not tare's, or the filesystem refuses.
     pub fn remove(&self, directory: &Directory) -> Result<()> {
+        let _span = timings::span("remove the state directory");
         for name in FILES {
             let removed = match unlinkat(&directory.fd, *name, AtFlags::empty()) {
                 Err(Errno::ISDIR) => unlinkat(&directory.fd, *name, AtFlags::REMOVEDIR),
@@ -281,6 +283,8 @@ impl Directory {
     /// # Errors
     /// Another command holds it (with a non-blocking operation).
     pub fn lock(&self, operation: FlockOperation) -> Result<()> {
+        let waits = matches!(operation, FlockOperation::LockShared | FlockOperation::LockExclusive);
+        let _span = waits.then(|| timings::span("lock the container"));
         match rustix::io::retry_on_intr(|| flock(&self.fd, operation)) {
             Ok(()) => Ok(()),
             Err(Errno::WOULDBLOCK) => Err(in_use(&self.id)),
@@ -293,6 +297,7 @@ impl Directory {
     /// # Errors
     /// Another command holds it for longer.
     pub fn lock_patiently(&self, patience: Duration) -> Result<()> {
+        let _span = timings::span("lock the container");
         let mut deadline = None;
         loop {
             match self.lock(FlockOperation::NonBlockingLockExclusive) {

@@ -18,6 +18,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::clone::own_pidfd;
 use crate::sys::environment;
 use crate::sys::namespace::NamespaceSet;
+use crate::timings;
 use crate::wire::{Packet, Step};
 
 /// Where hooks run.
@@ -45,7 +46,7 @@ pub enum Place<'a> {
 /// Of kind [`ErrorKind::Hook`] with the path in the config: the hook cannot be executed, does not exit with 0, or
 /// exceeds its timeout (its process group is killed then).
 pub fn run(list: &[Hook], state: &[u8], place: Place<'_>) -> Result<()> {
-    list.iter().try_for_each(|hook| named(hook, run_one(hook, state, place)))
+    list.iter().try_for_each(|hook| named(hook, || run_one(hook, state, place)))
 }
 
 /// Starts a hook with the given stdin, stdout and stderr; the pid and the pidfd of a process, a child of the caller's, that
@@ -57,11 +58,13 @@ pub type Start<'a> = &'a mut dyn FnMut(&Hook, [BorrowedFd<'_>; 3]) -> Result<(i3
 /// # Errors
 /// As [`run`].
 pub fn run_with(list: &[Hook], state: &[u8], init: BorrowedFd<'_>, start: Start<'_>) -> Result<()> {
-    list.iter().try_for_each(|hook| named(hook, run_started(hook, state, init, start)))
+    list.iter().try_for_each(|hook| named(hook, || run_started(hook, state, init, start)))
 }
 
-fn named(hook: &Hook, result: Result<()>) -> Result<()> {
-    result.map_err(|error| {
+fn named(hook: &Hook, run: impl FnOnce() -> Result<()>) -> Result<()> {
+    let name = || format!("run {} hook #{}: {}", hook.list, hook.index, hook.path.to_string_lossy());
+    let _span = timings::span_named(name);
+    run().map_err(|error| {
         // The words are runc's, whose tests look for them.
         let what = format!("error running {} hook #{}: {}", hook.list, hook.index, hook.path.to_string_lossy());
         error.of_kind(ErrorKind::Hook).context(what).at(hook.at())

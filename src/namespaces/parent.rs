@@ -167,6 +167,7 @@ pub fn is_callers(namespace: BorrowedFd<'_>) -> Result<bool> {
 /// The kernel's or a helper's refusal, with the field of the config.
 pub fn write_mappings(pid: i32, plan: &NamespacePlan) -> Result<()> {
     let Some(mappings) = &plan.mappings else { return Ok(()) };
+    let _span = crate::timings::span("write the id mappings");
     write_maps(pid, mappings)?;
     write_time_offsets(pid, plan)
 }

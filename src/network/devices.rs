@@ -48,6 +48,7 @@ pub struct Moved {
 /// # Errors
 /// A device that is missing or cannot be moved, a name that is taken, a missing privilege.
 pub fn bring(devices: &[Device], pid: i32) -> Result<Moved> {
+    let _span = crate::timings::span("move the network devices");
     let open = |path: &str| {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         rustix::fs::open(path, flags, Mode::empty()).context(|| format!("open {path}"))

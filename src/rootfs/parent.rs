@@ -265,6 +265,7 @@ pub fn map_ids(plan: &RootfsPlan, number: usize, tree: BorrowedFd<'_>, joined: O
     let Some((mount, MountKind::Bind(bind))) = plan.mounts.get(number).map(|mount| (mount, &mount.kind)) else {
         return Err(Error::new(ErrorKind::Internal, "no bind mount of this number"));
     };
+    let _span = crate::timings::span("map the ids of a mount");
     let mapped = mapping(bind, joined).and_then(|namespace| match &namespace {
         Some(namespace) => source::map_ids(tree, bind, namespace.as_fd()).map_err(not_mapped),
         None => Err(Error::new(ErrorKind::Internal, "a mount without an id mapping")),

@@ -3,7 +3,7 @@
 //! World: parent. A process that joins a container has a copy of tare's memory until it executes its program, and whoever
 //! may trace it there reads the copy. The environment is the host's, with whatever secrets a service manager gave.
 
-use std::ffi::{CString, OsString, c_char};
+use std::ffi::{CStr, CString, OsString, c_char};
 
 use rustix::io::Errno;
 
@@ -11,6 +11,21 @@ use super::strings::Strings;
 
 unsafe extern "C" {
     static mut environ: *mut *mut c_char;
+}
+
+/// The variable that one execution of tare leaves to the next: when it began.
+pub const START: &str = "TARE_TIMINGS_START";
+
+/// The environment of this process with [`START`].
+#[must_use]
+pub fn with_start(time: u64) -> Strings {
+    let others = inherited();
+    let others = others.as_slice().iter().filter(|entry| !is_start(entry)).cloned();
+    Strings::new(others.chain(CString::new(format!("{START}={time}")).ok()).collect())
+}
+
+fn is_start(entry: &CStr) -> bool {
+    entry.to_bytes().strip_prefix(START.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
 }
 
 /// The environment of this process for execve: `NAME=VALUE` each.
@@ -25,7 +40,7 @@ pub fn inherited() -> Strings {
 }
 
 /// Moves the environment to memory that no clone inherits, and overwrites it where it was: /proc/PID/environ shows
-/// nothing any more. To be called once, while this process has one thread. Kernel: 2.6.16 (MADV_DONTFORK).
+/// nothing any more. [`START`] is dropped: no other program needs it. To be called once, while this process has one thread. Kernel: 2.6.16 (MADV_DONTFORK).
 ///
 /// # Errors
 /// mmap(2), madvise(2): ENOMEM.
@@ -58,17 +73,23 @@ pub fn withdraw() -> Result<(), Errno> {
     super::check(libc::c_long::from(unsafe { libc::madvise(mapping, size, libc::MADV_DONTFORK) }))?;
     let new = mapping.cast::<*mut c_char>();
     let mut place = mapping.wrapping_byte_add((count + 1) * POINTER).cast::<c_char>();
+    let mut kept = 0;
     for number in 0..count {
         // SAFETY: below `count` there are entries.
         let entry = unsafe { *old.add(number) };
         // SAFETY: as above, a string that ends in NUL.
-        let length = unsafe { libc::strlen(entry) } + 1;
+        let text = unsafe { CStr::from_ptr(entry) };
+        let (length, dropped) = (text.count_bytes() + 1, is_start(text));
         // SAFETY: the mapping has room for all pointers and, behind them, for all strings, in this order.
         unsafe { place.copy_from_nonoverlapping(entry, length) };
         // SAFETY: the entry is this process's own memory, and nobody holds a reference to what is overwritten.
         unsafe { entry.write_bytes(0, length) };
+        if dropped {
+            continue;
+        }
         // SAFETY: `new` has `count` pointers and one more; a fresh mapping is null there.
-        unsafe { *new.add(number) = place };
+        unsafe { *new.add(kept) = place };
+        kept += 1;
         place = place.wrapping_add(length);
     }
     // SAFETY: there is one thread, and the new array is complete.

@@ -20,17 +20,19 @@ pub fn execute(path: &CStr, args: &Strings, env: &Strings) -> Errno {
     super::check(value).err().unwrap_or(Errno::IO)
 }
 
-/// Executes the file behind `file` with the caller's environment; returns only when that failed. Kernel: 3.19.
+/// Executes the file behind `file` with `env`, or with the caller's environment; returns only when that failed.
+/// Kernel: 3.19.
 ///
 /// # Errors
 /// As [`execute`].
 #[must_use]
-pub fn execute_file(file: BorrowedFd<'_>, args: &Strings) -> Errno {
+pub fn execute_file(file: BorrowedFd<'_>, args: &Strings, env: Option<&Strings>) -> Errno {
     unsafe extern "C" {
         static environ: *const *const c_char;
     }
     // SAFETY: the C library keeps `environ` valid, and tare has one thread and changes it nowhere.
-    let env = unsafe { environ };
+    let inherited = unsafe { environ };
+    let env = env.map_or(inherited, Strings::as_ptr);
     // SAFETY: the path is empty, and both arrays end in NULL and point to live strings that end in NUL.
     let value = unsafe {
         libc::syscall(libc::SYS_execveat, file.as_raw_fd(), c"".as_ptr(), args.as_ptr(), env, libc::AT_EMPTY_PATH)

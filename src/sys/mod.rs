@@ -16,6 +16,7 @@ pub mod exec;
 pub mod exit_code;
 pub mod interface;
 pub mod keyring;
+pub mod marks;
 pub mod memory;
 pub mod mount;
 pub mod namespace;

@@ -45,6 +45,7 @@ mod signals;
 mod stack;
 mod storms;
 mod systemd;
+mod timings;
 #[allow(dead_code, reason = "shared with the tests of faults")]
 mod trace;
 mod update;

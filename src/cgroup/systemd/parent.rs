@@ -28,6 +28,7 @@ use crate::cgroup::plan::{CgroupPlan, Scope};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::namespace::NamespaceSet;
 use crate::sys::parked::Parked;
+use crate::timings;
 
 /// What the record keeps of a unit: enough to stop it, whatever has become of the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +54,7 @@ impl UnitName {
     /// # Errors
     /// systemd refuses or fails, or cannot be asked; nobody listens, and the unit is a slice.
     pub fn stop(&self) -> Result<()> {
+        let _span = timings::span("stop the systemd unit");
         match self.systemd().stop(&self.name) {
             Err(error) if error.kind() == ErrorKind::Unsupported && !self.name.ends_with(SLICE) => Ok(()),
             result => result,
@@ -153,7 +155,9 @@ pub(in crate::cgroup) fn make(plan: &CgroupPlan, scope: &Scope, hierarchy: &Hier
     let pid = parked.as_ref().map(Parked::pid);
     let look = || look(hierarchy, &path, pid);
     let properties = first_properties(scope, parked.is_some());
+    let starting = timings::span("start the systemd unit");
     scope.name().systemd().start(&scope.unit, &properties, pid.and_then(|pid| u32::try_from(pid).ok()), &look)?;
+    drop(starting);
     let made =
         take(plan, scope, hierarchy, tag, pid, look()).and_then(|unit| settle_in(unit, plan, scope, tag, parked));
     made.inspect_err(|_| {

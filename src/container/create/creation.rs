@@ -16,6 +16,7 @@ use crate::host::Host;
 use crate::network::devices::Moved;
 use crate::resctrl::{self, ResctrlPlan};
 use crate::spawn::Child;
+use crate::timings;
 
 /// A container in creation: its state directory and its record.
 pub(in crate::container) struct Creation {
@@ -31,6 +32,7 @@ impl Creation {
     /// # Errors
     /// The id is taken.
     pub(super) fn take_id(store: Store, record: Record) -> Result<Self> {
+        let _span = timings::span("create the state directory");
         let directory = store.create(&record.id)?;
         Ok(Self { store, container: StoredContainer { directory, record }, poststop: hooks::HookPlan::default() })
     }
@@ -45,6 +47,7 @@ impl Creation {
 
     /// Writes the record, and the copy of config.json that later commands read.
     pub(super) fn write_first(&self, config: &[u8]) -> Result<()> {
+        let _span = timings::span("write the record and the config");
         self.write_record()?;
         self.directory().replace(saved_config::FILE, config)
     }
@@ -74,6 +77,7 @@ impl Creation {
 
     /// Records that the container is created.
     pub(super) fn record_created(&mut self) -> Result<()> {
+        let _span = timings::span("record that the container is created");
         self.container.record.phase = Phase::Created;
         self.write_record()
     }
@@ -91,6 +95,7 @@ impl Creation {
         transaction: &Transaction,
     ) -> Result<Option<Guard<CreatedResctrl>>> {
         let Some((plan, looked)) = plan.zip(looked) else { return Ok(None) };
+        let _span = timings::span("create the resctrl group");
         let mut guard = transaction.guard(CreatedResctrl { group: resctrl::make(plan, looked)? });
         let recorded = &mut self.container.record.resctrl;
         let was_made = |recorded: &Option<resctrl::Recorded>| recorded.as_ref().is_some_and(|recorded| recorded.made);
@@ -113,6 +118,7 @@ impl Creation {
         transaction: &Transaction,
     ) -> Result<Option<Guard<CreatedCgroup>>> {
         let Some(plan) = plan else { return Ok(None) };
+        let _span = timings::span("create the cgroup");
         let StoredContainer { directory, record } = &mut self.container;
         let tag = delete::tag(directory)?;
         let cgroup = Cgroup::create(plan, host.hierarchy()?, &tag).inspect_err(|error| {
@@ -165,6 +171,7 @@ impl Undo for CreatedCgroup {
 /// Its pid namespace ends with it.
 impl Undo for Child {
     fn undo(&mut self, _: &Transaction) {
+        let _span = timings::span("kill init");
         self.kill_and_reap();
     }
 }
@@ -182,6 +189,7 @@ impl Undo for Moved {
 /// names is gone.
 impl Undo for Creation {
     fn undo(&mut self, transaction: &Transaction) {
+        let _span = timings::span("remove what was created");
         let StoredContainer { directory, record } = &self.container;
         transaction.note(delete::detach_mounts(record));
         if !self.poststop.is_empty() {

@@ -9,6 +9,7 @@ use crate::error::{Context, Result};
 use crate::plan::ContainerPlan;
 use crate::process::user;
 use crate::rootfs::{self, parent::Passwd};
+use crate::timings;
 
 /// Sets HOME from the container's passwd file if the config has none.
 ///
@@ -16,6 +17,7 @@ use crate::rootfs::{self, parent::Passwd};
 /// The passwd file or the rootfs cannot be read.
 pub(super) fn complete(plan: &mut ContainerPlan, rootfs: &rootfs::OpenRootfs) -> Result<()> {
     let Some(program) = plan.program.as_mut().filter(|program| program.process.lacks_home()) else { return Ok(()) };
+    let _span = timings::span("look up HOME");
     let home = match rootfs.passwd(&plan.rootfs)? {
         Passwd::Mounted(file) => user::home_in(file.as_fd(), program.process.uid)?,
         Passwd::Missing => user::DEFAULT_HOME.into(),

@@ -30,7 +30,7 @@ use crate::init::{Gate, Init, Task, TaskKind};
 use crate::plan::{ContainerPlan, Program};
 use crate::spawn::{self, Child, Signals};
 use crate::wire::Step;
-use crate::{namespaces, rootfs, seccomp};
+use crate::{namespaces, rootfs, seccomp, timings};
 
 use creation::{CreatedCgroup, Creation};
 use prepare::{PreparedCreation, prepare};
@@ -173,6 +173,7 @@ fn create_gate(directory: &Directory, program: Option<&Program>, mode: StartMode
     if mode != StartMode::AtGate {
         return Ok(None);
     }
+    let _span = timings::span("create the start gate");
     start_gate::create(directory, program.is_some_and(Program::notifies)).map(Some)
 }
 
@@ -183,6 +184,7 @@ fn open_rootfs(
     plan: &mut ContainerPlan,
     namespaces: &namespaces::OpenNamespaces,
 ) -> Result<rootfs::OpenRootfs> {
+    let _span = timings::span("open the rootfs and the sources of mounts");
     let watched = namespaces.watched_pid().map(|joined| joined.fd.as_fd());
     let callers_limit = open_files::make_room(plan.rootfs.descriptors())?;
     if let (Some(limit), Some(program)) = (callers_limit, plan.program.as_mut()) {
@@ -203,6 +205,8 @@ fn clone_init(
     channels: &Channels,
     host: &Host,
 ) -> Result<Child> {
+    let _span = timings::span("clone init");
+    let marks = timings::child();
     let signals = if creating.mode == StartMode::Foreground { Signals::Blocked } else { Signals::Restored };
     let (plan, joins_time) = (init.plan, init.namespaces.joins_time());
     let procfs = procfs::open(plan.program.as_ref())?;
@@ -217,6 +221,7 @@ fn clone_init(
         procfs: procfs.as_ref().map(AsFd::as_fd),
         stdio: creating.request.options.stdio,
         hidden: host.traces(),
+        marks: marks.as_deref(),
     };
     let spawned = spawn::spawn(&task, joins_time, signals);
     drop(sockets.child);
@@ -229,6 +234,7 @@ fn clone_init(
 
 /// Tells the engine: sends the pidfd to its sockets and writes the pid file.
 fn publish(init: &Child, record: &Record, options: &CreateOptions<'_>) -> Result<()> {
+    let _span = timings::span("tell the engine");
     let pidfd = init.pidfd.as_fd();
     if let Some(socket) = &options.pidfd_socket {
         pidfd_socket::send(socket, pidfd, pidfd_socket::INIT)?;

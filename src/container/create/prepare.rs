@@ -16,7 +16,7 @@ use crate::container::{check_preserved, checkpoint, listen_fds, notify, status, 
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Host, HostFacts};
 use crate::plan::{self, ContainerPlan};
-use crate::{cgroup, namespaces, resctrl};
+use crate::{cgroup, namespaces, resctrl, timings};
 
 /// All that the creation needs.
 pub(super) struct PreparedCreation {
@@ -40,14 +40,17 @@ pub(super) struct PreparedCreation {
 /// The id or the config is invalid, or asks for something that cannot be done.
 pub(super) fn prepare(creating: &Creating<'_>, warn: Warn<'_>) -> Result<PreparedCreation> {
     let Creating { root, id, request: &CreateRequest { bundle, options, cgroup_manager, rootless }, mode } = *creating;
+    let _span = timings::span("prepare");
     check_id(id)?;
     let activation = listen_fds::activation(|name| std::env::var(name).ok(), std::process::id())?;
     let preserve_fds = options.preserve_fds.saturating_add(activation.count);
     check_preserved(preserve_fds)?;
     let host = Host::default();
+    let reading = timings::span("read config.json");
     let bundle = bundle.open()?;
     let config = bundle.read_config()?;
     let (mut spec, warnings) = bundle::parse_new_spec(&config)?;
+    drop(reading);
     let notify = match notify::Caller::of_environment()? {
         Some(caller) if notify::admit(&mut spec, &notify_directory(root, id)?)? => Some(caller),
         _ => None,
@@ -63,8 +66,7 @@ pub(super) fn prepare(creating: &Creating<'_>, warn: Warn<'_>) -> Result<Prepare
         cgroup: cgroup_manager,
         rootless,
     };
-    let facts = HostFacts::gather(&spec, &request.wanted(), &host)?;
-    let mut plan = plan::plan(&spec, &request, &facts)?;
+    let mut plan = plan_container(&spec, &request, &host)?;
     if plan.program.is_none() && mode != StartMode::AtGate {
         return Err(Error::invalid("process", "config.json has no process, so there is nothing to run"));
     }
@@ -82,8 +84,17 @@ pub(super) fn prepare(creating: &Creating<'_>, warn: Warn<'_>) -> Result<Prepare
     Ok(PreparedCreation { host, config, plan, namespaces, resctrl, notify, record })
 }
 
+fn plan_container(spec: &Spec, request: &plan::Request<'_>, host: &Host) -> Result<ContainerPlan> {
+    let gathering = timings::span("gather facts about the host");
+    let facts = HostFacts::gather(spec, &request.wanted(), host)?;
+    drop(gathering);
+    let _span = timings::span("plan");
+    plan::plan(spec, request, &facts)
+}
+
 /// Opens the namespaces to join. Refuses to move network devices into the runtime's own network namespace.
 fn open_namespaces(plan: &ContainerPlan) -> Result<namespaces::OpenNamespaces> {
+    let _span = timings::span("open the namespaces to join");
     let namespaces = namespaces::parent::open_all(&plan.namespaces)?;
     if let Some(device) = plan.network_devices.first()
         && namespaces.is_callers_own(namespaces::NamespaceKind::Network)

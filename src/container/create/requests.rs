@@ -23,6 +23,7 @@ use crate::plan::ContainerPlan;
 use crate::resctrl;
 use crate::rootfs;
 use crate::spawn::{Child, Outcome, Request};
+use crate::timings;
 use crate::wire::Barrier;
 
 /// What the answers need.
@@ -48,8 +49,9 @@ impl Conversation<'_> {
         cgroup: Option<&Cgroup>,
         warn: Warn<'_>,
     ) -> Result<Option<Guard<Moved>>> {
+        let _span = timings::span("answer init until it is ready");
         let mut moved = None;
-        let outcome = init.converse(mode != StartMode::AtGate, |init, request| match request {
+        let conversed = init.converse(mode != StartMode::AtGate, |init, request| match request {
             Request::Mappings => namespaces::parent::write_mappings(init.pid, &self.plan.namespaces),
             Request::Hooks(barrier) => {
                 if barrier == Barrier::BeforePivot && !self.plan.network_devices.is_empty() {
@@ -78,8 +80,14 @@ impl Conversation<'_> {
                 }
                 self.deliver_listener()
             }
-        })?;
-        match outcome {
+        });
+        let end = match (&conversed, mode) {
+            (Ok(Outcome::Ready), StartMode::AtGate) => timings::End::AtGate,
+            (Ok(Outcome::Ready), _) => timings::End::Executed,
+            _ => timings::End::Failed,
+        };
+        timings::end_child(end, |fault| self.plan.explain(fault));
+        match conversed? {
             Outcome::Ready => Ok(moved),
             Outcome::Failed(fault) => Err(self.plan.explain(&fault)),
             Outcome::Died => Err(death::explain_early(init, cgroup, death::memory_limit(self.plan))),
@@ -89,7 +97,9 @@ impl Conversation<'_> {
     /// init has its cgroup namespace by now, whose root stays the container's cgroup.
     fn delegate(&self, init: &Child, cgroup: Option<&Cgroup>) -> Result<()> {
         let Some((plan, cgroup)) = self.plan.cgroup.as_ref().zip(cgroup) else { return Ok(()) };
-        plan.delegated.as_ref().map_or(Ok(()), |name| cgroup.delegate(name, init.pid, plan.owner))
+        let Some(name) = plan.delegated.as_ref() else { return Ok(()) };
+        let _span = timings::span("delegate the cgroup");
+        cgroup.delegate(name, init.pid, plan.owner)
     }
 
     fn run_hooks(&self, init: &Child, barrier: Barrier, warn: Warn<'_>) -> Result<()> {

@@ -27,6 +27,7 @@ use crate::host::{Host, ProgramFacts};
 use crate::plan::{self, Program};
 use crate::spawn::{Child, Signals};
 use crate::terminal::foreground;
+use crate::timings;
 
 /// Runs a process in a container and returns its exit code, 128 + N if signal N killed it, or 0 if it is detached.
 ///
@@ -42,6 +43,7 @@ pub fn exec(root: &Path, id: &str, options: &ExecOptions<'_>, warn: Warn<'_>) ->
     }
     // Unlocks.
     drop(container);
+    timings::complete();
     // If tare cannot wait for the process, it must not run unattended.
     foreground::wait(child.pidfd.as_fd(), child.id()?, master, None).inspect_err(|_| {
         child.kill_and_reap();
@@ -74,6 +76,7 @@ fn start_program(
     if directory.is_removed()? {
         return Err(store::absent(&record.id));
     }
+    let marks = timings::child();
     let joining = Joining {
         record,
         init: init.as_fd(),
@@ -81,6 +84,7 @@ fn start_program(
         cgroup: options.cgroup.as_deref(),
         ignore_frozen: options.ignore_paused,
         stdio: options.stdio,
+        marks: marks.as_deref(),
         signals: if options.detach { Signals::Restored } else { Signals::Blocked },
     };
     let child = joining.run(&mut channels, warn)?;
@@ -113,6 +117,7 @@ fn plan_program(
     options: &ExecOptions<'_>,
     warn: Warn<'_>,
 ) -> Result<Program> {
+    let _span = timings::span("plan the program");
     let record = &container.record;
     let spec = saved_config::spec(&container.directory)?;
     let (process, warnings) = process_object(&spec, options)?;
@@ -149,6 +154,7 @@ fn process_object(spec: &Spec, options: &ExecOptions<'_>) -> Result<(Process, Ve
 
 /// Tells the engine about the process.
 fn publish(child: &Child, options: &ExecOptions<'_>) -> Result<()> {
+    let _span = timings::span("tell the engine");
     if let Some(socket) = &options.pidfd_socket {
         pidfd_socket::send(socket, child.pidfd.as_fd(), pidfd_socket::EXEC)?;
     }

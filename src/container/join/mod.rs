@@ -20,6 +20,8 @@ use crate::init::{Exec, Task, TaskKind};
 use crate::namespaces::{self, NamespaceSet};
 use crate::plan::Program;
 use crate::spawn::{self, Child, Outcome, Request, Signals};
+use crate::sys::marks::Marks;
+use crate::timings;
 use crate::wire::Fault;
 
 pub(super) use cgroup::of_container;
@@ -39,6 +41,8 @@ pub(super) struct Joining<'a> {
     pub(super) ignore_frozen: bool,
     /// Replaces the caller's stdin, stdout and stderr.
     pub(super) stdio: Option<[BorrowedFd<'a>; 3]>,
+    /// Where the process marks its steps.
+    pub(super) marks: Option<&'a Marks>,
     /// The signal mask afterwards.
     pub(super) signals: Signals,
 }
@@ -61,6 +65,7 @@ impl Joining<'_> {
 
     /// Creates the process in its cgroup.
     fn spawn(&self, channels: &Channels) -> Result<(Child, Option<Cgroup>)> {
+        let _span = timings::span("clone the process");
         let cgroup = cgroup::choose(self.record, self.cgroup, self.ignore_frozen)?;
         match self.spawn_in(cgroup.as_ref(), channels)? {
             Ok(child) => Ok((child, cgroup)),
@@ -87,6 +92,7 @@ impl Joining<'_> {
             procfs: procfs.as_ref().map(AsFd::as_fd),
             stdio: self.stdio,
             hidden: Host::default().traces(),
+            marks: self.marks,
         };
         let spawned = spawn::spawn(&task, false, self.signals);
         drop(sockets.child);
@@ -107,7 +113,8 @@ impl Joining<'_> {
         channels: &mut Channels,
         warn: Warn<'_>,
     ) -> Result<()> {
-        let outcome = child.converse(true, |child, request| match request {
+        let _span = timings::span("answer the process until it runs");
+        let conversed = child.converse(true, |child, request| match request {
             Request::Ready => channels.deliver_listener(self.program, self.record, Some(child.pid)),
             Request::Warning(fault) => {
                 warn(self.program.explain(&fault));
@@ -115,8 +122,13 @@ impl Joining<'_> {
             }
             Request::Born => self.admit(child.pid),
             Request::Mappings | Request::Hooks(_) | Request::MapIds(..) | Request::Attaching(..) => Ok(()),
-        })?;
-        match outcome {
+        });
+        if self.marks.is_some() {
+            let ready = matches!(conversed, Ok(Outcome::Ready));
+            let end = if ready { timings::End::Executed } else { timings::End::Failed };
+            timings::end_child(end, |fault| self.program.explain(fault));
+        }
+        match conversed? {
             Outcome::Ready => Ok(()),
             Outcome::Failed(fault) => Err(self.program.explain(&fault)),
             Outcome::Died => Err(death::explain_early(child, cgroup, None)),

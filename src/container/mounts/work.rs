@@ -117,6 +117,7 @@ fn spawn(
         procfs: None,
         stdio: None,
         hidden: Host::default().traces(),
+        marks: None,
     };
     let spawned = spawn::spawn(&task, false, Signals::Restored);
     drop(sockets.child);
