@@ -29,7 +29,9 @@ fn git(arguments: &[&str]) -> Option<String> {
 fn order_functions() {
     println!("cargo::rerun-if-env-changed=TARE_LINK_ORDER");
     if let Ok(script) = std::env::var("TARE_LINK_ORDER") {
-        println!("cargo::rustc-link-arg-bins=-Wl,-T,{script}");
+        // A compiler as the linker hands the option on; rust-lld, for another processor, takes it as it is.
+        let lld = std::env::var("RUSTC_LINKER").is_ok_and(|linker| linker.ends_with("lld"));
+        println!("cargo::rustc-link-arg-bins={}{script}", if lld { "-T" } else { "-Wl,-T," });
         println!("cargo::rerun-if-changed={script}");
     }
 }

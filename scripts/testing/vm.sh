@@ -15,6 +15,7 @@ virtual_machine() {
 		skip vm "no virtual machine can be had: $(tail -n 1 "$log")"
 		return
 	fi
+	if [[ packages == *"${1:-}"* ]]; then packages; fi
 	if [[ faults == *"${1:-}"* ]] || [[ mount-namespace == *"${1:-}"* ]]; then programs; fi
 	share=$(mktemp -d)
 	# shellcheck disable=SC2064  (the names are wanted as they are now)
@@ -47,11 +48,22 @@ virtual_machine() {
 	trap - EXIT
 }
 
+# packages: one of this version, and a newer one of the same binary.
+packages() {
+	rm -rf target/packages-newer
+	check packages 600 "${as_caller[@]}" scripts/package amd64
+	[ $code != 0 ] || check packages-newer 600 "${as_caller[@]}" env PACKAGE_VERSION="$(newer_version)" \
+		scripts/package --output target/packages-newer amd64
+}
+
+newer_version() { echo "$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)+1"; }
+
 # fill SHARE: what the tests need of the repository, in its places.
 fill() {
 	local to=$1/repository name program
 	mkdir -p "$to/target" "$to/scripts" "$to/tests"
 	cp target/tare "$to/target/"
+	[ ! -d target/packages-newer ] || cp -r target/packages target/packages-newer "$to/target/"
 	cp -r scripts/bundle scripts/prerequisites.sh scripts/testing "$to/scripts/"
 	cp -r tests/vm "$to/tests/"
 	while read -r name program; do

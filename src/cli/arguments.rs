@@ -9,6 +9,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::examples;
 use super::go_flags;
 use super::log::{Log, Messages};
 use super::options::{self, COMMANDS, CliCommand, CliOption, Operands, Place, Takes};
@@ -93,7 +94,7 @@ fn described_command(row: &'static CliCommand) -> Command {
     row.alias.into_iter().fold(command, Command::alias).defer(|command| {
         let Some(row) = options::command(command.get_name()) else { return command };
         let command = command.args(arguments(row.place, described));
-        operands(row.more.into_iter().fold(command, Command::after_help), row.operands)
+        operands(command.after_help(examples::after_help(row.name, row.more)), row.operands)
     })
 }
 
