@@ -9,6 +9,7 @@ mod checkpoint;
 mod commands;
 pub(crate) mod duration;
 mod go_flags;
+mod inspect;
 mod log;
 mod options;
 mod spec;
