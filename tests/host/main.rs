@@ -17,6 +17,7 @@ mod events;
 mod exec;
 mod faults;
 mod hooks;
+mod inspect;
 mod library;
 mod lifecycle;
 mod live_mounts;
