@@ -73,6 +73,7 @@ pub use cgroup::CgroupManager;
 pub use container::checkpoint::{CgroupMode, CheckpointOptions, NetworkLock, PageServer, RestoreOptions};
 pub use container::doctor::{Finding, FindingKind, Report};
 pub use container::events::{Output as EventOutput, Statistics};
+pub use container::inspect::{Entry as InspectionEntry, Inspection};
 pub use container::mounts::Mounts;
 pub use container::options::{CreateOptions, ExecOptions, RunOptions, Stdio};
 pub use container::state::State;

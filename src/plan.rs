@@ -8,7 +8,7 @@ mod rootless;
 
 use std::path::{Path, PathBuf};
 
-pub use added_mounts::{MountsRequest, explain_mounts, plan_mounts};
+pub use added_mounts::{MountsRequest, explain_mounts, plan_mounts, plan_tree_again};
 
 use oci_spec::runtime::{Process, Spec};
 

@@ -9,8 +9,10 @@ pub mod control;
 mod controllers;
 mod delegate;
 pub mod devices;
+mod effective;
 mod files;
 mod hierarchy;
+pub mod holds;
 pub mod limits;
 mod lookup;
 mod parent;
@@ -25,6 +27,7 @@ mod watch;
 
 pub use change::plan_change;
 pub use delegate::refusal;
+pub use effective::AttachedProgram;
 pub use hierarchy::{Hierarchy, mount, own_path, path_of};
 pub use lookup::explain_gone;
 pub use parent::{Cgroup, above};

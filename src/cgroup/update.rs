@@ -115,20 +115,20 @@ impl Cgroup {
             at: write.at.clone(),
             if_missing: IfMissing::Fail,
         };
-        let write = match (self.content(&write.file), &write.if_missing) {
+        let write = match (self.content_before(&write.file), &write.if_missing) {
             (Ok(before), _) => return Ok(Some(Step { write: to(&write.file, &write.value), before })),
             (Err(_), IfMissing::Skip) => return Ok(None),
             (Err(_), IfMissing::Instead(file, value)) => to(file, value),
             (Err(_), IfMissing::Fail) => return Err(self.refused(write, Errno::NOENT)),
         };
-        match self.content(&write.file) {
+        match self.content_before(&write.file) {
             Ok(before) => Ok(Some(Step { write, before })),
             Err(_) => Err(self.refused(&write, Errno::NOENT)),
         }
     }
 
     /// The content of a file that is there.
-    fn content(&self, file: &str) -> std::result::Result<Option<String>, Errno> {
+    fn content_before(&self, file: &str) -> std::result::Result<Option<String>, Errno> {
         match files::read(self.directory(), file) {
             Err(errno @ (Errno::NOENT | Errno::NODEV)) => Err(errno),
             // Some can be written only, memory.reclaim for example.

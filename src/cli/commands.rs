@@ -103,6 +103,7 @@ pub fn dispatch(matches: &ArgMatches, global: &Global, log: &Rc<Log>) -> Result<
         "events" => events(&container(), command)?,
         "update" => container().update(&super::update::resources(command, |warning| log.warning(&warning))?)?,
         "mounts" => mounts(&container(), command)?,
+        "inspect" => super::inspect::print(&container().inspect()?, command.get_flag("json"))?,
         "spec" => {
             let path = |name| command.get_one::<PathBuf>(name);
             let example = super::spec::Example {

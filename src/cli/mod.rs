@@ -10,6 +10,7 @@ mod commands;
 pub(crate) mod duration;
 pub(crate) mod examples;
 mod go_flags;
+mod inspect;
 mod log;
 pub(crate) mod options;
 mod spec;

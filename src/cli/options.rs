@@ -31,6 +31,7 @@ bitflags::bitflags! {
         const RESTORE = 1 << 18;
         const MOUNTS = 1 << 19;
         const INFO = 1 << 20;
+        const INSPECT = 1 << 21;
         /// The commands that create a container.
         const CREATION = Self::CREATE.bits() | Self::RUN.bits() | Self::RESTORE.bits();
         /// The commands that start a process, and enter a container for it.
@@ -197,7 +198,7 @@ const fn command_row(place: Place, name: &'static str, operands: Operands, about
 }
 
 /// The commands in the order of the help.
-pub static COMMANDS: [CliCommand; 20] = {
+pub static COMMANDS: [CliCommand; 21] = {
     use Operands::{ContainerCommand, Id, MountList, None, PsArguments, Signal};
     [
         command_row(Place::CREATE, "create", Id, "Create a container without starting its process"),
@@ -209,6 +210,10 @@ pub static COMMANDS: [CliCommand; 20] = {
         command_row(Place::EXEC, "exec", ContainerCommand, "Run another process in a container"),
         CliCommand { alias: Some("ls"), ..command_row(Place::LIST, "list", None, "List containers") },
         command_row(Place::PS, "ps", PsArguments, "List the processes of a container"),
+        CliCommand {
+            more: Some(INSPECT),
+            ..command_row(Place::INSPECT, "inspect", Id, "Compare a container with its configuration")
+        },
         command_row(Place::PAUSE, "pause", Id, "Suspend all processes of a container"),
         command_row(Place::RESUME, "resume", Id, "Resume a paused container"),
         CliCommand {
@@ -241,6 +246,10 @@ pub static COMMANDS: [CliCommand; 20] = {
 const MOUNTS: &str = "\
 FILE holds a list in the form of `mounts` in config.json; of those to remove only destination is read. If one mount
 fails, none is added. Only mounts that were added by this command can be removed.";
+
+const INSPECT: &str = "\
+Each row has a value of config.json, as `update` has changed it, and what the kernel has. Rows that differ are marked
+with !, and a sentence for each is at the end. Of a stopped container only the configuration is shown.";
 
 const EVENTS: &str = "\
 Each line is an object with type, id and usually data:
@@ -376,7 +385,7 @@ pub static OPTIONS: &[CliOption] = {
             "Give it the capabilities, masks, mounts and seccomp profile of Docker",
         ),
         option(Place::DOCTOR, "repair", Nothing, "Remove the leftovers that belong to tare"),
-        option(Place::DOCTOR.union(Place::INFO), "json", Nothing, "Print JSON"),
+        option(Place::DOCTOR.union(Place::INFO).union(Place::INSPECT), "json", Nothing, "Print JSON"),
         // checkpoint, restore.
         option(Place::CRIU, "image-path", Path("DIR"), "Directory of the images [default: checkpoint]"),
         option(Place::CRIU, "work-path", Path("DIR"), "Directory of CRIU's log [default: that of the images]"),

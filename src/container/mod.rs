@@ -15,6 +15,7 @@ pub mod exec;
 pub mod freeze;
 mod handover;
 mod holders;
+pub mod inspect;
 mod join;
 pub mod kill;
 mod listen_fds;

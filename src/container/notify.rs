@@ -25,7 +25,7 @@ use crate::sys::net;
 /// The directory of the socket, in the state directory and in the container, and the socket.
 pub(super) const DIRECTORY: &str = "notify";
 const SOCKET: &str = "notify.sock";
-const INSIDE: &str = "/run/notify";
+pub(super) const INSIDE: &str = "/run/notify";
 const VARIABLE: &str = "NOTIFY_SOCKET";
 
 /// Longer messages are cut; sd_notify(3) knows no limit, ours is a page.

@@ -46,6 +46,16 @@ pub fn interfaces(pid: i32) -> Result<Vec<Interface>> {
     Ok(interfaces)
 }
 
+/// The names in a /proc/PID/net/dev, the loopback's too, sorted.
+#[must_use]
+pub fn names(table: &str) -> Vec<String> {
+    // Two lines of headings.
+    let names = table.lines().skip(2).filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()));
+    let mut names: Vec<String> = names.collect();
+    names.sort_unstable();
+    names
+}
+
 impl From<DeviceStatus> for Interface {
     fn from(device: DeviceStatus) -> Self {
         Self {
@@ -73,6 +83,12 @@ mod tests {
             serde_json::to_string(&interface).unwrap(),
             r#"{"Name":"eth0","RxBytes":1,"RxPackets":0,"RxErrors":0,"RxDropped":0,"TxBytes":0,"TxPackets":0,"TxErrors":0,"TxDropped":14}"#
         );
+    }
+
+    #[test]
+    fn names_are_before_the_colon() {
+        let table = "Inter-|   Receive\n face |bytes\n    lo: 0 0\n  eth0:12 0\n";
+        assert_eq!(names(table), ["eth0", "lo"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder, Mount, Spec};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::TTY;
 use crate::namespaces::NamespaceSet;
+use crate::rootfs::plan::TreePlan;
 use crate::rootfs::{self, RootfsFacts, RootfsPlan};
 use crate::wire::Fault;
 
@@ -34,31 +35,55 @@ pub struct MountsRequest<'a> {
 /// # Errors
 /// The first value that cannot be done, with its JSON path.
 pub fn plan_mounts(spec: &Spec, list: &[Mount], request: &MountsRequest<'_>) -> Result<RootfsPlan> {
-    let has = |kind| request.namespaces.contains(kind);
-    let is_new = |kind| has(kind) && !request.joined.contains(kind);
-    let foreign = |kind| is_new(NamespaceSet::USER) && has(kind) && !is_new(kind);
-    let [uids, gids] = request.mappings;
-    let mappings = if has(NamespaceSet::USER) { Some((mappings(uids)?, mappings(gids)?)) } else { None };
-    let facts = RootfsFacts {
-        bundle: request.bundle,
-        user_namespace: has(NamespaceSet::USER) || request.in_user_namespace,
-        mount_namespace: true,
-        new_mount_namespace: false,
-        hooks_before_pivot: false,
-        network_namespace: has(NamespaceSet::NETWORK),
-        foreign_network_namespace: foreign(NamespaceSet::NETWORK),
-        pid_namespace: has(NamespaceSet::PID),
-        foreign_pid_namespace: foreign(NamespaceSet::PID),
-        ipc_namespace: has(NamespaceSet::IPC),
-        foreign_ipc_namespace: foreign(NamespaceSet::IPC),
-        maps_tty: lines(gids).any(|[inside, _, count]| TTY.checked_sub(inside).is_some_and(|offset| offset < count)),
-        cgroup_namespace: is_new(NamespaceSet::CGROUP),
-        cgroup_path: request.cgroup_path,
-        console: false,
-        no_pivot: false,
-        selinux: request.selinux,
-    };
-    rootfs::plan_added(spec, list, mappings, &facts)
+    rootfs::plan_added(spec, list, request.own_mappings()?, &request.facts())
+}
+
+/// Plans the tree of a container that exists again, to compare it with what the kernel has.
+///
+/// # Errors
+/// As [`plan_mounts`].
+pub fn plan_tree_again(spec: &Spec, request: &MountsRequest<'_>) -> Result<TreePlan> {
+    rootfs::plan_again(spec, request.own_mappings()?, &request.facts())
+}
+
+impl MountsRequest<'_> {
+    fn has(&self, kind: NamespaceSet) -> bool {
+        self.namespaces.contains(kind)
+    }
+
+    fn is_new(&self, kind: NamespaceSet) -> bool {
+        self.has(kind) && !self.joined.contains(kind)
+    }
+
+    fn facts(&self) -> RootfsFacts<'_> {
+        let foreign = |kind| self.is_new(NamespaceSet::USER) && self.has(kind) && !self.is_new(kind);
+        let [_, gids] = self.mappings;
+        RootfsFacts {
+            bundle: self.bundle,
+            user_namespace: self.has(NamespaceSet::USER) || self.in_user_namespace,
+            mount_namespace: true,
+            new_mount_namespace: false,
+            hooks_before_pivot: false,
+            network_namespace: self.has(NamespaceSet::NETWORK),
+            foreign_network_namespace: foreign(NamespaceSet::NETWORK),
+            pid_namespace: self.has(NamespaceSet::PID),
+            foreign_pid_namespace: foreign(NamespaceSet::PID),
+            ipc_namespace: self.has(NamespaceSet::IPC),
+            foreign_ipc_namespace: foreign(NamespaceSet::IPC),
+            maps_tty: lines(gids)
+                .any(|[inside, _, count]| TTY.checked_sub(inside).is_some_and(|offset| offset < count)),
+            cgroup_namespace: self.is_new(NamespaceSet::CGROUP),
+            cgroup_path: self.cgroup_path,
+            console: false,
+            no_pivot: false,
+            selinux: self.selinux,
+        }
+    }
+
+    fn own_mappings(&self) -> Result<Option<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>)>> {
+        let [uids, gids] = self.mappings;
+        if self.has(NamespaceSet::USER) { Ok(Some((mappings(uids)?, mappings(gids)?))) } else { Ok(None) }
+    }
 }
 
 /// Turns a failed step of the child into the error that the user sees.

@@ -15,7 +15,7 @@ pub mod plan;
 use std::path::Path;
 
 pub use parent::OpenRootfs;
-pub use plan::{Removal, RootfsPlan, destinations, plan, plan_added};
+pub use plan::{Removal, RootfsPlan, destinations, plan, plan_added, plan_again};
 
 /// What the plan has to know besides the Spec.
 #[derive(Debug, Clone, Copy)]

@@ -4,6 +4,7 @@
 //! and clean, nothing is left to interpret; an error names the JSON path.
 
 mod added;
+mod again;
 mod devices;
 mod explain;
 mod mounts;
@@ -25,6 +26,7 @@ use crate::label;
 use crate::sys::mount::{Attributes, MountFlags};
 
 pub use added::{Removal, destinations, plan_added};
+pub use again::{ExpectedMount, TreePlan, plan_again};
 pub use devices::{Device, DeviceFile, Devices, NodeKind, default_paths};
 
 /// The decided tree of one container.

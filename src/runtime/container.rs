@@ -8,6 +8,7 @@ use super::{Runtime, Signal};
 use crate::container as commands;
 use crate::container::checkpoint::CheckpointOptions;
 use crate::container::events::{Output, Statistics};
+use crate::container::inspect::Inspection;
 use crate::container::mounts::Mounts;
 use crate::container::options::ExecOptions;
 use crate::container::state::State;
@@ -145,6 +146,23 @@ impl<'r> Container<'r> {
     /// It does not exist.
     pub fn processes(&self) -> Result<Vec<i32>> {
         commands::processes::processes(&self.runtime.root, &self.id)
+    }
+
+    /// Compares its config with what the kernel has: namespaces, credentials, limits, mounts and others. Nothing in it is
+    /// changed.
+    ///
+    /// ```no_run
+    /// let runtime = tare::Runtime::new(tare::Runtime::default_root());
+    /// for sentence in runtime.container("web").inspect()?.differences {
+    ///     println!("{sentence}");
+    /// }
+    /// # Ok::<(), tare::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// It does not exist, is being created, or ends meanwhile; the caller may not look at its first process.
+    pub fn inspect(&self) -> Result<Inspection> {
+        commands::inspect::inspect(&self.runtime.root, &self.id)
     }
 
     /// What it uses now.

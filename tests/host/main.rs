@@ -19,6 +19,7 @@ mod faults;
 mod first_contact;
 mod hooks;
 mod info;
+mod inspect;
 mod library;
 mod lifecycle;
 mod live_mounts;

@@ -606,3 +606,23 @@ fn a_container_hidden_in_proc_can_be_managed() {
     hidden(&["delete", id]).silent();
     bundle.assert_nothing_left();
 }
+
+/// With the mappings of the config, and with those that tare adds; before `start` the kernel shows init to root alone.
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn inspect_finds_no_differences() {
+    for mapped in [true, false] {
+        let Some(mut bundle) = script("sleep 1000") else { return };
+        if !mapped {
+            share(&mut bundle, &["user"]);
+            bundle.unset("/linux/uidMappings").unset("/linux/gidMappings");
+        }
+        bundle.create().silent();
+        let line = bundle.on("inspect").refused();
+        assert!(line.ends_with("only root can inspect a container that is not started yet; start it first"), "{line}");
+        bundle.on("start").silent();
+        let report: Value = serde_json::from_str(&bundle.tare(&["inspect", "--json", &bundle.id]).good()).unwrap();
+        assert_eq!(report["differences"], json!([]), "{report}");
+        assert_eq!(report["user"][0], json!({ "name": "uid", "configured": 0, "effective": 0 }));
+    }
+}

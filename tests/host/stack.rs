@@ -98,6 +98,7 @@ fn every_command_needs_little_stack() {
         &["start", id],
         &["list"],
         &["ps", id],
+        &["inspect", id],
         &["exec", id, "/bin/true"],
         &["pause", id],
         &["resume", id],

@@ -13,6 +13,14 @@ pub struct Entry {
     pub parent: u64,
     /// Where, below the root of the process.
     pub point: CString,
+    /// Its flags: `ro,nosuid,relatime`.
+    pub options: String,
+    /// The optional fields: `shared:3 master:1`, empty for a private mount.
+    pub propagation: String,
+    /// The type of its filesystem.
+    pub kind: String,
+    /// The flags and parameters of its filesystem.
+    pub superblock: String,
 }
 
 /// The mounts of a mountinfo file.
@@ -24,8 +32,14 @@ pub fn entries(table: &[u8]) -> Vec<Entry> {
 fn entry(line: &[u8]) -> Option<Entry> {
     let mut fields = line.split(|byte| *byte == b' ');
     let number = |field: &[u8]| std::str::from_utf8(field).ok()?.parse().ok();
+    let text = |field: &[u8]| String::from_utf8_lossy(&unescape(field)).into_owned();
     let (own, parent) = (number(fields.next()?)?, number(fields.next()?)?);
-    Some(Entry { number: own, parent, point: CString::new(unescape(fields.nth(2)?)).ok()? })
+    let point = CString::new(unescape(fields.nth(2)?)).ok()?;
+    let options = text(fields.next()?);
+    let optional: Vec<String> = fields.by_ref().take_while(|field| *field != b"-").map(text).collect();
+    let kind = text(fields.next()?);
+    let superblock = text(fields.nth(1)?);
+    Some(Entry { number: own, parent, point, options, propagation: optional.join(" "), kind, superblock })
 }
 
 /// Space, tab, newline and backslash are written as `\ooo`.
@@ -58,7 +72,15 @@ mod tests {
     #[test]
     fn mounts_have_numbers_and_points() {
         let table = b"36 35 98:0 /mnt1 /mnt2\\0401 rw,noatime master:1 - ext3 /dev/root rw\nx\n";
-        let expected = super::Entry { number: 36, parent: 35, point: c"/mnt2 1".into() };
+        let expected = super::Entry {
+            number: 36,
+            parent: 35,
+            point: c"/mnt2 1".into(),
+            options: "rw,noatime".into(),
+            propagation: "master:1".into(),
+            kind: "ext3".into(),
+            superblock: "rw".into(),
+        };
         assert_eq!(super::entries(table), [expected]);
     }
 }

@@ -9,7 +9,7 @@ use super::{MountKind, RootfsPlan, plan};
 use crate::rootfs::RootfsFacts;
 use crate::wire::{Fault, Step};
 
-fn facts() -> RootfsFacts<'static> {
+pub(super) fn facts() -> RootfsFacts<'static> {
     RootfsFacts {
         bundle: Path::new("/bundle"),
         user_namespace: false,
