@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, Mode, OFlags, openat, stat};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, openat, stat};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, kill_process_group, waitid};
 
@@ -18,7 +18,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sys::clone::own_pidfd;
 use crate::sys::environment;
 use crate::sys::namespace::NamespaceSet;
-use crate::wire::{Packet, Step};
+use crate::wire::{Fault, Packet, Step};
 
 /// Where hooks run.
 #[derive(Debug, Clone, Copy)]
@@ -256,9 +256,25 @@ fn judge(status: Option<WaitIdStatus>, report: Option<&OwnedFd>) -> Result<()> {
 /// The step that failed before or in execve.
 fn not_executed(report: &OwnedFd) -> Option<Error> {
     let Ok(Some(Packet::Failed(fault))) = Packet::receive(report.as_fd()) else { return None };
+    Some(explain(&fault))
+}
+
+fn explain(fault: &Fault) -> Error {
     let error = Error::new(ErrorKind::Hook, fault.step.name()).errno(fault.errno);
-    Some(match (fault.step, fault.errno) {
+    match (fault.step, fault.errno) {
         (Step::Exec, libc::ENOENT) => error.hint("the program or the interpreter of its first line is missing"),
         _ => error,
-    })
+    }
+}
+
+/// Whether the program of a hook in the runtime's namespaces is there and may be executed. It is not started.
+///
+/// # Errors
+/// The one that [`run`] would return for want of the program.
+pub fn look(hook: &Hook) -> Result<()> {
+    let status = stat(&*hook.path).and_then(|status| match FileType::from_raw_mode(status.st_mode) {
+        FileType::RegularFile => accessat(CWD, &*hook.path, Access::EXEC_OK, AtFlags::EACCESS),
+        _ => Err(Errno::ACCESS),
+    });
+    named(hook, status.map_err(|errno| explain(&Fault::new(Step::Exec, 0, errno))))
 }
