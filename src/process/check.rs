@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::process::Resource;
 
 use super::ProcessPlan;
-use super::child::{STAT, check_kind, find};
+use super::child::{MAKING, STAT, check_kind, find};
 use super::limits::Rlimit;
 use crate::wire::{Fault, Step};
 
@@ -41,15 +41,25 @@ pub fn limits(plan: &ProcessPlan) -> Vec<Fault> {
     limits.map(|(number, _)| Fault::new(Step::Rlimit, number, Errno::PERM)).collect()
 }
 
-/// What [`super::child::working_directory`] would find; a directory that is missing is made.
+/// What [`super::child::working_directory`] would find; a directory that is missing is made, unless its place is
+/// read-only (EROFS).
 #[must_use]
 pub fn working_directory(plan: &ProcessPlan, look: impl Fn(&CStr) -> Look) -> Option<Fault> {
     let errno = match look(&plan.cwd) {
         Look::File(FileType::Directory, _) | Look::Unknown | Look::Refused(Errno::NOENT) => return None,
         Look::File(..) => Errno::NOTDIR,
+        Look::Refused(errno @ Errno::ROFS) => return Some(Fault::new(Step::WorkingDirectory, 0, errno).text(MAKING)),
         Look::Refused(errno) => errno,
     };
     Some(Fault::new(Step::WorkingDirectory, 0, errno))
+}
+
+/// What setting the capabilities would find: tare cannot give what it does not have.
+#[must_use]
+pub fn capabilities(plan: &ProcessPlan) -> Option<Fault> {
+    let masks = &plan.capabilities;
+    let missing = (masks.permitted | masks.inheritable) & !plan.callers_capabilities;
+    (missing != 0 && !plan.user_namespace).then(|| Fault::new(Step::Capabilities, 0, Errno::PERM))
 }
 
 /// What the search for the program would find. A file that is known only in the container ends the search.

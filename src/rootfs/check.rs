@@ -14,9 +14,10 @@ use rustix::io::Errno;
 
 use super::child::filesystem;
 use super::parent::{look_for_device, open_directory};
-use super::plan::{Bind, DeviceFile, Filesystem, Mount, MountKind, RootfsPlan, Rule};
+use super::plan::{Bind, DeviceFile, Filesystem, Mount, MountKind, RootfsPlan, Rule, TreeChange};
 use super::view::{Content, Found, Links, View};
 use crate::error::{Error, Result};
+use crate::sys::mount::Attributes;
 use crate::sys::procfs;
 use crate::wire::{ChildResult, Fault, Step};
 
@@ -59,7 +60,7 @@ impl Checking<'_> {
     fn mount(&mut self, number: usize, source: Option<OwnedFd>) -> ChildResult {
         let Some(mount) = self.plan.mounts.get(number) else { return Ok(()) };
         let refused = |errno| Fault::new(Step::MountTarget, number, errno);
-        let Found { path, content: target } = self.view.find(mount.target.to_bytes(), links(mount));
+        let Found { path, content: target, readonly } = self.view.find(mount.target.to_bytes(), links(mount));
         let content = match &mount.kind {
             // It has to be there, and changes nothing that is looked at here.
             MountKind::Remount(_) => return target.map(drop).map_err(refused),
@@ -84,10 +85,11 @@ impl Checking<'_> {
                 }
             }
             Ok(Content::Unknown) => {}
+            Err(Errno::NOENT) if readonly => return Err(refused(Errno::ROFS)),
             Err(Errno::NOENT) => self.makes = true,
             Err(errno) => return Err(refused(errno)),
         }
-        self.view.cover(path, content);
+        self.view.cover(path, content, readonly_by_config(mount));
         Ok(())
     }
 
@@ -99,6 +101,16 @@ impl Checking<'_> {
             Err(errno) => Err(Fault::new(Step::MountSource, number, errno)),
         }
     }
+}
+
+/// Whether nothing can be made in it, if the config says so. A filesystem becomes read-only when it is complete.
+fn readonly_by_config(mount: &Mount) -> Option<bool> {
+    let MountKind::Bind(bind) = &mount.kind else { return Some(false) };
+    let of_change = |change: &TreeChange| {
+        let has = |bits: Attributes| bits.contains(Attributes::RDONLY);
+        if has(change.wanted.set) { Some(true) } else { has(change.wanted.clear - change.implied).then_some(false) }
+    };
+    bind.changes.iter().filter_map(of_change).next_back()
 }
 
 fn kind(status: &rustix::fs::Stat) -> FileType {

@@ -27,6 +27,8 @@ struct Layer {
     /// Names from the root, links resolved.
     path: Vec<Vec<u8>>,
     content: Content,
+    /// Nothing can be made in it.
+    readonly: bool,
 }
 
 /// What is at a place.
@@ -45,6 +47,8 @@ pub struct Found {
     pub path: Vec<Vec<u8>>,
     /// What is there, or why the walk ended before.
     pub content: Result<Content, Errno>,
+    /// Where the walk ended, nothing can be made.
+    pub readonly: bool,
 }
 
 /// Which links are followed.
@@ -62,13 +66,17 @@ impl View {
     /// The tree of a rootfs without mounts.
     #[must_use]
     pub fn new(root: OwnedFd) -> Self {
-        Self { layers: vec![Layer { path: Vec::new(), content: Content::File(Rc::new(root)) }] }
+        let readonly = is_readonly(&root);
+        Self { layers: vec![Layer { path: Vec::new(), content: Content::File(Rc::new(root)), readonly }] }
     }
 
-    /// Puts a mount at a place that was found. What was below is covered.
-    pub fn cover(&mut self, path: Vec<Vec<u8>>, content: Content) {
+    /// Puts a mount at a place that was found. What was below is covered. `readonly` where the config says it; without
+    /// that the source decides.
+    pub fn cover(&mut self, path: Vec<Vec<u8>>, content: Content, readonly: Option<bool>) {
+        let of_source = || matches!(&content, Content::File(file) if is_readonly(file));
+        let readonly = readonly.unwrap_or_else(of_source);
         self.layers.retain(|layer| layer.path == path || !layer.path.starts_with(&path));
-        self.layers.push(Layer { path, content });
+        self.layers.push(Layer { path, content, readonly });
     }
 
     /// Walks along a path of the container; a relative one begins at its root.
@@ -76,9 +84,10 @@ impl View {
     pub fn find(&self, path: &[u8], links: Links) -> Found {
         let mut walk = Walk { view: self, way: Vec::new(), rest: names(path), links: 0 };
         let content = walk.go(links);
+        let readonly = walk.is_readonly();
         let mut path: Vec<_> = walk.way.into_iter().map(|(name, _)| name).collect();
         path.extend(walk.rest);
-        Found { path, content }
+        Found { path, content, readonly }
     }
 
     fn layer_at(&self, way: &[(Vec<u8>, Content)], name: Option<&[u8]>) -> Option<Content> {
@@ -86,6 +95,11 @@ impl View {
         let here = |layer: &&Layer| layer.path.iter().map(Vec::as_slice).eq(names());
         self.layers.iter().rev().find(here).map(|layer| layer.content.clone())
     }
+}
+
+/// Whether the host's mount or filesystem is.
+fn is_readonly(file: &OwnedFd) -> bool {
+    rustix::fs::fstatvfs(file).is_ok_and(|facts| facts.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
 }
 
 fn names(path: &[u8]) -> VecDeque<Vec<u8>> {
@@ -123,6 +137,15 @@ impl Walk<'_> {
     fn here(&self) -> Content {
         let last = self.way.last().map(|(_, content)| content.clone());
         last.or_else(|| self.view.layer_at(&[], None)).unwrap_or(Content::Unknown)
+    }
+
+    /// By the mount that it is in.
+    fn is_readonly(&self) -> bool {
+        let above = |layer: &&Layer| {
+            layer.path.len() <= self.way.len() && layer.path.iter().zip(&self.way).all(|(name, (own, _))| name == own)
+        };
+        let layers = self.view.layers.iter().enumerate().filter(|(_, layer)| above(layer));
+        layers.max_by_key(|(at, layer)| (layer.path.len(), *at)).is_some_and(|(_, layer)| layer.readonly)
     }
 
     /// What a name leads to; `None` when a link was followed instead.
@@ -222,10 +245,11 @@ mod tests {
         let other = tempfile::tempdir().unwrap();
         fs::write(other.path().join("own"), "").unwrap();
         let place = view.find(b"/bin", Links::Follow).path;
-        view.cover(place, Content::File(Rc::new(open(other.path()))));
+        view.cover(place, Content::File(Rc::new(open(other.path()))), Some(true));
+        assert!(view.find(b"/bin/no", Links::Follow).readonly && !view.find(b"/usr/no", Links::Follow).readonly);
         assert_eq!(found(&view, "/bin/own", Links::Follow), ("usr/bin/own".into(), Ok("file")));
         assert_eq!(found(&view, "/usr/bin/sh", Links::Follow).1, Err(Errno::NOENT));
-        view.cover(vec![b"usr".to_vec()], Content::Unknown);
+        view.cover(vec![b"usr".to_vec()], Content::Unknown, None);
         assert_eq!(found(&view, "/usr/bin/own", Links::Follow).1, Ok("unknown"));
         assert_eq!(found(&view, "/usr/../bin", Links::Follow).1, Ok("unknown"));
         drop(root);

@@ -218,8 +218,8 @@ fn state_roots() {
     let bundle = Bundle::new();
     bundle.write();
     let with_root = |root: &str| {
-        let done = bundle.tare(&["--root", root, "create", &bundle.id]);
         let checked = bundle.tare(&["--root", root, "check"]).stdout;
+        let done = bundle.tare(&["--root", root, "create", &bundle.id]);
         let first = checked.lines().next().and_then(|line| line.strip_prefix("error: "));
         assert_eq!(first, done.stderr.trim_end().strip_prefix("tare: "), "{root}");
         done

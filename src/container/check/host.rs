@@ -85,8 +85,14 @@ fn look_at_program(plan: &ContainerPlan, program: &Program, view: Option<&View>)
     let process = &program.process;
     let mut faults = process::check::limits(process);
     if let Some(view) = view {
-        let directory = |path: &CStr| look(view, path.to_bytes(), plan, process);
+        let directory = |path: &CStr| match look(view, path.to_bytes(), plan, process) {
+            Look::Refused(Errno::NOENT) if view.find(path.to_bytes(), Links::Follow).readonly => {
+                Look::Refused(Errno::ROFS)
+            }
+            found => found,
+        };
         faults.extend(process::check::working_directory(process, directory));
+        faults.extend(process::check::capabilities(process));
         let file = |path: &CStr| look(view, &from_directory(process, path), plan, process);
         faults.extend(process::check::program(process, file));
     }

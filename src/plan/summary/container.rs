@@ -30,6 +30,10 @@ pub(super) fn cgroup(plan: Option<&CgroupPlan>) -> Vec<String> {
             format!("have {whose} start {} at {}", scope.unit.name, plan.path())
         }
     }];
+    if let Driver::Systemd(scope) = &plan.driver {
+        let names: Vec<&str> = scope.properties.iter().map(|property| property.name.as_str()).collect();
+        steps.push(format!("properties of the unit: {}", names.join(", ")));
+    }
     steps.extend(plan.writes.iter().map(|write| format!("write {} to {}", write.value.trim(), write.file)));
     steps.extend(plan.owner.map(|uid| format!("give it to uid {uid}")));
     steps.extend(plan.delegated.as_ref().map(|name| format!("move init to its cgroup {name}")));
