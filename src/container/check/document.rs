@@ -151,7 +151,7 @@ impl Document {
             // An object to which a key was added may lack another one.
             (*kind != ChangeKind::Added && is_within(&changed, &at))
                 || is_within(&at, &changed)
-                || (is_within(&changed, DEPENDENT.0) && DEPENDENT.1.iter().any(|section| depends(&section)))
+                || (is_within(&changed, DEPENDENT.0) && DEPENDENT.1.iter().any(depends))
         })
     }
 
