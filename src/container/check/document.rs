@@ -162,7 +162,7 @@ impl Document {
             return self.complete(&path) || self.replace(&path) || self.remove_or_go_up(path);
         }
         let missing = place.rest.trim_start_matches('.');
-        if harmless(&place.text()).is_some() && self.add(&path, missing) {
+        if !missing.contains(['.', '[']) && self.add(&path, missing) {
             return true;
         }
         while !path.is_empty() {

@@ -114,8 +114,7 @@ fn look(view: &View, path: &[u8], plan: &ContainerPlan, process: &ProcessPlan) -
         Err(errno) => Look::Refused(errno),
         Ok(Content::File(file)) => match fstat(&*file) {
             Ok(status) => {
-                let has_rules = has_access_list(file.as_fd());
-                let executable = plan.rootfs.user_namespace || has_rules || is_executable(&status, process);
+                let executable = has_access_list(file.as_fd()) || is_executable(&status, plan, process);
                 Look::File(FileType::from_raw_mode(status.st_mode), executable)
             }
             Err(errno) => Look::Refused(errno),
@@ -137,10 +136,10 @@ fn leads_through_a_process(path: &[u8]) -> bool {
     }
 }
 
-/// With CAP_DAC_OVERRIDE a process may execute what anybody may.
-fn is_executable(status: &rustix::fs::Stat, process: &ProcessPlan) -> bool {
+/// With CAP_DAC_OVERRIDE a process may execute what anybody may. In a user namespace it is not known whose the file is.
+fn is_executable(status: &rustix::fs::Stat, plan: &ContainerPlan, process: &ProcessPlan) -> bool {
     const DAC_OVERRIDE: u64 = 1 << 1;
-    let bits = if process.capabilities.effective & DAC_OVERRIDE != 0 {
+    let bits = if plan.rootfs.user_namespace || process.capabilities.effective & DAC_OVERRIDE != 0 {
         0o111
     } else if status.st_uid == process.uid {
         0o100
