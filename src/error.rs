@@ -156,6 +156,26 @@ impl Error {
         self.0.what.join(": ")
     }
 
+    /// The same error at another JSON path.
+    #[must_use]
+    pub(crate) fn moved_to(mut self, at: String) -> Self {
+        self.0.at = Some(at);
+        self
+    }
+
+    /// What went wrong, on one line, without the JSON path and the hint.
+    #[must_use]
+    pub fn message(&self) -> String {
+        let inner = Inner { at: None, hint: None, ..(*self.0).clone() };
+        Self(Box::new(inner)).to_string()
+    }
+
+    /// What the user can do about it, when that is known.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
     /// The kernel's error number, when there is one.
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {

@@ -70,6 +70,7 @@ mod wire;
 
 pub use bundle::Bundle;
 pub use cgroup::CgroupManager;
+pub use container::check::CheckReport;
 pub use container::checkpoint::{CgroupMode, CheckpointOptions, NetworkLock, PageServer, RestoreOptions};
 pub use container::doctor::{Finding, FindingKind, Report};
 pub use container::events::{Output as EventOutput, Statistics};
@@ -84,4 +85,5 @@ pub use error::{Error, ErrorKind, Result};
 pub use features::features;
 pub use host::info;
 pub use own_executable::protect;
+pub use plan::{PlanSection, PlanSummary};
 pub use runtime::{Container, Force, Runtime, Signal, Target};

@@ -5,10 +5,12 @@
 mod added_mounts;
 pub(crate) mod annotations;
 mod rootless;
+mod summary;
 
 use std::path::{Path, PathBuf};
 
 pub use added_mounts::{MountsRequest, explain_mounts, plan_mounts, plan_tree_again};
+pub use summary::{PlanSection, PlanSummary, summary};
 
 use oci_spec::runtime::{Process, Spec};
 

@@ -13,6 +13,7 @@ pub use self::signal::Signal;
 use crate::bundle::Bundle;
 use crate::cgroup::CgroupManager;
 use crate::container as commands;
+use crate::container::check::CheckReport;
 use crate::container::checkpoint::RestoreOptions;
 use crate::container::doctor::Report;
 use crate::container::options::{CreateOptions, RunOptions};
@@ -172,6 +173,23 @@ impl Runtime {
     /// The state root or the hierarchy cannot be read.
     pub fn doctor(&self, repair: bool) -> Result<Report> {
         commands::doctor::examine(&self.root, repair, &mut self.warn())
+    }
+
+    /// Finds all that [`Self::create`] would refuse for a bundle on this host, and what it would do. Nothing is created,
+    /// mounted or written. What only the kernel can say when it is asked to do it is not found. The id stands for any.
+    ///
+    /// ```
+    /// let bundle = tempfile::tempdir()?;
+    /// std::fs::write(bundle.path().join("config.json"), r#"{ "ociVersion": "1.2.0", "root": { "path": "" } }"#)?;
+    /// let runtime = tare::Runtime::new(bundle.path().join("state"));
+    /// let report = runtime.check(&tare::Bundle::new(bundle.path()), &tare::CreateOptions::default());
+    /// assert!(!report.would_start());
+    /// assert_eq!(report.errors[0].path(), Some("root.path"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn check(&self, bundle: &Bundle, options: &CreateOptions<'_>) -> CheckReport {
+        commands::check::check(&self.root, &self.creation(bundle, options))
     }
 
     fn warn(&self) -> impl FnMut(Error) + '_ {

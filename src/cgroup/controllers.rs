@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
 
+use rustix::fs::{Access, AtFlags, accessat};
 use rustix::io::Errno;
 
 use super::files;
@@ -96,6 +97,24 @@ impl Level<'_> {
             Ok(()) => Ok(()),
             Err(_) => self.enable_each(&missing, writes),
         }
+    }
+
+    /// Whether [`Self::hand_on`] can be expected to do it. Nothing is written.
+    ///
+    /// # Errors
+    /// As [`Self::hand_on`].
+    pub fn check(&self, writes: &[Write]) -> Result<()> {
+        let (offered, handed_on) = (self.read(OFFERED)?, self.read(HANDED_ON)?);
+        let (offered, handed_on) = (names(&offered), names(&handed_on));
+        self.check_offered(&offered, writes)?;
+        let Some((controller, write)) = needed(writes).find(|(controller, _)| !handed_on.contains(controller)) else {
+            return Ok(());
+        };
+        if self.has_processes()? {
+            return Err(self.not_handed_on(controller, write, Errno::BUSY));
+        }
+        accessat(self.directory, HANDED_ON, Access::WRITE_OK, AtFlags::EACCESS)
+            .map_err(|errno| self.not_handed_on(controller, write, errno))
     }
 
     /// Hands on what this level offers; `None` while processes are in the way.

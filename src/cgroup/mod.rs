@@ -5,6 +5,7 @@
 //! only; on a hybrid host the v2 tree is used and a limit of a controller bound to v1 is an error.
 
 pub mod change;
+pub mod check;
 pub mod control;
 mod controllers;
 mod delegate;

@@ -123,16 +123,9 @@ impl Cgroup {
 
     /// With `old` the program takes that one's place.
     pub(super) fn attach(&self, program: &[bpf::Instruction], old: Option<BorrowedFd<'_>>) -> Result<()> {
-        let explain = |what: &str, errno: Errno| {
-            let error = Error::system(what, errno).at("linux.resources.devices");
-            match errno {
-                Errno::PERM => error.hint("device rules need CAP_BPF and CAP_NET_ADMIN in the initial user namespace"),
-                _ => error,
-            }
-        };
-        let program = bpf::load_device_program(program).map_err(|errno| explain("load the device program", errno))?;
+        let program = load_device_program(program)?;
         bpf::attach_device_program(self.directory.as_fd(), program.as_fd(), old)
-            .map_err(|errno| explain("attach the device program", errno))
+            .map_err(|errno| explain_device_program("attach the device program", errno))
     }
 
     /// Writes values in order. One that the kernel finds invalid beside the present ones is tried
@@ -285,6 +278,19 @@ impl Cgroup {
     }
 }
 
+/// Has the kernel verify a device program; it is in force nowhere yet.
+pub(super) fn load_device_program(program: &[bpf::Instruction]) -> Result<OwnedFd> {
+    bpf::load_device_program(program).map_err(|errno| explain_device_program("load the device program", errno))
+}
+
+fn explain_device_program(what: &str, errno: Errno) -> Error {
+    let error = Error::system(what, errno).at("linux.resources.devices");
+    match errno {
+        Errno::PERM => error.hint("device rules need CAP_BPF and CAP_NET_ADMIN in the initial user namespace"),
+        _ => error,
+    }
+}
+
 /// The path of the cgroup above; `None` for the root's.
 #[must_use]
 pub fn above(path: &str) -> Option<&str> {
@@ -403,15 +409,21 @@ fn clear_leftover(parent: BorrowedFd<'_>, name: &str, path: &str, tag: &Tag) -> 
     let present = Cgroup::at(directory, path.to_owned());
     let Some(found) = present.tag()? else { return Ok(false) };
     refuse_in_use(present.directory(), path)?;
-    if !found.names(tag) && !is_abandoned(&found) {
-        let text = format!("cgroup {path} belongs to container {:?} in {}", found.id, found.state_directory.display());
-        return Err(Error::new(ErrorKind::Exists, text).at("linux.cgroupsPath"));
-    }
+    refuse_others(&found, tag, path)?;
     tree::remove_below(present.directory()).context(|| format!("remove what is below cgroup {path}"))?;
     match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
         Ok(()) | Err(Errno::NOENT) => Ok(true),
         Err(errno) => Err(Error::system(format!("remove cgroup {path}"), errno)),
     }
+}
+
+/// The cgroup of another container that still exists is not taken.
+pub(super) fn refuse_others(found: &Tag, own: &Tag, path: &str) -> Result<()> {
+    if found.names(own) || is_abandoned(found) {
+        return Ok(());
+    }
+    let text = format!("cgroup {path} belongs to container {:?} in {}", found.id, found.state_directory.display());
+    Err(Error::new(ErrorKind::Exists, text).at("linux.cgroupsPath"))
 }
 
 /// Whether no state root that is here has the container of a tag. One that is in another mount namespace is dead, its cgroup
@@ -454,7 +466,7 @@ pub(super) fn hand_on_what_is_needed(hierarchy: &Hierarchy, components: &[String
 
 /// A populated cgroup would be shared and later killed; a frozen one (or a new one below a frozen
 /// one) would stop init for ever.
-fn refuse_in_use(directory: BorrowedFd<'_>, path: &str) -> Result<()> {
+pub(super) fn refuse_in_use(directory: BorrowedFd<'_>, path: &str) -> Result<()> {
     let events = Events::read(directory).context(|| format!("read cgroup.events of {path}"))?;
     match events {
         Events { populated: true, .. } => Err(not_empty(path)),

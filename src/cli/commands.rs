@@ -117,6 +117,11 @@ pub fn dispatch(matches: &ArgMatches, global: &Global, log: &Rc<Log>) -> Result<
             super::table::doctor(&report, command.get_flag("json"))?;
             return Ok(i32::from(!report.is_well()));
         }
+        "check" => {
+            let report = runtime.check(&bundle(command), &super::check::options(command));
+            super::check::print(&report, command.get_flag("plan"), command.get_flag("json"))?;
+            return Ok(i32::from(!report.would_start()));
+        }
         "info" => super::table::info(&tare::info(), command.get_flag("json"))?,
         "features" => super::print(&super::table::pretty(&tare::features())?)?,
         other => return Err(Error::new(ErrorKind::Internal, format!("command {other:?} has no code"))),

@@ -5,6 +5,7 @@
 //! too when there is one; exit codes as runc's (1, exec 255, run and exec in the foreground the program's).
 
 pub(crate) mod arguments;
+mod check;
 mod checkpoint;
 mod commands;
 pub(crate) mod duration;

@@ -32,6 +32,7 @@ bitflags::bitflags! {
         const MOUNTS = 1 << 19;
         const INFO = 1 << 20;
         const INSPECT = 1 << 21;
+        const CHECK = 1 << 22;
         /// The commands that create a container.
         const CREATION = Self::CREATE.bits() | Self::RUN.bits() | Self::RESTORE.bits();
         /// The commands that start a process, and enter a container for it.
@@ -198,7 +199,7 @@ const fn command_row(place: Place, name: &'static str, operands: Operands, about
 }
 
 /// The commands in the order of the help.
-pub static COMMANDS: [CliCommand; 21] = {
+pub static COMMANDS: [CliCommand; 22] = {
     use Operands::{ContainerCommand, Id, MountList, None, PsArguments, Signal};
     [
         command_row(Place::CREATE, "create", Id, "Create a container without starting its process"),
@@ -237,6 +238,10 @@ pub static COMMANDS: [CliCommand; 21] = {
             ..command_row(Place::RESTORE, "restore", Id, "Create a container from a checkpoint")
         },
         command_row(Place::SPEC, "spec", None, "Write an example config.json"),
+        CliCommand {
+            more: Some(CHECK),
+            ..command_row(Place::CHECK, "check", None, "Find all that create would refuse")
+        },
         command_row(Place::DOCTOR, "doctor", None, "Find leftovers of killed commands"),
         command_row(Place::INFO, "info", None, "Print what this host offers to containers"),
         command_row(Place::FEATURES, "features", None, "Print the supported features as JSON"),
@@ -250,6 +255,10 @@ fails, none is added. Only mounts that were added by this command can be removed
 const INSPECT: &str = "\
 Each row has a value of config.json, as `update` has changed it, and what the kernel has. Rows that differ are marked
 with !, and a sentence for each is at the end. Of a stopped container only the configuration is shown.";
+
+const CHECK: &str = "\
+Nothing is created, mounted or written, and no hook is run. The exit code is 0 if a container would be created. What the
+kernel decides only when it is asked to do it is not found.";
 
 const EVENTS: &str = "\
 Each line is an object with type, id and usually data:
@@ -316,20 +325,31 @@ pub static OPTIONS: &[CliOption] = {
         ),
         option(Place::PROGRAM, "version", Version, "Print the version").short('v'),
         // create, run, exec.
-        option(Place::CREATION.union(Place::SPEC), "bundle", Path("DIR"), "Bundle directory [default: .]").short('b'),
         option(
-            Place::CREATION,
+            Place::CREATION.union(Place::SPEC).union(Place::CHECK),
+            "bundle",
+            Path("DIR"),
+            "Bundle directory [default: .]",
+        )
+        .short('b'),
+        option(
+            Place::CREATION.union(Place::CHECK),
             "config",
             Path("FILE"),
             "Configuration file in the bundle directory [default: config.json]",
         )
         .short('f'),
         option(Place::EXEC, "process", Path("FILE"), "JSON file in the format of `process` in config.json").short('p'),
-        option(Place::PROCESS, "console-socket", Path("SOCKET"), "Send the terminal's master to this Unix socket"),
+        option(
+            Place::PROCESS.union(Place::CHECK),
+            "console-socket",
+            Path("SOCKET"),
+            "Send the terminal's master to this Unix socket",
+        ),
         option(Place::PROCESS, "pidfd-socket", Path("SOCKET"), "Send a pidfd of the process to this Unix socket"),
         option(Place::PROCESS, "pid-file", Path("FILE"), "Write the PID of the process to FILE"),
         option(
-            Place::CREATION,
+            Place::CREATION.union(Place::CHECK),
             "no-pivot",
             Nothing,
             "Use MS_MOVE and chroot instead of pivot_root, for a rootfs on a ramdisk",
@@ -343,9 +363,14 @@ pub static OPTIONS: &[CliOption] = {
         option(Place::EXEC, "apparmor", Text("PROFILE"), "AppArmor profile of the process"),
         option(Place::EXEC, "no-new-privs", Nothing, "Set the no_new_privs attribute"),
         option(Place::EXEC, "cap", Texts("NAME"), "Add a capability (repeatable)").short('c'),
-        option(Place::PROCESS, "no-new-keyring", Nothing, "Keep the caller's session keyring"),
+        option(Place::PROCESS.union(Place::CHECK), "no-new-keyring", Nothing, "Keep the caller's session keyring"),
         option(Place::CREATION, "no-subreaper", Nothing, "Do not become the reaper of orphaned processes"),
-        option(Place::PROCESS, "preserve-fds", Number("N"), "Pass N extra descriptors, starting at 3, to the process"),
+        option(
+            Place::PROCESS.union(Place::CHECK),
+            "preserve-fds",
+            Number("N"),
+            "Pass N extra descriptors, starting at 3, to the process",
+        ),
         option(Place::EXEC, "cgroup", Text("PATH"), "Run the process in this sub-cgroup of the container"),
         option(Place::EXEC, "ignore-paused", Nothing, "Allow exec in a paused container"),
         option(
@@ -385,7 +410,13 @@ pub static OPTIONS: &[CliOption] = {
             "Give it the capabilities, masks, mounts and seccomp profile of Docker",
         ),
         option(Place::DOCTOR, "repair", Nothing, "Remove the leftovers that belong to tare"),
-        option(Place::DOCTOR.union(Place::INFO).union(Place::INSPECT), "json", Nothing, "Print JSON"),
+        option(Place::CHECK, "plan", Nothing, "Print what create would do"),
+        option(
+            Place::DOCTOR.union(Place::INFO).union(Place::INSPECT).union(Place::CHECK),
+            "json",
+            Nothing,
+            "Print JSON",
+        ),
         // checkpoint, restore.
         option(Place::CRIU, "image-path", Path("DIR"), "Directory of the images [default: checkpoint]"),
         option(Place::CRIU, "work-path", Path("DIR"), "Directory of CRIU's log [default: that of the images]"),

@@ -2,9 +2,10 @@
 //!
 //! World: parent. `store` and `record` are what is on disk, `status` asks the kernel. `create`, `run`, `start`, `exec`,
 //! `kill`, `delete`, `state` and others are the operations of runtime-spec (runtime.md, "Operations") and those that
-//! engines add. Commands do not import each other, with two exceptions: run is create without a gate, and create, run,
-//! start and doctor remove containers with the functions of delete.
+//! engines add. Commands do not import each other, with three exceptions: run is create without a gate, check decides with create's
+//! functions, and create, run, start and doctor remove containers with the functions of delete.
 
+pub mod check;
 pub mod checkpoint;
 pub mod create;
 mod death;

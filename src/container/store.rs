@@ -7,7 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat, renameat, unlinkat};
+use rustix::fs::{
+    Access, AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat, renameat, unlinkat,
+};
 use rustix::io::Errno;
 
 use crate::cgroup::Identity;
@@ -53,6 +55,11 @@ pub struct Store {
     directory: OwnedFd,
 }
 
+fn not_made(path: &Path, errno: impl crate::error::Errno) -> Error {
+    Error::system(format!("make the state root {}", path.display()), errno)
+        .hint("choose another directory with --root, or set XDG_RUNTIME_DIR")
+}
+
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl Store {
@@ -68,10 +75,23 @@ impl Store {
         // given by mkdir: by the time of a chmod the name could be a link to somebody else's directory.
         std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o1700)
             .create(path)
-            .map_err(|e| Error::system(format!("make the state root {}", path.display()), e))
-            .map_err(|e| e.hint("choose another directory with --root, or set XDG_RUNTIME_DIR"))?;
+            .map_err(|e| not_made(path, e))?;
         Self::open(path)?
             .ok_or_else(|| Error::new(ErrorKind::System, format!("state root {} vanished", path.display())))
+    }
+
+    /// Whether [`Self::make`] can be expected to succeed. Nothing is made.
+    ///
+    /// # Errors
+    /// As [`Self::make`].
+    pub fn check(path: &Path) -> Result<()> {
+        if Self::open(path)?.is_some() {
+            return Ok(());
+        }
+        let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let above = whole.ancestors().skip(1).find(|above| above.exists()).unwrap_or(Path::new("/"));
+        rustix::fs::accessat(CWD, above, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+            .map_err(|errno| not_made(path, errno))
     }
 
     /// Opens the state root if it exists.

@@ -10,5 +10,5 @@ mod parent;
 mod plan;
 mod streams;
 
-pub use parent::{Place, run, run_with};
+pub use parent::{Place, look, run, run_with};
 pub use plan::{Hook, HookPlan, plan};

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, Mode, OFlags, openat, stat};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, openat, stat};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, kill_process_group, waitid};
 
@@ -19,7 +19,7 @@ use crate::sys::clone::own_pidfd;
 use crate::sys::environment;
 use crate::sys::namespace::NamespaceSet;
 use crate::timings;
-use crate::wire::{Packet, Step};
+use crate::wire::{Fault, Packet, Step};
 
 /// Where hooks run.
 #[derive(Debug, Clone, Copy)]
@@ -64,11 +64,13 @@ pub fn run_with(list: &[Hook], state: &[u8], init: BorrowedFd<'_>, start: Start<
 fn named(hook: &Hook, run: impl FnOnce() -> Result<()>) -> Result<()> {
     let name = || format!("run {} hook #{}: {}", hook.list, hook.index, hook.path.to_string_lossy());
     let _span = timings::span_named(name);
-    run().map_err(|error| {
-        // The words are runc's, whose tests look for them.
-        let what = format!("error running {} hook #{}: {}", hook.list, hook.index, hook.path.to_string_lossy());
-        error.of_kind(ErrorKind::Hook).context(what).at(hook.at())
-    })
+    run().map_err(|error| of_hook(hook, error))
+}
+
+fn of_hook(hook: &Hook, error: Error) -> Error {
+    // The words are runc's, whose tests look for them.
+    let what = format!("error running {} hook #{}: {}", hook.list, hook.index, hook.path.to_string_lossy());
+    error.of_kind(ErrorKind::Hook).context(what).at(hook.at())
 }
 
 fn run_started(hook: &Hook, state: &[u8], init: BorrowedFd<'_>, start: Start<'_>) -> Result<()> {
@@ -259,9 +261,25 @@ fn judge(status: Option<WaitIdStatus>, report: Option<&OwnedFd>) -> Result<()> {
 /// The step that failed before or in execve.
 fn not_executed(report: &OwnedFd) -> Option<Error> {
     let Ok(Some(Packet::Failed(fault))) = Packet::receive(report.as_fd()) else { return None };
+    Some(explain(&fault))
+}
+
+fn explain(fault: &Fault) -> Error {
     let error = Error::new(ErrorKind::Hook, fault.step.name()).errno(fault.errno);
-    Some(match (fault.step, fault.errno) {
+    match (fault.step, fault.errno) {
         (Step::Exec, libc::ENOENT) => error.hint("the program or the interpreter of its first line is missing"),
         _ => error,
-    })
+    }
+}
+
+/// Whether the program of a hook in the runtime's namespaces is there and may be executed. It is not started.
+///
+/// # Errors
+/// The one that [`run`] would return for want of the program.
+pub fn look(hook: &Hook) -> Result<()> {
+    let status = stat(&*hook.path).and_then(|status| match FileType::from_raw_mode(status.st_mode) {
+        FileType::RegularFile => accessat(CWD, &*hook.path, Access::EXEC_OK, AtFlags::EACCESS),
+        _ => Err(Errno::ACCESS),
+    });
+    status.map_err(|errno| of_hook(hook, explain(&Fault::new(Step::Exec, 0, errno))))
 }

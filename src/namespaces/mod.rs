@@ -3,6 +3,7 @@
 //! World: door.
 //! plan (pure) -> parent (opens the joined ones, writes id mappings) -> child (enters, names, sysctls).
 
+pub mod check;
 pub mod child;
 mod explain;
 mod kind;
@@ -10,6 +11,6 @@ pub mod parent;
 pub mod plan;
 pub mod sysctl;
 
-pub use kind::{NamespaceKind, NamespaceSet};
+pub use kind::{NamespaceKind, NamespaceSet, word};
 pub use parent::OpenNamespaces;
 pub use plan::{NamespacePlan, plan};

@@ -14,6 +14,7 @@ use super::kind::{NamespaceKind, NamespaceSet, word};
 use super::plan::{Mappings, NamespacePlan};
 use crate::error::{Context, Error, ErrorKind, Result};
 
+pub(super) use helper::find as find_helper;
 pub use helper::path as helper;
 
 /// The opened namespaces.
@@ -110,7 +111,7 @@ pub fn open_all(plan: &NamespacePlan) -> Result<OpenNamespaces> {
 }
 
 /// The name in /proc/PID/ns. Source: namespaces(7).
-fn file(kind: NamespaceKind) -> &'static str {
+pub(super) fn file(kind: NamespaceKind) -> &'static str {
     match kind {
         NamespaceKind::Mount => "mnt",
         NamespaceKind::Network => "net",
@@ -199,18 +200,22 @@ fn write_time_offsets(pid: i32, plan: &NamespacePlan) -> Result<()> {
 
 fn write_map(file: &str, pid: i32, text: &str) -> Result<()> {
     let path = format!("/proc/{pid}/{file}");
-    write(&path, text).map_err(|e| {
-        let error = Error::system(format!("write {path}"), e);
-        // Source: kernel/user_namespace.c, `verify_root_map`, since Linux 5.12.
-        let maps_root = text.lines().any(|line| line.split_whitespace().nth(1) == Some("0"));
-        if file == "uid_map" && maps_root && !holds_setfcap() {
-            return error
-                .hint("a container with the caller's own root, id 0, needs CAP_SETFCAP, which the caller lacks");
-        }
-        error.hint(
-            "overlapping ranges and ids that the caller does not own are refused by the kernel, see user_namespaces(7)",
-        )
-    })
+    write(&path, text).map_err(|e| map_refused(&path, text, Error::system(format!("write {path}"), e)))
+}
+
+/// Why the kernel refuses a map.
+pub(super) fn map_refused(path: &str, text: &str, error: Error) -> Error {
+    // Source: kernel/user_namespace.c, `verify_root_map`, since Linux 5.12.
+    if path.ends_with("/uid_map") && maps_callers_root(text) && !holds_setfcap() {
+        return error.hint("a container with the caller's own root, id 0, needs CAP_SETFCAP, which the caller lacks");
+    }
+    error.hint(
+        "overlapping ranges and ids that the caller does not own are refused by the kernel, see user_namespaces(7)",
+    )
+}
+
+fn maps_callers_root(text: &str) -> bool {
+    text.lines().any(|line| line.split_whitespace().nth(1) == Some("0"))
 }
 
 fn holds_setfcap() -> bool {

@@ -5,6 +5,7 @@
 //! them after pivot_root, in the order of its functions; `explain` (parent) words a fault of the child.
 
 pub mod capabilities;
+pub mod check;
 pub mod child;
 mod environment;
 mod explain;

@@ -8,7 +8,7 @@ pub mod added;
 mod console;
 mod copy_up;
 mod devices;
-mod filesystem;
+pub(super) mod filesystem;
 mod masks;
 mod mounts;
 mod procfs;

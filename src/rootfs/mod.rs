@@ -7,10 +7,12 @@
 //! Order in the child: propagation, attach_root, mounts, devices, console, (hooks), pivot, (sysctls), finish; with
 //! umask 0 from `mounts` to `console`.
 
+pub mod check;
 pub mod child;
 pub mod options;
 pub mod parent;
 pub mod plan;
+pub mod view;
 
 use std::path::Path;
 

@@ -185,17 +185,26 @@ fn is_opened_here(plan: &RootfsPlan, bind: &Bind) -> bool {
 
 /// `None`: this caller may not clone mounts.
 fn open_root(plan: &RootfsPlan) -> Result<Option<OwnedFd>> {
-    let root = if plan.attached {
-        match source::open_root(plan) {
-            Err(Errno::PERM) => return Ok(None),
-            root => root,
-        }
-    } else {
-        rustix::fs::open(&*plan.root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-    };
-    root.map(Some).map_err(|errno| {
-        Error::system(format!("open the rootfs {}", plan.root.to_string_lossy()), errno).at("root.path")
-    })
+    if !plan.attached {
+        return open_directory(plan).map(Some);
+    }
+    match source::open_root(plan) {
+        Err(Errno::PERM) => Ok(None),
+        root => root.map(Some).map_err(|errno| no_root(plan, errno)),
+    }
+}
+
+fn no_root(plan: &RootfsPlan, errno: Errno) -> Error {
+    Error::system(format!("open the rootfs {}", plan.root.to_string_lossy()), errno).at("root.path")
+}
+
+/// The directory of the rootfs (O_PATH).
+///
+/// # Errors
+/// It does not exist or is not a directory, with its JSON path.
+pub(super) fn open_directory(plan: &RootfsPlan) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(&*plan.root, flags, Mode::empty()).map_err(|errno| no_root(plan, errno))
 }
 
 fn explain(plan: &RootfsPlan, bind: &Bind, error: Error) -> Error {
@@ -275,16 +284,25 @@ pub fn map_ids(plan: &RootfsPlan, number: usize, tree: BorrowedFd<'_>, joined: O
 
 /// The host's node of the same path, or what udev or the kernel calls its numbers: verified by type and numbers.
 fn open_device(node: &Device) -> Result<OwnedFd> {
+    find_device(node, |path| clone_device(path, node))
+}
+
+/// Whether [`open`] would find the node.
+pub(super) fn look_for_device(node: &Device) -> Result<()> {
+    find_device(node, |path| verified_device(path, node)).map(drop)
+}
+
+fn find_device(node: &Device, open: impl Fn(&CStr) -> std::result::Result<OwnedFd, Errno>) -> Result<OwnedFd> {
     // What the path of the config says is the better message.
-    let failure = match clone_device(&node.path, node) {
+    let failure = match open(&node.path) {
         Ok(tree) => return Ok(tree),
         Err(errno) => errno,
     };
     let kind = if node.kind == NodeKind::Block { "block" } else { "char" };
     let numbers = format!("{kind}/{}:{}", node.major, node.minor);
     let by_udev = CString::new(format!("/dev/{numbers}")).ok();
-    let open = |path: CString| clone_device(&path, node).ok();
-    if let Some(tree) = by_udev.and_then(open).or_else(|| kernel_name(&numbers).and_then(open)) {
+    let again = |path: CString| open(&path).ok();
+    if let Some(tree) = by_udev.and_then(again).or_else(|| kernel_name(&numbers).and_then(again)) {
         return Ok(tree);
     }
     let error = Error::system(format!("bind the host's device {}", node.path.to_string_lossy()), failure);
@@ -302,10 +320,14 @@ fn kernel_name(numbers: &str) -> Option<CString> {
 }
 
 fn clone_device(path: &CStr, node: &Device) -> std::result::Result<OwnedFd, Errno> {
+    source::own_copy(verified_device(path, node)?.as_fd())
+}
+
+fn verified_device(path: &CStr, node: &Device) -> std::result::Result<OwnedFd, Errno> {
     let kind = if node.kind == NodeKind::Block { FileType::BlockDevice } else { FileType::CharacterDevice };
     let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     source::check_device(file.as_fd(), kind, node.major, node.minor)?;
-    source::own_copy(file.as_fd())
+    Ok(file)
 }
 
 /// An image cannot plant this one: it is the host's, and its numbers are checked.

@@ -67,3 +67,17 @@ pub fn owner(namespace: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     // SAFETY: the kernel has just made this descriptor for us, and nobody else knows its number.
     Ok(unsafe { OwnedFd::from_raw_fd(value) })
 }
+
+/// _IO(0xb7, 0x3) of linux/nsfs.h.
+const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+
+/// The kind of a namespace by its file. Kernel: 4.11.
+///
+/// # Errors
+/// ENOTTY for a file that is not a namespace.
+pub fn kind(namespace: BorrowedFd<'_>) -> Result<NamespaceSet, Errno> {
+    // SAFETY: the request takes no argument and returns a number.
+    let value = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_NSTYPE) };
+    super::check(libc::c_long::from(value))?;
+    Ok(NamespaceSet::from_bits_retain(u64::try_from(value).unwrap_or(0)))
+}

@@ -57,40 +57,53 @@ impl Console {
     }
 }
 
+/// Looks whether somebody listens on the console socket. As with a seccomp agent, who listens sees nothing of this: the
+/// kernel refuses to connect a datagram socket to it (EPROTOTYPE).
+///
+/// # Errors
+/// As [`connect`].
+pub fn look(plan: &TerminalPlan) -> Result<()> {
+    let Destination::ConsoleSocket(path) = &plan.destination else { return Ok(()) };
+    let socket = |kind| rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None);
+    match socket(SocketType::DGRAM).and_then(|socket| connect_by(&socket, path)) {
+        Ok(()) | Err(Errno::PROTOTYPE) => Ok(()),
+        Err(errno) => Err(not_connected(path, errno).context("console socket")),
+    }
+}
+
 /// Connects to the socket at `path`, console socket or pidfd socket, however long the path is.
 ///
 /// # Errors
 /// ENOENT, ECONNREFUSED without a listener, EACCES, ENOTSOCK.
 pub fn connect(path: &Path) -> Result<OwnedFd> {
-    connect_unix(path).map_err(|errno| {
-        let error = Error::system(format!("connect to {}", path.display()), errno);
-        match errno {
-            Errno::CONNREFUSED | Errno::NOENT => {
-                error.hint("a process must listen on the socket before tare is started")
-            }
-            _ => error,
-        }
-    })
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    let connected = socket.and_then(|socket| connect_by(&socket, path).map(|()| socket));
+    connected.map_err(|errno| not_connected(path, errno))
 }
 
-/// Connects a stream socket; a path that does not fit into a socket address is opened and named by its descriptor.
+fn not_connected(path: &Path, errno: Errno) -> Error {
+    let error = Error::system(format!("connect to {}", path.display()), errno);
+    match errno {
+        Errno::CONNREFUSED | Errno::NOENT => error.hint("a process must listen on the socket before tare is started"),
+        _ => error,
+    }
+}
+
+/// Connects a socket; a path that does not fit into a socket address is opened and named by its descriptor.
 ///
 /// # Errors
 /// open(2), connect(2).
-fn connect_unix(path: &Path) -> std::result::Result<OwnedFd, Errno> {
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+fn connect_by(socket: &OwnedFd, path: &Path) -> std::result::Result<(), Errno> {
     // An empty path would be an address of the abstract namespace.
     if path.as_os_str().is_empty() {
         return Err(Errno::NOENT);
     }
     if path.as_os_str().len() <= LONGEST_PATH {
-        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-        return Ok(socket);
+        return rustix::net::connect(socket, &SocketAddrUnix::new(path)?);
     }
     let file = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let link = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
-    rustix::net::connect(&socket, &SocketAddrUnix::new(OsStr::from_bytes(link.as_bytes()))?)?;
-    Ok(socket)
+    rustix::net::connect(socket, &SocketAddrUnix::new(OsStr::from_bytes(link.as_bytes()))?)
 }
 
 #[cfg(test)]

@@ -26,6 +26,14 @@ fn assert_refused(bundle: &Bundle, name: &str, expected: &str, act: impl FnOnce(
     bundle.assert_nothing_left();
 }
 
+/// The first error that `check` finds is the one of create.
+#[track_caller]
+fn assert_checked(bundle: &Bundle, name: &str, options: &[&str], line: &str) {
+    if is_tare() {
+        assert_eq!(bundle.errors(options).first().map(String::as_str), Some(line), "{name}");
+    }
+}
+
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
 fn config_files() {
@@ -103,7 +111,12 @@ fn config_files() {
         // With little memory to have.
         let shell = || shell(&bundle, "ulimit -v 150000; exec \"$0\" --root \"$1\" create \"$2\"");
         let plain = || bundle.on("create");
-        if is_tare() { assert_refused(&bundle, name, text, shell) } else { assert_refused(&bundle, name, text, plain) }
+        if is_tare() {
+            assert_refused(&bundle, name, text, shell)
+        } else {
+            assert_refused(&bundle, name, text, plain)
+        }
+        assert_checked(&bundle, name, &[], &plain().refused());
     }
 }
 
@@ -127,8 +140,10 @@ fn directories_that_are_not_bundles_are_refused() {
     let hint = "; a bundle is a directory with config.json; name it with --bundle";
     let text = format!("open bundle nothing: no such file or directory{hint}");
     assert_refused(&bundle, "missing", &text, || create("nothing"));
+    assert_checked(&bundle, "missing", &["--bundle", "nothing"], &text);
     let text = format!("open bundle config.json: not a directory{hint}");
     assert_refused(&bundle, "file", &text, || create("config.json"));
+    assert_checked(&bundle, "file", &["--bundle", "config.json"], &text);
 }
 
 #[test]
@@ -202,7 +217,13 @@ fn state_roots() {
     }
     let bundle = Bundle::new();
     bundle.write();
-    let with_root = |root: &str| bundle.tare(&["--root", root, "create", &bundle.id]);
+    let with_root = |root: &str| {
+        let checked = bundle.tare(&["--root", root, "check"]).stdout;
+        let done = bundle.tare(&["--root", root, "create", &bundle.id]);
+        let first = checked.lines().next().and_then(|line| line.strip_prefix("error: "));
+        assert_eq!(first, done.stderr.trim_end().strip_prefix("tare: "), "{root}");
+        done
+    };
     assert_refused(&bundle, "/", "the state root must not be /", || with_root("/"));
     assert_refused(&bundle, "//", "the state root must not be /", || with_root("//"));
     assert_refused(&bundle, "/..", "the state root must not be /", || with_root("/tmp/.."));
@@ -281,11 +302,13 @@ fn consoles() {
     let hint = "a process must listen on the socket before tare is started";
     let text = format!("console socket: connect to nothing: no such file or directory; {hint}");
     assert_refused(&bundle, "missing", &text, || create("nothing"));
+    assert_checked(&bundle, "missing", &["--console-socket", "nothing"], &text);
     assert_refused(&bundle, "file", "console socket: connect to config.json: ...", || create("config.json"));
     let listener = std::os::unix::net::UnixListener::bind(bundle.file("console")).unwrap();
     drop(listener);
     let text = format!("console socket: connect to console: connection refused; {hint}");
     assert_refused(&bundle, "nobody listens", &text, || create("console"));
+    assert_checked(&bundle, "nobody listens", &["--console-socket", "console"], &text);
 }
 
 #[test]
@@ -361,6 +384,7 @@ fn cgroups_with_other_processes_or_owners() {
     fs::write(bundle.cgroup().join("cgroup.procs"), other.id().to_string()).unwrap();
     let line = bundle.on("run").refused();
     assert_eq!(line, format!("linux.cgroupsPath: container's cgroup is not empty: /{} has processes", bundle.name));
+    assert_checked(&bundle, "processes", &[], &line);
     assert!(other.try_wait().unwrap().is_none(), "the other process was killed");
     other.kill().unwrap();
     other.wait().unwrap();

@@ -253,7 +253,21 @@ impl Bundle {
     /// `create` with more options.
     pub fn create_with(&self, options: &[&str]) -> Done {
         self.write();
-        self.tare(&[&["create"], options, &[&*self.id]].concat())
+        let errors = if is_tare() { self.errors(&known_to_check(options)) } else { Vec::new() };
+        let done = self.tare(&[&["create"], options, &[&*self.id]].concat());
+        // What is created, check accepts: in every test of every bundle.
+        assert!(done.code != 0 || errors.is_empty(), "check refuses what create accepts: {errors:?}");
+        done
+    }
+
+    /// The errors that `check` finds in config.json as it is, in order.
+    pub fn errors(&self, options: &[&str]) -> Vec<String> {
+        let done = self.tare(&[&["check"], options].concat());
+        assert_eq!(done.stderr, "", "{done:?}");
+        let errors: Vec<_> =
+            done.stdout.lines().filter_map(|line| line.strip_prefix("error: ")).map(str::to_string).collect();
+        assert_eq!(done.code, i32::from(!errors.is_empty()), "{done:?}");
+        errors
     }
 
     /// `create`.
@@ -426,6 +440,22 @@ impl Drop for Bundle {
         let _empty = fs::write(self.cgroup().join("cgroup.kill"), "1");
         let _gone = fs::remove_dir(self.cgroup());
     }
+}
+
+/// Those options of create that check takes, too.
+fn known_to_check<'a>(options: &[&'a str]) -> Vec<&'a str> {
+    let mut known = Vec::new();
+    let mut options = options.iter().copied();
+    while let Some(option) = options.next() {
+        match option {
+            "--console-socket" | "--preserve-fds" | "--config" | "--bundle" => {
+                known.extend([Some(option), options.next()])
+            }
+            "--no-pivot" | "--no-new-keyring" => known.push(Some(option)),
+            _ => {}
+        }
+    }
+    known.into_iter().flatten().collect()
 }
 
 fn config(name: &str) -> Value {

@@ -7,6 +7,7 @@ mod bad_bundles;
 mod bad_values;
 #[allow(dead_code, reason = "shared with the tests of faults")]
 mod bundle;
+mod check;
 mod checkpoint;
 mod delegation;
 mod doctor;

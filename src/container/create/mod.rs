@@ -8,7 +8,7 @@
 
 mod creation;
 mod home;
-mod prepare;
+pub(super) mod prepare;
 mod requests;
 mod restore;
 mod transaction;

@@ -8,6 +8,7 @@ use oci_spec::runtime::Spec;
 
 use super::{CreateRequest, Creating, StartMode};
 use crate::bundle::{self, OpenBundle};
+use crate::container::listen_fds::Activation;
 use crate::container::options::Stdio;
 use crate::container::record::{Phase, Record, VERSION};
 use crate::container::store::check_id;
@@ -34,23 +35,63 @@ pub(super) struct PreparedCreation {
     pub(super) record: Record,
 }
 
+/// What the config asks for, decided.
+pub(in crate::container) struct Decided {
+    pub(in crate::container) spec: Spec,
+    pub(in crate::container) plan: ContainerPlan,
+    /// The service manager to notify, if there is one.
+    notify: Option<notify::Caller>,
+    /// What the user should know though nothing fails.
+    pub(in crate::container) warnings: Vec<String>,
+}
+
 /// Reads the bundle and plans the container.
 ///
 /// # Errors
 /// The id or the config is invalid, or asks for something that cannot be done.
 pub(super) fn prepare(creating: &Creating<'_>, warn: Warn<'_>) -> Result<PreparedCreation> {
-    let Creating { root, id, request: &CreateRequest { bundle, options, cgroup_manager, rootless }, mode } = *creating;
     let _span = timings::span("prepare");
-    check_id(id)?;
-    let activation = listen_fds::activation(|name| std::env::var(name).ok(), std::process::id())?;
-    let preserve_fds = options.preserve_fds.saturating_add(activation.count);
-    check_preserved(preserve_fds)?;
+    let activation = inherited(creating)?;
     let host = Host::default();
     let reading = timings::span("read config.json");
-    let bundle = bundle.open()?;
+    let bundle = creating.request.bundle.open()?;
     let config = bundle.read_config()?;
-    let (mut spec, warnings) = bundle::parse_new_spec(&config)?;
     drop(reading);
+    let Decided { spec, plan, notify, warnings } = decide(creating, &activation, &host, (&bundle, &config))?;
+    for warning in warnings {
+        warn(Error::new(ErrorKind::InvalidConfig, warning));
+    }
+    let Opened { namespaces, resctrl } = open(&plan)?;
+    let mut record = first_record(creating, &spec, &bundle, &plan)?;
+    record.resctrl = plan.resctrl.as_ref().zip(resctrl.as_ref()).map(|(plan, looked)| looked.recorded(plan));
+    Ok(PreparedCreation { host, config, plan, namespaces, resctrl, notify, record })
+}
+
+/// Checks the id and the descriptors that the container inherits; those of socket activation.
+///
+/// # Errors
+/// The id is invalid; a descriptor is not open.
+pub(in crate::container) fn inherited(creating: &Creating<'_>) -> Result<Activation> {
+    check_id(creating.id)?;
+    let activation = listen_fds::activation(|name| std::env::var(name).ok(), std::process::id())?;
+    check_preserved(creating.request.options.preserve_fds.saturating_add(activation.count))?;
+    Ok(activation)
+}
+
+/// Parses the text of a config and plans the container. Nothing is changed or opened.
+///
+/// # Errors
+/// The first value that cannot be accepted or carried out, with its JSON path.
+pub(in crate::container) fn decide(
+    creating: &Creating<'_>,
+    activation: &Activation,
+    host: &Host,
+    (bundle, config): (&OpenBundle<'_>, &[u8]),
+) -> Result<Decided> {
+    let Creating { root, id, request: &CreateRequest { options, cgroup_manager, rootless, .. }, mode } = *creating;
+    let parsing = timings::span("parse config.json");
+    let (mut spec, mut warnings) = bundle::parse_new_spec(config)?;
+    drop(parsing);
     let notify = match notify::Caller::of_environment()? {
         Some(caller) if notify::admit(&mut spec, &notify_directory(root, id)?)? => Some(caller),
         _ => None,
@@ -62,26 +103,38 @@ pub(super) fn prepare(creating: &Creating<'_>, warn: Warn<'_>) -> Result<Prepare
         detach: mode != StartMode::Foreground,
         no_pivot: options.no_pivot,
         new_keyring: !options.keep_keyring,
-        preserve_fds,
+        preserve_fds: options.preserve_fds.saturating_add(activation.count),
         cgroup: cgroup_manager,
         rootless,
     };
-    let mut plan = plan_container(&spec, &request, &host)?;
+    let mut plan = plan_container(&spec, &request, host)?;
     if plan.program.is_none() && mode != StartMode::AtGate {
         return Err(Error::invalid("process", "config.json has no process, so there is nothing to run"));
     }
     if let Some(program) = &mut plan.program {
         activation.env.iter().try_for_each(|(name, value)| program.process.set_env(name, value))?;
     }
-    for warning in warnings.iter().chain(plan.warnings()) {
-        warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
-    }
-    let namespaces = open_namespaces(&plan)?;
+    warnings.extend(plan.warnings().cloned());
+    Ok(Decided { spec, plan, notify, warnings })
+}
+
+/// What the plan refers to and is there already.
+pub(in crate::container) struct Opened {
+    /// The namespaces to join.
+    pub(in crate::container) namespaces: namespaces::OpenNamespaces,
+    /// The resctrl group as it was found, if the container is to be in one.
+    resctrl: Option<resctrl::Looked>,
+}
+
+/// Opens what the plan joins. Nothing is changed.
+///
+/// # Errors
+/// It is not there, or cannot be joined; the kernel has no pidfds.
+pub(in crate::container) fn open(plan: &ContainerPlan) -> Result<Opened> {
+    let namespaces = open_namespaces(plan)?;
     let resctrl = plan.resctrl.as_ref().map(resctrl::look).transpose()?;
     status::require_pidfds()?;
-    let mut record = first_record(creating, &spec, &bundle, &plan)?;
-    record.resctrl = plan.resctrl.as_ref().zip(resctrl.as_ref()).map(|(plan, looked)| looked.recorded(plan));
-    Ok(PreparedCreation { host, config, plan, namespaces, resctrl, notify, record })
+    Ok(Opened { namespaces, resctrl })
 }
 
 fn plan_container(spec: &Spec, request: &plan::Request<'_>, host: &Host) -> Result<ContainerPlan> {

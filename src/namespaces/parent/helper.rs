@@ -16,21 +16,34 @@ pub fn path(name: &str) -> Option<PathBuf> {
     PLACES.iter().map(|place| Path::new(place).join(name)).find(|path| path.exists())
 }
 
-/// Has the helper for `file` (uid_map or gid_map) write `text` for process `pid`.
+/// The helper for `file`, what it maps, and where the ids are that the user may map.
+fn names(file: &str) -> (&'static str, &'static str, &'static str) {
+    if file == "uid_map" { ("newuidmap", "uids", "/etc/subuid") } else { ("newgidmap", "gids", "/etc/subgid") }
+}
+
+/// Where the helper for `file` (uid_map or gid_map) is installed.
 ///
 /// # Errors
-/// The helper is missing, or refuses: in its own words.
-pub(super) fn write(file: &str, pid: i32, text: &str) -> Result<()> {
-    let (name, ids, database) =
-        if file == "uid_map" { ("newuidmap", "uids", "/etc/subuid") } else { ("newgidmap", "gids", "/etc/subgid") };
-    let Some(program) = path(name) else {
+/// It is missing.
+pub(in crate::namespaces) fn find(file: &str) -> Result<PathBuf> {
+    let (name, ids, _) = names(file);
+    path(name).ok_or_else(|| {
         let what = format!("mapping {ids} that are not the caller's own needs {name}, which is not installed");
         let hint = format!(
             "install the package uidmap or shadow-utils, or map the caller's own id alone; looked in {}",
             PLACES.join(", ")
         );
-        return Err(Error::new(ErrorKind::Unsupported, what).hint(hint));
-    };
+        Error::new(ErrorKind::Unsupported, what).hint(hint)
+    })
+}
+
+/// Has the helper for `file` (uid_map or gid_map) write `text` for process `pid`.
+///
+/// # Errors
+/// The helper is missing, or refuses: in its own words.
+pub(super) fn write(file: &str, pid: i32, text: &str) -> Result<()> {
+    let (name, ids, database) = names(file);
+    let program = find(file)?;
     let output = Command::new(&program)
         .arg(pid.to_string())
         .args(text.split_whitespace())

@@ -22,6 +22,11 @@ pub(in crate::process) const NOWHERE: usize = u32::MAX as usize;
 /// Of a program with a slash what is wrong with it; of one searched in PATH ENOENT, or EACCES with the
 /// number of the first candidate that exists but cannot be executed.
 pub fn find_program(plan: &ProcessPlan) -> ChildResult<usize> {
+    find(plan, check)
+}
+
+/// The same with another way to look at a file: `check` returns what is wrong with it.
+pub(in crate::process) fn find(plan: &ProcessPlan, check: impl Fn(&CStr) -> ChildResult) -> ChildResult<usize> {
     let mut refused = None;
     for (i, candidate) in plan.candidates.iter().enumerate() {
         match check(candidate) {
@@ -39,13 +44,18 @@ pub fn find_program(plan: &ProcessPlan) -> ChildResult<usize> {
 fn check(path: &CStr) -> ChildResult {
     let fault = |errno| Fault::new(Step::FindProgram, 0, errno);
     let stat = rustix::fs::stat(path).map_err(|errno| fault(errno).text(STAT))?;
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => {}
-        FileType::Directory => return Err(fault(Errno::ISDIR)),
-        _ => return Err(fault(Errno::ACCESS)),
-    }
+    check_kind(FileType::from_raw_mode(stat.st_mode)).map_err(fault)?;
     // Effective ids and capabilities are what execve checks; plain access(2) would drop the capabilities.
     rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).map_err(fault)
+}
+
+/// Only a regular file can be executed.
+pub(in crate::process) fn check_kind(kind: FileType) -> Result<(), Errno> {
+    match kind {
+        FileType::RegularFile => Ok(()),
+        FileType::Directory => Err(Errno::ISDIR),
+        _ => Err(Errno::ACCESS),
+    }
 }
 
 /// Executes candidate number `program`; returns only when that failed.

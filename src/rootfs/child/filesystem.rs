@@ -25,9 +25,7 @@ pub fn create(
         rustix::mount::fsopen(&*filesystem.name, FsOpenFlags::FSOPEN_CLOEXEC)
     };
     let context = match opened {
-        Err(Errno::NODEV) => {
-            return Err(Fault::new(Step::Mount, number, Errno::NODEV).text(b"unknown filesystem type"));
-        }
+        Err(Errno::NODEV) => return Err(unknown(number)),
         result => result.at_index(Step::Mount, number)?,
     };
     set_parameters(context.as_fd(), &filesystem.parameters, number)?;
@@ -43,6 +41,21 @@ pub fn create(
         .map_err(|errno| explain(context.as_fd(), number, errno))?;
     super::leave(context);
     Ok(mount)
+}
+
+/// The fault of a mount whose filesystem the kernel does not have.
+pub fn unknown(number: usize) -> Fault {
+    Fault::new(Step::Mount, number, Errno::NODEV).text(b"unknown filesystem type")
+}
+
+/// Whether the kernel takes the parameters, as far as that can be told without creating the mount.
+pub fn try_parameters(filesystem: &Filesystem, number: usize) -> ChildResult {
+    match rustix::mount::fsopen(&*filesystem.name, FsOpenFlags::FSOPEN_CLOEXEC) {
+        Ok(context) => set_parameters(context.as_fd(), &filesystem.parameters, number),
+        Err(Errno::NODEV) => Err(unknown(number)),
+        // A caller who may do so only in the container's user namespace.
+        Err(_) => Ok(()),
+    }
 }
 
 /// Reconfigures the superblock of what is mounted at `target`.
