@@ -10,6 +10,7 @@ use super::{CreateRequest, Creating, StartMode};
 use crate::bundle::{self, OpenBundle};
 use crate::container::options::Stdio;
 use crate::container::record::{Phase, Record, VERSION};
+use crate::container::recording::{self, Recording};
 use crate::container::store::check_id;
 use crate::container::warning::Warn;
 use crate::container::{check_preserved, checkpoint, listen_fds, notify, status, time};
@@ -30,6 +31,8 @@ pub(super) struct PreparedCreation {
     pub(super) resctrl: Option<resctrl::Looked>,
     /// The service manager to notify, if the container was given a socket for that.
     pub(super) notify: Option<notify::Caller>,
+    /// The seccomp profile to record, if the caller wants one.
+    pub(super) recording: Option<Recording>,
     /// The first record: the container's namespaces, cgroup and unit, none of which exists yet.
     pub(super) record: Record,
 }
@@ -41,6 +44,10 @@ pub(super) struct PreparedCreation {
 pub(super) fn prepare(creating: &Creating<'_>, warn: Warn<'_>) -> Result<PreparedCreation> {
     let Creating { root, id, request: &CreateRequest { bundle, options, cgroup_manager, rootless }, mode } = *creating;
     check_id(id)?;
+    let record_syscalls = options.record_syscalls.as_deref();
+    if mode != StartMode::Foreground {
+        recording::refuse_unattended(record_syscalls)?;
+    }
     let activation = listen_fds::activation(|name| std::env::var(name).ok(), std::process::id())?;
     let preserve_fds = options.preserve_fds.saturating_add(activation.count);
     check_preserved(preserve_fds)?;
@@ -71,6 +78,7 @@ pub(super) fn prepare(creating: &Creating<'_>, warn: Warn<'_>) -> Result<Prepare
     if let Some(program) = &mut plan.program {
         activation.env.iter().try_for_each(|(name, value)| program.process.set_env(name, value))?;
     }
+    let recording = Recording::begin(record_syscalls, &spec, plan.program.as_mut())?;
     for warning in warnings.iter().chain(plan.warnings()) {
         warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
     }
@@ -79,7 +87,7 @@ pub(super) fn prepare(creating: &Creating<'_>, warn: Warn<'_>) -> Result<Prepare
     status::require_pidfds()?;
     let mut record = first_record(creating, &spec, &bundle, &plan)?;
     record.resctrl = plan.resctrl.as_ref().zip(resctrl.as_ref()).map(|(plan, looked)| looked.recorded(plan));
-    Ok(PreparedCreation { host, config, plan, namespaces, resctrl, notify, record })
+    Ok(PreparedCreation { host, config, plan, namespaces, resctrl, notify, recording, record })
 }
 
 /// Opens the namespaces to join. Refuses to move network devices into the runtime's own network namespace.
