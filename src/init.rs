@@ -499,8 +499,8 @@ fn enter_program(task: &Task<'_>, gate: Option<&Gate>, origin: Origin) -> ChildR
 /// The last act: the filter, the listener if there is one, the program.
 fn execute(program: &Program, found: usize, listener: Option<BorrowedFd<'_>>) -> ChildResult<Never> {
     if let Some(plan) = program.filter() {
-        match (seccomp::child::install(plan)?, listener, &plan.notify) {
-            (Some(made), Some(socket), Some(notify)) => seccomp::child::send_listener(socket, made, notify.handover)?,
+        match (seccomp::child::install(plan)?, listener, plan.handover()) {
+            (Some(made), Some(socket), Some(handover)) => seccomp::child::send_listener(socket, made, handover)?,
             (None, ..) => {}
             _ => return Err(Fault::new(Step::SeccompNotify, 0, Errno::NOTCONN)),
         }

@@ -23,6 +23,7 @@
 //! terminal, its stdin and stdout, until the program has ended; `run` also makes the process a child subreaper, unless
 //! the options forbid it. startContainer hooks reset all signals of the process and ignore SIGPIPE. Many mounts raise
 //! its soft limit of open files, which stays raised. `execCPUAffinity.initial` is set on it for the time of the clone.
+//! `record_syscalls` creates a process that ends with the last process that it records.
 //! [`protect`] moves the environment and sets the process name. Nothing else is changed, and no thread is made.
 //!
 //! # How it works

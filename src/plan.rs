@@ -325,6 +325,12 @@ impl Program {
         self.seccomp.as_ref().is_some_and(|seccomp| seccomp.notify.is_some())
     }
 
+    /// Whether the process returns a seccomp listener: for an agent, or for tare to record system calls.
+    #[must_use]
+    pub fn has_listener(&self) -> bool {
+        self.seccomp.as_ref().is_some_and(|seccomp| seccomp.handover().is_some())
+    }
+
     /// The filter, if there is one to load.
     #[must_use]
     pub fn filter(&self) -> Option<&seccomp::SeccompPlan> {

@@ -203,7 +203,13 @@ fn creation(command: &ArgMatches) -> CreateOptions<'static> {
         .preserve_fds(command.get_one::<u32>("preserve-fds").copied().unwrap_or(0));
     let options = set(options, not_empty("console-socket"), CreateOptions::console_socket);
     let options = set(options, path("pidfd-socket"), CreateOptions::pidfd_socket);
+    let options = set(options, recorded(command), CreateOptions::record_syscalls);
     set(options, not_empty("pid-file"), CreateOptions::pid_file)
+}
+
+/// Not every command that starts a process has the option.
+fn recorded(command: &ArgMatches) -> Option<PathBuf> {
+    command.try_get_one::<PathBuf>("record-syscalls").ok().flatten().cloned()
 }
 
 fn running(command: &ArgMatches) -> RunOptions {
@@ -241,6 +247,7 @@ fn execution(command: &ArgMatches) -> Result<(String, ExecOptions<'static>)> {
     let options = set(options, text("apparmor"), ExecOptions::apparmor);
     let options = set(options, text("cgroup"), ExecOptions::cgroup);
     let options = set(options, path("pid-file"), ExecOptions::pid_file);
+    let options = set(options, recorded(command), ExecOptions::record_syscalls);
     let options = set(options, path("console-socket"), ExecOptions::console_socket);
     Ok((id, set(options, path("pidfd-socket"), ExecOptions::pidfd_socket)))
 }

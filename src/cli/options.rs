@@ -380,6 +380,12 @@ pub static OPTIONS: &[CliOption] = {
             "Do not wait for the process to exit",
         )
         .short('d'),
+        option(
+            Place::RUN.union(Place::EXEC),
+            "record-syscalls",
+            Path("PROFILE"),
+            "Add the system calls of the process to a seccomp profile",
+        ),
         option(Place::RUN.union(Place::RESTORE), "keep", Nothing, "Do not delete the container when its process exits"),
         // The other commands.
         option(Place::KILL, "all", Nothing, "Send the signal to all processes of the container").short('a'),

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::record::Record;
+use super::recording::Recording;
 use super::state::State;
 use super::status::Status;
 use crate::error::{Context, Result};
@@ -20,6 +21,8 @@ pub struct Channels {
     console: Option<terminal::parent::Console>,
     /// The child's end and the parent's.
     listener: Option<(OwnedFd, OwnedFd)>,
+    /// Gets the listener instead of an agent.
+    recording: Option<Recording>,
 }
 
 impl Channels {
@@ -35,11 +38,22 @@ impl Channels {
             let _span = timings::span("connect the console socket");
             channels.console = Some(terminal::parent::open(plan)?);
         }
-        if !at_gate && program.notifies() {
+        if !at_gate && program.has_listener() {
             let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
             channels.listener = Some(pair.context(|| "make the socket pair for the seccomp listener")?);
         }
         Ok(channels)
+    }
+
+    /// The same, with a recording that gets the listener.
+    #[must_use]
+    pub fn record(self, recording: Option<Recording>) -> Self {
+        Self { recording, ..self }
+    }
+
+    /// The recording.
+    pub fn recording(&mut self) -> Option<Recording> {
+        self.recording.take()
     }
 
     /// The child's ends.
@@ -59,9 +73,10 @@ impl Channels {
         self.console.take().map_or(Ok(None), terminal::parent::Console::master)
     }
 
-    /// Receives the seccomp listener and sends it to the agent. `exec` is the pid of a process that joins an existing
-    /// container. The child sends the listener after it has reported that it is ready, with its last call before execve.
-    /// If the child fails before that, nothing is sent to the agent, and the child's own packet says why.
+    /// Receives the seccomp listener and sends it to the agent, or has its calls recorded. `exec` is the pid of a process
+    /// that joins an existing container. The child sends the listener after it has reported that it is ready, with its last
+    /// call before execve. If the child fails before that, nothing is sent to the agent, and the child's own packet says
+    /// why.
     ///
     /// # Errors
     /// The agent does not accept it.
@@ -70,6 +85,10 @@ impl Channels {
         let _span = timings::span("deliver the seccomp listener");
         // Otherwise the end of the child would not be seen as end-of-file.
         drop(child_end);
+        if let Some(recording) = &mut self.recording {
+            let listener = seccomp::parent::receive_listener(parent_end.as_fd())?;
+            return listener.map_or(Ok(()), |listener| recording.serve(listener));
+        }
         let status = if exec.is_some() { Status::Running } else { Status::Creating };
         receive_and_deliver(parent_end.as_fd(), program, &State::new(record, status), exec)
     }

@@ -30,6 +30,7 @@ mod pidfd_socket;
 pub mod processes;
 mod procfs;
 pub mod record;
+mod recording;
 pub mod restore;
 pub mod run;
 mod saved_config;

@@ -25,6 +25,7 @@ pub struct CreateOptions<'fd> {
     pub(crate) no_pivot: bool,
     pub(crate) keep_keyring: bool,
     pub(crate) preserve_fds: u32,
+    pub(crate) record_syscalls: Option<PathBuf>,
     pub(crate) stdio: Option<Stdio<'fd>>,
 }
 
@@ -57,6 +58,12 @@ impl<'fd> CreateOptions<'fd> {
     /// How many descriptors of the caller the container inherits besides stdio: 3, 4, and so on.
     pub fn preserve_fds(self, count: u32) -> Self {
         Self { preserve_fds: count, ..self }
+    }
+
+    /// Records the system calls of the container, and adds them to the seccomp profile in this file when the program has
+    /// ended. Only for [`crate::Runtime::run`] in the foreground.
+    pub fn record_syscalls(self, profile: impl Into<PathBuf>) -> Self {
+        Self { record_syscalls: Some(profile.into()), ..self }
     }
 
     /// The container's stdin, stdout and stderr instead of the caller's.
@@ -111,6 +118,7 @@ pub struct ExecOptions<'fd> {
     pub(crate) cgroup: Option<String>,
     pub(crate) ignore_paused: bool,
     pub(crate) keep_keyring: bool,
+    pub(crate) record_syscalls: Option<PathBuf>,
     pub(crate) stdio: Option<Stdio<'fd>>,
 }
 
@@ -261,6 +269,12 @@ impl<'fd> ExecOptions<'fd> {
     /// Leaves the process in the caller's session keyring instead of the container's.
     pub fn keep_keyring(self, keep_keyring: bool) -> Self {
         Self { keep_keyring, ..self }
+    }
+
+    /// Records the system calls of the process and its descendants, and adds them to the seccomp profile in this file when
+    /// the process has ended. Only in the foreground.
+    pub fn record_syscalls(self, profile: impl Into<PathBuf>) -> Self {
+        Self { record_syscalls: Some(profile.into()), ..self }
     }
 
     /// The process's stdin, stdout and stderr instead of the caller's.

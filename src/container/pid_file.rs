@@ -23,7 +23,7 @@ pub fn write(path: &Path, pid: i32) -> Result<()> {
 
 /// Creates the temporary file. The directory may be /tmp and the name can be guessed, so another user may have planted a
 /// link there that leads to a file of the host: an existing file is removed, never opened. Nothing else uses that name.
-fn create(path: &Path) -> std::io::Result<File> {
+pub(super) fn create(path: &Path) -> std::io::Result<File> {
     let new = || OpenOptions::new().write(true).create_new(true).mode(0o644).open(path);
     match new() {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => std::fs::remove_file(path).and_then(|()| new()),

@@ -1,6 +1,7 @@
 //! World: parent. run: creates a container without the start gate, and waits for its program unless detached.
 //!
-//! Order: create (`create/mod.rs`) -> poststart hooks -> unlock -> wait for the program -> lock -> delete the container.
+//! Order: create (`create/mod.rs`) -> poststart hooks -> unlock -> wait for the program -> write the recorded seccomp
+//! profile -> lock -> delete the container.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -45,7 +46,7 @@ pub(super) fn become_subreaper(options: RunOptions) -> Result<()> {
 /// What is done with a container whose program runs.
 pub(super) fn follow(created: Created, options: RunOptions, id: &str, warn: Warn<'_>) -> Result<i32> {
     let RunOptions { detach, keep, .. } = options;
-    let Created { creation, init, plan, master, notify } = created;
+    let Created { creation, init, plan, master, notify, recording } = created;
     let (store, container) = (&creation.store, &creation.container);
     let started = poststart(&plan.hooks, &container.record);
     let memory_limit = death::memory_limit(&plan);
@@ -68,10 +69,12 @@ pub(super) fn follow(created: Created, options: RunOptions, id: &str, warn: Warn
     {
         warn(explanation);
     }
+    let reaped = exit.is_ok();
+    let exit = exit.and_then(|code| recording.map_or(Ok(code), |recording| recording.finish(warn).map(|()| code)));
     if keep {
         return exit;
     }
-    let deleted = delete_ended(store, container, exit.is_ok(), warn);
+    let deleted = delete_ended(store, container, reaped, warn);
     after_delete(exit, deleted, id)
 }
 

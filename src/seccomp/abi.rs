@@ -103,6 +103,51 @@ impl Abi {
         }
     }
 
+    /// The ABI and the number in the table of a call as the kernel reports it; `None` where no table can have it.
+    pub(super) fn of_call(arch: u32, number: u32) -> Option<(Self, u16)> {
+        let is_x32 = number & X32_BIT != 0;
+        let abi = Self::REACHABLE.iter().copied().find(|abi| abi.audit() == arch && (*abi == Self::X32) == is_x32)?;
+        let number = match abi {
+            Self::X32 => number & !X32_BIT,
+            Self::Arm if number & !0xfff == ARM_PRIVATE => 0xf000 | number & 0xfff,
+            _ => number,
+        };
+        u16::try_from(number).ok().filter(|number| *number != N).map(|number| (abi, number))
+    }
+
+    /// Its OCI name.
+    pub(super) fn arch(self) -> Arch {
+        match self {
+            Self::X86_64 => Arch::ScmpArchX86_64,
+            Self::X86 => Arch::ScmpArchX86,
+            Self::X32 => Arch::ScmpArchX32,
+            Self::Aarch64 => Arch::ScmpArchAarch64,
+            Self::Arm => Arch::ScmpArchArm,
+            Self::Riscv64 => Arch::ScmpArchRiscv64,
+            Self::Loongarch64 => Arch::ScmpArchLoongarch64,
+            Self::Ppc64le => Arch::ScmpArchPpc64le,
+        }
+    }
+
+    /// The call inside socketcall(2) or ipc(2), in the table's notation, that `number` with this first argument is.
+    pub(super) fn inner(self, number: u16, first: u64) -> Option<u16> {
+        let (mask, base) = match number {
+            102 => (0xffff_ffff, 0x100),
+            117 => (0xffff, 0x200),
+            _ => return None,
+        };
+        let has_them = matches!(self, Self::X86 | Self::Ppc64le);
+        let inner = u16::try_from(first & mask).ok().filter(|inner| has_them && (1..32).contains(inner))?;
+        Some(base | inner)
+    }
+
+    /// The names of socketcall(2) and ipc(2) with the beginning of their calls in the table's notation, where they are.
+    pub(super) fn inners(self) -> impl Iterator<Item = (&'static str, u16)> {
+        let all: &[_] =
+            if matches!(self, Self::X86 | Self::Ppc64le) { &[("socketcall", 0x100), ("ipc", 0x200)] } else { &[] };
+        all.iter().copied()
+    }
+
     /// The number of `call` in the table, if this ABI has it.
     pub(super) fn direct(self, call: &Call) -> Option<u16> {
         call.get(self as usize).copied().filter(|number| *number != N)

@@ -12,7 +12,7 @@ use super::profile::Condition;
 
 const LOAD: u16 = 0x20;
 const AND: u16 = 0x54;
-const RETURN: u16 = 0x06;
+pub(super) const RETURN: u16 = 0x06;
 const JUMP: u16 = 0x05;
 /// Jump when the accumulator equals the constant.
 pub(super) const EQUAL: u16 = 0x15;
@@ -62,6 +62,13 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new() -> Self {
         Self { code: Vec::with_capacity(512), returns: Vec::new(), jumps: BTreeMap::new() }
+    }
+
+    /// Continues in front of a finished program; also its first instruction, which there must be.
+    pub(super) fn before(mut program: Vec<sock_filter>) -> (Self, Label) {
+        program.reverse();
+        let first = Label(program.len().saturating_sub(1));
+        (Self { code: program, returns: Vec::new(), jumps: BTreeMap::new() }, first)
     }
 
     /// The program, first instruction first.

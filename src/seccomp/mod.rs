@@ -15,6 +15,7 @@ pub mod parent;
 pub mod plan;
 mod profile;
 mod raw;
+pub mod record;
 mod tables;
 
 #[cfg(any(test, feature = "internals"))]

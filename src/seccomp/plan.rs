@@ -42,6 +42,8 @@ pub struct SeccompPlan {
     pub empty: bool,
     /// The name of the action with which the filter refuses every execve(2): no program can be run under it.
     pub refuses_execve: Option<&'static str>,
+    /// For a filter that reports all calls to tare: the mark of the calls that the child makes under it.
+    pub mark: Option<[u32; 3]>,
 }
 
 /// The agent that decides about calls with SCMP_ACT_NOTIFY.
@@ -62,14 +64,28 @@ pub enum Handover {
     Sendmsg,
     /// sendmmsg(2), because the profile intercepts or denies sendmsg.
     Sendmmsg,
+    /// sendmsg(2) with this mark, because the filter reports all other calls.
+    Marked([u32; 3]),
 }
 
 impl SeccompPlan {
+    /// How the child gives the listener to the parent, if there is one.
+    #[must_use]
+    pub fn handover(&self) -> Option<Handover> {
+        self.mark.map(Handover::Marked).or_else(|| self.notify.as_ref().map(|notify| notify.handover))
+    }
+
     /// The error for `fault`; `None` when the step is not one of this room.
     #[must_use]
     pub fn explain(&self, fault: &Fault) -> Option<Error> {
         let ours = matches!(fault.step, Step::Seccomp | Step::SeccompNotify);
-        ours.then(|| Error::system(fault.step.name(), fault.errno).at(self.at))
+        let error = ours.then(|| Error::system(fault.step.name(), fault.errno).at(self.at))?;
+        if self.mark.is_some() && fault.errno == libc::EBUSY {
+            return Some(
+                error.hint("tare itself runs under a filter with a listener, so that it cannot record system calls"),
+            );
+        }
+        Some(error)
     }
 }
 
@@ -86,7 +102,7 @@ pub fn plan(seccomp: &LinuxSeccomp) -> Result<SeccompPlan> {
     let program = compile(&decisions)?;
     let empty = notify.is_none() && decisions.allow_everything();
     let refuses_execve = decisions.always("execve").and_then(refusal);
-    Ok(SeccompPlan { at: "linux.seccomp", program, flags, empty, refuses_execve, notify })
+    Ok(SeccompPlan { at: "linux.seccomp", program, flags, empty, refuses_execve, notify, mark: None })
 }
 
 /// The name of an action that lets no call through; `None` for the others. A tracer may let one through.

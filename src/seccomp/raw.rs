@@ -32,7 +32,8 @@ pub fn plan_raw(data: &str, profile: Option<&LinuxSeccomp>) -> Result<SeccompPla
         k: u32::from_ne_bytes(*k),
     };
     let program = instructions.iter().map(instruction).collect();
-    Ok(SeccompPlan { at: AT, program, flags: flags(profile, false), notify: None, empty: false, refuses_execve: None })
+    let flags = flags(profile, false);
+    Ok(SeccompPlan { at: AT, program, flags, notify: None, empty: false, refuses_execve: None, mark: None })
 }
 
 /// Source: RFC 4648, section 4.

@@ -64,6 +64,15 @@ pub fn close(descriptor: std::os::fd::BorrowedFd<'_>) {
     unsafe { libc::close(descriptor.as_raw_fd()) };
 }
 
+/// Closes a descriptor by a close(2) whose three last argument registers hold `mark`, which the kernel ignores and a
+/// seccomp filter can see.
+pub fn close_marked(descriptor: std::os::fd::OwnedFd, mark: [u32; 3]) {
+    use std::os::fd::IntoRawFd;
+    let [one, two, three] = mark.map(|word| word as libc::c_ulong);
+    // SAFETY: the number is owned, and nobody uses it afterwards.
+    unsafe { libc::syscall(libc::SYS_close, descriptor.into_raw_fd(), 0, 0, one, two, three) };
+}
+
 /// Closes every descriptor from `first` on but `kept`, and marks those as close-on-exec. `kept` is sorted on the way.
 ///
 /// # Errors

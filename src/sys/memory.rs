@@ -1,9 +1,11 @@
-//! Memory for the child beyond its stack: mmap(2), because the child may not allocate.
+//! Memory for the child beyond its stack, and memory that it shares with the parent: mmap(2), because the child may
+//! not allocate.
 //!
 //! World: all.
 
 use std::ops::Deref;
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
 
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
@@ -94,6 +96,42 @@ impl<T: Copy> Drop for Stack<T> {
     fn drop(&mut self) {
         // SAFETY: mapped by `new` with this size, and nobody holds a pointer into it any more.
         let _kept = unsafe { munmap(self.start.as_ptr().cast(), self.capacity * size_of::<T>()) };
+    }
+}
+
+/// A page of numbers, all 0 at first, that this process and those that it creates from now on all see.
+#[derive(Debug)]
+pub struct SharedPage(NonNull<[AtomicU64; Self::LENGTH]>);
+
+impl SharedPage {
+    /// How many numbers there are.
+    pub const LENGTH: usize = 512;
+
+    /// A new page.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn new() -> Result<Self, Errno> {
+        let (size, protection) = (size_of::<[AtomicU64; Self::LENGTH]>(), ProtFlags::READ | ProtFlags::WRITE);
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice.
+        let start = unsafe { mmap_anonymous(std::ptr::null_mut(), size, protection, MapFlags::SHARED) }?;
+        Ok(Self(NonNull::new(start.cast()).ok_or(Errno::NOMEM)?))
+    }
+}
+
+impl Deref for SharedPage {
+    type Target = [AtomicU64];
+
+    fn deref(&self) -> &[AtomicU64] {
+        // SAFETY: mapped by `new` with this size and alignment, filled with zeros by the kernel, and only atomics.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for SharedPage {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new` with this size, and nobody in this process holds a pointer into it any more.
+        let _kept = unsafe { munmap(self.0.as_ptr().cast(), size_of::<[AtomicU64; Self::LENGTH]>()) };
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -45,6 +45,58 @@ pub fn send_fd_by_sendmmsg(socket: BorrowedFd<'_>, payload: &[u8], descriptor: B
     send_with(payload, descriptor, |data, control| {
         sendmmsg(socket, &mut [MMsgHdr::new(data, control)], SendFlags::NOSIGNAL).map(drop)
     })
+}
+
+/// `struct user_msghdr` of linux/socket.h.
+#[repr(C)]
+struct Message<'a> {
+    name: *const u8,
+    name_length: i32,
+    data: *const IoSlice<'a>,
+    data_length: usize,
+    control: *const Control,
+    control_length: usize,
+    flags: u32,
+}
+
+/// `struct cmsghdr` with one descriptor.
+#[repr(C)]
+struct Control {
+    length: usize,
+    level: i32,
+    kind: i32,
+    descriptor: i32,
+}
+
+/// The same by a sendmsg(2) whose three unused argument registers hold `mark`, which the kernel ignores and a seccomp
+/// filter can see.
+///
+/// # Errors
+/// sendmsg(2).
+pub fn send_fd_marked(
+    socket: BorrowedFd<'_>,
+    payload: &[u8],
+    descriptor: BorrowedFd<'_>,
+    mark: [u32; 3],
+) -> Result<(), Errno> {
+    let data = [IoSlice::new(payload)];
+    let length = std::mem::offset_of!(Control, descriptor) + size_of::<i32>();
+    let (level, kind) = (libc::SOL_SOCKET, libc::SCM_RIGHTS);
+    let control = Control { length, level, kind, descriptor: descriptor.as_raw_fd() };
+    let message = Message {
+        name: std::ptr::null(),
+        name_length: 0,
+        data: data.as_ptr(),
+        data_length: data.len(),
+        control: &raw const control,
+        control_length: size_of::<Control>(),
+        flags: 0,
+    };
+    let [one, two, three] = mark.map(|word| word as libc::c_ulong);
+    let (call, flags) = (libc::SYS_sendmsg, libc::MSG_NOSIGNAL);
+    // SAFETY: `message` and what it points to are live and as long as it says; the kernel only reads.
+    let sent = unsafe { libc::syscall(call, socket.as_raw_fd(), &raw const message, flags, one, two, three) };
+    super::check(sent).map(drop)
 }
 
 /// Receives a message, and the descriptor that came with it: close-on-exec, `None` when there is none or no room for it

@@ -35,6 +35,9 @@ mod options;
 mod output;
 mod placement;
 mod process_file;
+#[path = "../attacks/programs.rs"]
+mod programs;
+mod record;
 #[allow(dead_code, reason = "shared with the tests of faults")]
 mod requests;
 mod requirements;

@@ -19,6 +19,7 @@ use std::path::Path;
 use super::handover::Channels;
 use super::options::CreateOptions;
 use super::record::Record;
+use super::recording::Recording;
 use super::store::{Directory, Store};
 use super::{notify, open_files, pid_file, pidfd_socket, procfs, start_gate};
 use crate::annotation::PIDFD_RECEIVER;
@@ -82,6 +83,8 @@ pub(super) struct Created {
     pub(super) master: Option<OwnedFd>,
     /// The socket for READY=1 if tare passes it on.
     pub(super) notify: Option<notify::Listener>,
+    /// The seccomp profile to write when the program has ended.
+    pub(super) recording: Option<Recording>,
 }
 
 /// Creates a container whose init waits at the start gate.
@@ -107,7 +110,7 @@ fn build_guarded(
     warn: Warn<'_>,
 ) -> Result<Created> {
     let Creating { root, request: CreateRequest { options, .. }, mode, .. } = creating;
-    let PreparedCreation { host, config, mut plan, namespaces, resctrl, notify, record } = prepared;
+    let PreparedCreation { host, config, mut plan, namespaces, resctrl, notify, recording, record } = prepared;
 
     let mut creation = transaction.guard(Creation::take_id(Store::make(root)?, record)?);
     creation.write_first(&config)?;
@@ -118,7 +121,7 @@ fn build_guarded(
     let gate = create_gate(creation.directory(), plan.program.as_ref(), mode)?;
     let rootfs = open_rootfs(&mut creation, &mut plan, &namespaces)?;
     home::complete(&mut plan, &rootfs)?;
-    let mut channels = Channels::open(plan.program.as_mut(), mode == StartMode::AtGate)?;
+    let mut channels = Channels::open(plan.program.as_mut(), mode == StartMode::AtGate)?.record(recording);
 
     let opened = Init { plan: &plan, namespaces: &namespaces, rootfs: &rootfs, gate: gate.as_ref() };
     let mut init = transaction.guard(clone_init(creating, opened, created(&cgroup), &channels, &host)?);
@@ -144,7 +147,7 @@ fn build_guarded(
     creation.record_created()?;
     publish(&init, creation.record(), options)?;
     transaction.commit();
-    Ok(Created { creation, init, plan, master, notify })
+    Ok(Created { creation, init, plan, master, notify, recording: channels.recording() })
 }
 
 /// The cgroup, unless cgroups are disabled.

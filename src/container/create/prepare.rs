@@ -11,6 +11,7 @@ use crate::bundle::{self, OpenBundle};
 use crate::container::listen_fds::Activation;
 use crate::container::options::Stdio;
 use crate::container::record::{Phase, Record, VERSION};
+use crate::container::recording::{self, Recording};
 use crate::container::store::check_id;
 use crate::container::warning::Warn;
 use crate::container::{check_preserved, checkpoint, listen_fds, notify, status, time};
@@ -31,6 +32,8 @@ pub(super) struct PreparedCreation {
     pub(super) resctrl: Option<resctrl::Looked>,
     /// The service manager to notify, if the container was given a socket for that.
     pub(super) notify: Option<notify::Caller>,
+    /// The seccomp profile to record, if the caller wants one.
+    pub(super) recording: Option<Recording>,
     /// The first record: the container's namespaces, cgroup and unit, none of which exists yet.
     pub(super) record: Record,
 }
@@ -52,19 +55,24 @@ pub(in crate::container) struct Decided {
 pub(super) fn prepare(creating: &Creating<'_>, warn: Warn<'_>) -> Result<PreparedCreation> {
     let _span = timings::span("prepare");
     let activation = inherited(creating)?;
+    let record_syscalls = creating.request.options.record_syscalls.as_deref();
+    if creating.mode != StartMode::Foreground {
+        recording::refuse_unattended(record_syscalls)?;
+    }
     let host = Host::default();
     let reading = timings::span("read config.json");
     let bundle = creating.request.bundle.open()?;
     let config = bundle.read_config()?;
     drop(reading);
-    let Decided { spec, plan, notify, warnings } = decide(creating, &activation, &host, (&bundle, &config))?;
+    let Decided { spec, mut plan, notify, warnings } = decide(creating, &activation, &host, (&bundle, &config))?;
+    let recording = Recording::begin(record_syscalls, &spec, plan.program.as_mut())?;
     for warning in warnings {
         warn(Error::new(ErrorKind::InvalidConfig, warning));
     }
     let Opened { namespaces, resctrl } = open(&plan)?;
     let mut record = first_record(creating, &spec, &bundle, &plan)?;
     record.resctrl = plan.resctrl.as_ref().zip(resctrl.as_ref()).map(|(plan, looked)| looked.recorded(plan));
-    Ok(PreparedCreation { host, config, plan, namespaces, resctrl, notify, record })
+    Ok(PreparedCreation { host, config, plan, namespaces, resctrl, notify, recording, record })
 }
 
 /// Checks the id and the descriptors that the container inherits; those of socket activation.

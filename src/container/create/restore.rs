@@ -25,6 +25,7 @@ use crate::checkpoint::messages::{CgroupMode, InheritedDescriptor, JoinedNamespa
 use crate::container::checkpoint::{self, Images, NETWORK_KEY, PID_KEY, RestoreOptions, Yard};
 use crate::container::handover::Channels;
 use crate::container::record::Phase;
+use crate::container::recording;
 use crate::container::state::State;
 use crate::container::status::{self, Status};
 use crate::container::store::{CRIU_ROOT, Store};
@@ -63,6 +64,8 @@ struct Source<'a> {
 /// Creates a container from a checkpoint; its processes run.
 pub(in crate::container) fn build(creating: Creating<'_>, options: &RestoreOptions, warn: Warn<'_>) -> Result<Created> {
     checkpoint::require_root("restoring")?;
+    // CRIU gives the processes the filters that they had.
+    recording::refuse_unattended(creating.request.options.record_syscalls.as_deref())?;
     let images = Images::open(&options.criu, false)?;
     let source = Source { options, images: &images, links: checkpoint::read_descriptors(&images)? };
     let mut prepared = prepare(&creating, warn)?;
@@ -80,7 +83,7 @@ fn build_guarded(
     warn: Warn<'_>,
 ) -> Result<Created> {
     let Source { options, images, .. } = *source;
-    let PreparedCreation { host, config, mut plan, namespaces, resctrl, notify, record } = prepared;
+    let PreparedCreation { host, config, mut plan, namespaces, resctrl, notify, record, .. } = prepared;
     require_mount_namespace(&plan)?;
     let mut spec = bundle::parse_spec(&config)?.0;
     let mut creation = transaction.guard(Creation::take_id(Store::make(creating.root)?, record)?);
@@ -136,7 +139,7 @@ fn build_guarded(
         caller.announce((creating.mode == StartMode::Detached).then_some(init.pid))?;
     }
     transaction.commit();
-    Ok(Created { creation, init, plan, master, notify: None })
+    Ok(Created { creation, init, plan, master, notify: None, recording: None })
 }
 
 fn require_mount_namespace(plan: &ContainerPlan) -> Result<()> {

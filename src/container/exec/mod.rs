@@ -18,6 +18,7 @@ use super::handover::Channels;
 use super::join::{self, Joining};
 use super::options::{ExecOptions, ProcessSource};
 use super::record::Record;
+use super::recording::{self, Recording};
 use super::status::{self, Status, status};
 use super::warning::Warn;
 use super::{StoredContainer, check_preserved, find, pid_file, pidfd_socket, saved_config, store};
@@ -35,8 +36,12 @@ use crate::timings;
 /// The container does not run; the process cannot be created; nothing of it is left then.
 pub fn exec(root: &Path, id: &str, options: &ExecOptions<'_>, warn: Warn<'_>) -> Result<i32> {
     check_preserved(options.preserve_fds)?;
+    if options.detach {
+        recording::refuse_unattended(options.record_syscalls.as_deref())?;
+    }
     let container = find_created(root, id)?;
-    let (child, master) = start_program(&container, options, warn).map_err(|error| explain(&container, error))?;
+    let (child, master, recording) =
+        start_program(&container, options, warn).map_err(|error| explain(&container, error))?;
     if options.detach {
         drop(master);
         return Ok(0);
@@ -45,9 +50,10 @@ pub fn exec(root: &Path, id: &str, options: &ExecOptions<'_>, warn: Warn<'_>) ->
     drop(container);
     timings::complete();
     // If tare cannot wait for the process, it must not run unattended.
-    foreground::wait(child.pidfd.as_fd(), child.id()?, master, None).inspect_err(|_| {
+    let code = foreground::wait(child.pidfd.as_fd(), child.id()?, master, None).inspect_err(|_| {
         child.kill_and_reap();
-    })
+    })?;
+    recording.map_or(Ok(code), |recording| recording.finish(warn).map(|()| code))
 }
 
 /// Finds a container. Its program can run for a moment before create has recorded that it is done: that is waited for.
@@ -61,17 +67,17 @@ fn find_created(root: &Path, id: &str) -> Result<StoredContainer> {
     Ok(container)
 }
 
-/// Starts the program; also returns the master of its pty if tare relays it.
+/// Starts the program; also returns the master of its pty if tare relays it, and the recording of its system calls.
 fn start_program(
     container: &StoredContainer,
     options: &ExecOptions<'_>,
     warn: Warn<'_>,
-) -> Result<(Child, Option<OwnedFd>)> {
+) -> Result<(Child, Option<OwnedFd>, Option<Recording>)> {
     let StoredContainer { directory, record } = container;
     let init = running_init(container, options.ignore_paused)?;
     status::require_signals(init.as_fd(), record.pid)?;
-    let mut program = plan_program(container, init.as_fd(), options, warn)?;
-    let mut channels = Channels::open(Some(&mut program), false)?;
+    let (mut program, recording) = plan_program(container, init.as_fd(), options, warn)?;
+    let mut channels = Channels::open(Some(&mut program), false)?.record(recording);
     directory.lock(FlockOperation::LockShared)?;
     if directory.is_removed()? {
         return Err(store::absent(&record.id));
@@ -89,7 +95,7 @@ fn start_program(
     };
     let child = joining.run(&mut channels, warn)?;
     match channels.master().and_then(|master| publish(&child, options).map(|()| master)) {
-        Ok(master) => Ok((child, master)),
+        Ok(master) => Ok((child, master, channels.recording())),
         Err(error) => {
             child.kill_and_reap();
             Err(error)
@@ -110,13 +116,13 @@ fn running_init(container: &StoredContainer, ignore_paused: bool) -> Result<Owne
     }
 }
 
-/// Plans the program from the saved config and the command line.
+/// Plans the program from the saved config and the command line, and the recording of its system calls.
 fn plan_program(
     container: &StoredContainer,
     init: BorrowedFd<'_>,
     options: &ExecOptions<'_>,
     warn: Warn<'_>,
-) -> Result<Program> {
+) -> Result<(Program, Option<Recording>)> {
     let _span = timings::span("plan the program");
     let record = &container.record;
     let spec = saved_config::spec(&container.directory)?;
@@ -137,9 +143,10 @@ fn plan_program(
         set_groups: join::may_set_groups(record, init, &host)?,
     };
     let mut program = plan::plan_exec(&spec, &process, &request, &ProgramFacts::gather(&process, &host)?)?;
+    let recording = Recording::begin(options.record_syscalls.as_deref(), &spec, Some(&mut program))?;
     join::complete_home(&mut program, record, init)?;
     warn_all(&program.process.warnings);
-    Ok(program)
+    Ok((program, recording))
 }
 
 /// The process object, with the warnings about its file if it has one.

@@ -37,6 +37,12 @@ pub(super) fn find(name: &str) -> Option<&'static Call> {
     }
 }
 
+/// The name of the call whose entry in `column` of the table is `value`.
+pub(super) fn name(column: usize, value: u16) -> Option<&'static str> {
+    let row = NUMBERS.iter().position(|call| call.get(column) == Some(&value))?;
+    std::str::from_utf8(name_of(row)).ok()
+}
+
 /// Every name that [`find`] knows.
 #[cfg(test)]
 pub(super) fn known() -> impl Iterator<Item = &'static str> {

@@ -13,6 +13,8 @@ mod meaning;
 mod oracle;
 #[cfg(test)]
 mod random;
+#[cfg(test)]
+mod record;
 pub mod specification;
 #[cfg(test)]
 mod table;

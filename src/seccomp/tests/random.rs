@@ -124,7 +124,7 @@ fn similar() -> impl Strategy<Value = Vec<LinuxSyscall>> {
     })
 }
 
-fn profile() -> impl Strategy<Value = LinuxSeccomp> {
+pub(super) fn profile() -> impl Strategy<Value = LinuxSeccomp> {
     const ARCHS: &[Arch] = &[
         Arch::ScmpArchX86_64,
         Arch::ScmpArchX86,
@@ -162,6 +162,16 @@ fn call() -> impl Strategy<Value = Call> {
         number,
         args,
     })
+}
+
+/// A call that a rule may name, or one that none names.
+pub(super) fn call_of_a_name() -> impl Strategy<Value = Call> {
+    let named = (prop::sample::select(NAMES), prop::sample::select(&[Abi::X86_64, Abi::X86, Abi::X32][..]), call())
+        .prop_map(|(name, abi, call)| match find(name).and_then(|numbers| abi.direct(numbers)) {
+            Some(number) => Call { arch: abi.audit(), number: abi.number(number), args: call.args },
+            None => call,
+        });
+    prop_oneof![9 => named, 1 => call()]
 }
 
 proptest! {
