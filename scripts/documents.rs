@@ -183,6 +183,8 @@ fn see_also(name: &str) -> Roff {
         "doctor" => &["delete", "info"],
         "info" => &["features", "doctor"],
         "features" => &["info"],
+        "inspect" => &["state", "update"],
+        "check" => &["create", "info"],
         _ => &[],
     };
     let elsewhere: &[(&str, &str)] = match name {

@@ -17,6 +17,7 @@ use super::usage;
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap_complete::Shell;
 use tare::error::Error;
 
 /// How a parse that yields no command ends.
@@ -161,6 +162,9 @@ fn operands(command: Command, operands: Operands) -> Command {
                 .allow_hyphen_values(true)
                 .value_parser(value_parser!(OsString))
                 .help("Container ID, then the command and its arguments"),
+        ),
+        Operands::Shell => command.arg(
+            Arg::new("shell").value_name("SHELL").required(true).value_parser(value_parser!(Shell)).help("Which shell"),
         ),
     }
 }

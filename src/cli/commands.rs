@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use clap::ArgMatches;
+use clap_complete::Shell;
 
 use tare::{
     Bundle, CgroupManager, Container, CreateOptions, Error, ErrorKind, EventOutput, ExecOptions, Force, Mounts, Result,
@@ -124,9 +125,18 @@ pub fn dispatch(matches: &ArgMatches, global: &Global, log: &Rc<Log>) -> Result<
         }
         "info" => super::table::info(&tare::info(), command.get_flag("json"))?,
         "features" => super::print(&super::table::pretty(&tare::features())?)?,
+        "completion" => super::print(&completion(command))?,
         other => return Err(Error::new(ErrorKind::Internal, format!("command {other:?} has no code"))),
     }
     Ok(0)
+}
+
+fn completion(command: &ArgMatches) -> Vec<u8> {
+    let mut script = Vec::new();
+    if let Some(shell) = command.get_one::<Shell>("shell") {
+        clap_complete::generate(*shell, &mut super::arguments::command(), "tare", &mut script);
+    }
+    script
 }
 
 fn runtime(global: &Global, log: &Rc<Log>) -> Runtime {

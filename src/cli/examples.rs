@@ -153,6 +153,27 @@ static EXAMPLES: &[(&str, &[Example])] = &[
             example("Print the same for a program", "tare info --json"),
         ],
     ),
+    (
+        "inspect",
+        &[
+            example("Show how a container differs from its configuration", "tare inspect web"),
+            example("List the differences for a program", "tare inspect --json web | jq .differences"),
+        ],
+    ),
+    (
+        "check",
+        &[
+            example("Find all that `tare create` would refuse", "tare check --bundle /srv/web"),
+            example("Print what it would do, in order", "tare check --plan --bundle /srv/web"),
+        ],
+    ),
+    (
+        "completion",
+        &[
+            example("Complete in each new bash", "tare completion bash | tee /etc/bash_completion.d/tare"),
+            example("Complete in each new fish", "tare completion fish | tee ~/.config/fish/completions/tare.fish"),
+        ],
+    ),
     ("features", &[example("List the mount options that are supported", "tare features | jq .mountOptions")]),
 ];
 

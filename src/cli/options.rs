@@ -33,6 +33,7 @@ bitflags::bitflags! {
         const INFO = 1 << 20;
         const INSPECT = 1 << 21;
         const CHECK = 1 << 22;
+        const COMPLETION = 1 << 23;
         /// The commands that create a container.
         const CREATION = Self::CREATE.bits() | Self::RUN.bits() | Self::RESTORE.bits();
         /// The commands that start a process, and enter a container for it.
@@ -71,6 +72,8 @@ pub enum Operands {
     PsArguments,
     /// A command of the container follows the id; options end at the id.
     ContainerCommand,
+    /// The name of a shell.
+    Shell,
 }
 
 /// An option.
@@ -199,8 +202,8 @@ const fn command_row(place: Place, name: &'static str, operands: Operands, about
 }
 
 /// The commands in the order of the help.
-pub static COMMANDS: [CliCommand; 22] = {
-    use Operands::{ContainerCommand, Id, MountList, None, PsArguments, Signal};
+pub static COMMANDS: [CliCommand; 23] = {
+    use Operands::{ContainerCommand, Id, MountList, None, PsArguments, Shell, Signal};
     [
         command_row(Place::CREATE, "create", Id, "Create a container without starting its process"),
         command_row(Place::RUN, "run", Id, "Create and start a container"),
@@ -245,6 +248,7 @@ pub static COMMANDS: [CliCommand; 22] = {
         command_row(Place::DOCTOR, "doctor", None, "Find leftovers of killed commands"),
         command_row(Place::INFO, "info", None, "Print what this host offers to containers"),
         command_row(Place::FEATURES, "features", None, "Print the supported features as JSON"),
+        command_row(Place::COMPLETION, "completion", Shell, "Print a script that completes tare's commands in a shell"),
     ]
 };
 

@@ -31,6 +31,9 @@ pub fn line(error: &clap::Error) -> String {
         ErrorKind::MissingRequiredArgument if text(error, ContextKind::InvalidArg).contains("<ID>") => {
             format!("the container's ID is missing; {}", expected(command.as_deref()))
         }
+        ErrorKind::MissingRequiredArgument if text(error, ContextKind::InvalidArg).contains("<SHELL>") => {
+            format!("the name of the shell is missing; {}", expected(command.as_deref()))
+        }
         _ => one_line(&error.to_string()),
     }
 }

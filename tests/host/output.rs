@@ -86,6 +86,36 @@ fn features_is_json_and_nothing_else() {
 }
 
 #[test]
+fn a_completion_script_completes_commands_and_options() {
+    if !is_tare() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("tare.bash");
+    fs::write(&script, tare(&["completion", "bash"]).good()).unwrap();
+    let completed = |before: &str, word: &str| {
+        let line = format!(
+            "source {}; COMP_WORDS=({before} {word}) COMP_CWORD={}; _tare tare {word} {}; echo \"${{COMPREPLY[@]}}\"",
+            script.display(),
+            before.split(' ').count(),
+            before.split(' ').next_back().unwrap(),
+        );
+        let done = std::process::Command::new("bash").args(["-c", &line]).output().unwrap();
+        String::from_utf8(done.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(completed("tare", "crea"), "create");
+    assert_eq!(completed("tare create", "--console"), "--console-socket");
+    for (shell, word) in [("zsh", "#compdef tare"), ("fish", "complete -c tare"), ("elvish", "edit:completion")] {
+        assert!(tare(&["completion", shell]).good().contains(word), "{shell}");
+    }
+    assert_eq!(
+        tare(&["completion"]).refused(),
+        "the name of the shell is missing; `tare completion --help` shows what is expected"
+    );
+    assert!(tare(&["completion", "tcsh"]).refused().starts_with("<SHELL>: \"tcsh\" is not one of bash, elvish, fish"));
+}
+
+#[test]
 fn spec_writes_a_config_once() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_str().unwrap();
