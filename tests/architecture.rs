@@ -370,7 +370,38 @@ fn calls_kernel(line: &str) -> bool {
 }
 
 #[test]
+fn each_error_has_a_code() {
+    let mut breaches = Vec::new();
+    for source in sources().iter().filter(|source| source.path != "src/error.rs" && source.path != "src/error/code.rs")
+    {
+        breaches.extend(source.breaches(has_a_kind_alone));
+    }
+    assert_none("an error is made with Error::refused, or with Error::new and a Code", &breaches);
+}
+
+/// Whether an error gets its kind here and no code. A kind may be compared with.
+fn has_a_kind_alone(line: &str) -> bool {
+    const KINDS: &[&str] = &[
+        "InvalidConfig",
+        "Unsupported",
+        "NotFound",
+        "Exists",
+        "WrongStatus",
+        "Denied",
+        "System",
+        "Hook",
+        "Unprotected",
+        "Internal",
+    ];
+    let kind = |name: &&str| has_word(line, &format!("ErrorKind::{name}"));
+    let constructor = ["Error::invalid(", "Error::unsupported("].iter().any(|name| has_word(line, name));
+    constructor || !line.contains("kind() ") && KINDS.iter().any(kind)
+}
+
+#[test]
 fn the_rules_see_what_they_forbid() {
+    assert!(has_a_kind_alone("Err(Error::invalid(at, what))") && has_a_kind_alone("ErrorKind::Hook,"));
+    assert!(!has_a_kind_alone("if error.kind() == ErrorKind::Hook {") && !has_a_kind_alone("ErrorKind::InvalidValue"));
     let text =
         "a();\n// Vec\n    #[cfg(test)]\n    mod tests;\nb();\n#[cfg(test)]\nmod tests {\n    c();\n}\nd(); // e\n";
     let lines: Vec<_> = code(text).into_iter().map(|(number, line)| format!("{number} {}", line.trim())).collect();

@@ -17,7 +17,7 @@ use super::usage;
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use tare::error::Error;
+use tare::error::{Code, Error};
 
 /// How a parse that yields no command ends.
 pub enum End {
@@ -38,7 +38,7 @@ impl End {
         match self {
             Self::Text(text) => i32::from(super::print(text.as_bytes()).is_err()),
             Self::Usage { line, log } => {
-                log.error(&Error::new(tare::error::ErrorKind::InvalidConfig, line));
+                log.error(&Error::new(Code::CommandLineInvalid, line));
                 1
             }
         }
