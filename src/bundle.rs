@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Coded, Context, Error, Result};
 
 /// Bytes of a config.json or process.json at the most.
 pub const MAX_JSON: u64 = 16 * 1024 * 1024;
@@ -62,7 +62,7 @@ impl Bundle {
     /// The config cannot be encoded.
     pub fn with_spec(path: impl Into<PathBuf>, spec: &Spec) -> Result<Self> {
         let text = serde_json::to_vec(spec)
-            .map_err(|e| Error::new(ErrorKind::InvalidConfig, "encode the config").detail(e.to_string()))?;
+            .map_err(|e| Error::new(Code::ConfigJsonInvalid, "encode the config").detail(e.to_string()))?;
         Ok(Self { path: path.into(), config: Config::Text(text) })
     }
 
@@ -79,6 +79,7 @@ impl Bundle {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = openat(CWD, &self.path, flags, Mode::empty())
             .context(|| format!("open bundle {}", self.path.display()))
+            .coded(Code::BundleFailed)
             .map_err(|e| e.hint("a bundle is a directory with config.json; name it with --bundle"))?;
         let path = descriptor_path(&directory)?;
         Ok(OpenBundle { directory, path, config: &self.config })
@@ -108,7 +109,7 @@ impl OpenBundle<'_> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = openat(&self.directory, name, flags, Mode::empty()).map_err(|e| {
             let what = format!("open {}", self.path.join(name).display());
-            Error::new(ErrorKind::NotFound, what).errno(e).hint("make one with `tare spec`")
+            Error::new(Code::ConfigNotFound, what).errno(e).hint("make one with `tare spec`")
         })?;
         read_bounded(file, &self.path.join(name))
     }
@@ -119,7 +120,9 @@ fn descriptor_path(fd: &OwnedFd) -> Result<PathBuf> {
     use std::os::fd::AsRawFd;
     use std::os::unix::ffi::OsStringExt;
     let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let path = readlinkat(CWD, &*link, Vec::with_capacity(256)).context(|| "resolve the path of the bundle")?;
+    let path = readlinkat(CWD, &*link, Vec::with_capacity(256))
+        .context(|| "resolve the path of the bundle")
+        .coded(Code::ConfigFileFailed)?;
     Ok(PathBuf::from(std::ffi::OsString::from_vec(path.into_bytes())))
 }
 
@@ -130,10 +133,10 @@ fn descriptor_path(fd: &OwnedFd) -> Result<PathBuf> {
 pub fn read_json_stdin() -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = std::io::stdin().take(MAX_JSON + 1).read_to_end(&mut bytes);
-    read.map_err(|e| Error::system("read stdin", e))?;
+    read.map_err(|e| Error::system("read stdin", e).coded(Code::ConfigFileFailed))?;
     if bytes.len() as u64 > MAX_JSON {
         let what = format!("stdin has more than {MAX_JSON} bytes");
-        return Err(Error::new(ErrorKind::InvalidConfig, what));
+        return Err(Error::new(Code::ConfigFileInvalid, what));
     }
     Ok(bytes)
 }
@@ -143,7 +146,7 @@ pub fn read_json_stdin() -> Result<Vec<u8>> {
 /// # Errors
 /// `what` is not JSON.
 pub fn parse_value(bytes: &[u8], what: &str) -> Result<Value> {
-    serde_json::from_slice(bytes).map_err(|e| Error::new(ErrorKind::InvalidConfig, format!("{what}: {e}")))
+    serde_json::from_slice(bytes).map_err(|e| Error::new(Code::ConfigJsonInvalid, format!("{what}: {e}")))
 }
 
 /// Reads a JSON file that the user names: process.json, resources. It may be a pipe, as `<(...)` and /dev/stdin are, or a
@@ -153,8 +156,10 @@ pub fn parse_value(bytes: &[u8], what: &str) -> Result<Value> {
 /// It is missing, a directory or a disk, larger than [`MAX_JSON`], or a FIFO without a writer for 5 s.
 pub fn read_json_file(path: &Path) -> Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = openat(CWD, path, flags, Mode::empty()).context(|| format!("open {}", path.display()))?;
-    let facts = fstat(&file).context(|| format!("stat {}", path.display()))?;
+    let file = openat(CWD, path, flags, Mode::empty())
+        .context(|| format!("open {}", path.display()))
+        .coded(Code::ConfigFileFailed)?;
+    let facts = fstat(&file).context(|| format!("stat {}", path.display())).coded(Code::ConfigFileFailed)?;
     match FileType::from_raw_mode(facts.st_mode) {
         FileType::Fifo | FileType::CharacterDevice => read_stream(&file, path),
         _ => read_bounded(file, path),
@@ -169,17 +174,20 @@ fn read_stream(file: &OwnedFd, path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(4096);
     while bytes.len() as u64 <= MAX_JSON {
         let mut fds = [PollFd::new(file, PollFlags::IN)];
-        let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&PATIENCE))).context(what)? > 0;
+        let ready = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&PATIENCE)))
+            .context(what)
+            .coded(Code::ConfigFileFailed)?
+            > 0;
         bytes.reserve(4096);
         match rustix::io::read(file, rustix::buffer::spare_capacity(&mut bytes)) {
             // A FIFO has no end before its first writer.
             Ok(0) if !ready => {
                 let what = format!("read {}: no process writes to this FIFO", path.display());
-                return Err(Error::new(ErrorKind::InvalidConfig, what));
+                return Err(Error::new(Code::ConfigFileInvalid, what));
             }
             Ok(0) => return Ok(bytes),
             Ok(_) | Err(Errno::INTR | Errno::AGAIN) => {}
-            Err(e) => return Err(Error::system(what(), e)),
+            Err(e) => return Err(Error::system(what(), e).coded(Code::ConfigFileFailed)),
         }
     }
     Err(too_large(path))
@@ -187,26 +195,26 @@ fn read_stream(file: &OwnedFd, path: &Path) -> Result<Vec<u8>> {
 
 fn too_large(path: &Path) -> Error {
     let what = format!("{} has more than {MAX_JSON} bytes", path.display());
-    Error::new(ErrorKind::InvalidConfig, what)
+    Error::new(Code::ConfigFileInvalid, what)
 }
 
 fn read_bounded(file: OwnedFd, path: &Path) -> Result<Vec<u8>> {
-    let facts = fstat(&file).context(|| format!("stat {}", path.display()))?;
+    let facts = fstat(&file).context(|| format!("stat {}", path.display())).coded(Code::ConfigFileFailed)?;
     if FileType::from_raw_mode(facts.st_mode) != FileType::RegularFile {
         let what = format!("{} is not a regular file", path.display());
-        return Err(Error::new(ErrorKind::InvalidConfig, what));
+        return Err(Error::new(Code::ConfigFileInvalid, what));
     }
     let size = u64::try_from(facts.st_size).unwrap_or(0);
     if size > MAX_JSON {
         let what = format!("{} has {size} bytes; the limit is {MAX_JSON}", path.display());
-        return Err(Error::new(ErrorKind::InvalidConfig, what));
+        return Err(Error::new(Code::ConfigFileInvalid, what));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
     // One byte more than allowed tells a file that grew meanwhile.
     std::fs::File::from(file)
         .take(MAX_JSON + 1)
         .read_to_end(&mut bytes)
-        .map_err(|e| Error::system(format!("read {}", path.display()), e))?;
+        .map_err(|e| Error::system(format!("read {}", path.display()), e).coded(Code::ConfigFileFailed))?;
     if bytes.len() as u64 > MAX_JSON {
         return Err(too_large(path));
     }
@@ -252,7 +260,7 @@ pub fn parse_resources(mut resources: Value) -> Result<(LinuxResources, Vec<Stri
     repair::keys_in_any_case(&mut resources);
     // The model takes a list of values for an object.
     if resources.is_array() {
-        return Err(Error::invalid("linux.resources", "a list where an object is expected"));
+        return Err(Error::refused(Code::ConfigTypeWrong, "linux.resources", "a list where an object is expected"));
     }
     let config = serde_json::json!({ "ociVersion": "1.0.0", "linux": { "resources": resources } });
     let bytes = serde_json::to_vec(&config).unwrap_or_default();
@@ -267,7 +275,11 @@ pub fn parse_resources(mut resources: Value) -> Result<(LinuxResources, Vec<Stri
 /// As [`parse_spec`]; paths begin with `mounts`.
 pub fn parse_mounts(mounts: &Value) -> Result<(Vec<Mount>, Vec<String>)> {
     if !mounts.is_array() {
-        return Err(Error::invalid("mounts", "a list is expected, in the form of `mounts` in config.json"));
+        return Err(Error::refused(
+            Code::ConfigTypeWrong,
+            "mounts",
+            "a list is expected, in the form of `mounts` in config.json",
+        ));
     }
     let config = serde_json::json!({ "ociVersion": "1.0.0", "mounts": mounts });
     let (mut spec, warnings) = parse_new_spec(&serde_json::to_vec(&config).unwrap_or_default())?;
@@ -288,7 +300,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<(T, Vec<St
     // Only for refused input. The repaired text is parsed again by the same code: a second instance of the model's
     // deserializer (for `Value`, or with a path tracker) would be 380 KB of a binary that has to be small.
     if !error.is_data() {
-        return Err(Error::new(ErrorKind::InvalidConfig, format!("{what}: {error}")));
+        return Err(Error::new(Code::ConfigJsonInvalid, format!("{what}: {error}")));
     }
     let Ok(mut value) = serde_json::from_slice::<Value>(bytes) else {
         return Err(words::explain(&error, bytes, &Value::Null, what));

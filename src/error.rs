@@ -4,60 +4,68 @@
 //! Promises: `Display` is one line; the words that engines match (lower case errno texts,
 //! "does not exist", "container not running") are kept as runc writes them.
 
+mod code;
+
 use std::ffi::CString;
 use std::fmt;
+
+pub use code::Code;
 
 /// Result with tare's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What sort of failure it is; decides nothing but is shown in JSON logs as `kind`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// A value of the caller (config.json, process.json, command line) cannot be accepted.
-    InvalidConfig,
-    /// The request is valid, but this kernel, host or version of tare cannot do it.
-    Unsupported,
-    /// The container or a file that was named is not there.
-    NotFound,
-    /// The container id is taken.
-    Exists,
-    /// The container is not in a state in which the command makes sense.
-    WrongStatus,
-    /// The caller lacks a privilege.
-    Denied,
-    /// The kernel or a service refused or failed.
-    System,
-    /// A hook failed.
-    Hook,
-    /// The caller has not called [`crate::protect`].
-    Unprotected,
-    /// A defect in tare.
-    Internal,
+macro_rules! kinds {
+    ($(#[doc = $meaning:literal] $name:ident = $text:literal,)*) => {
+        /// What sort of failure it is: JSON logs show it as `kind`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum ErrorKind { $(#[doc = $meaning] $name,)* }
+
+        impl ErrorKind {
+            /// All kinds, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The word for JSON logs.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// What the kind means, in one sentence.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning.trim_ascii(),)* }
+            }
+        }
+    };
 }
 
-impl ErrorKind {
-    /// The word for JSON logs.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::InvalidConfig => "invalid-config",
-            Self::Unsupported => "unsupported",
-            Self::NotFound => "not-found",
-            Self::Exists => "exists",
-            Self::WrongStatus => "wrong-status",
-            Self::Denied => "denied",
-            Self::System => "system",
-            Self::Hook => "hook",
-            Self::Unprotected => "unprotected",
-            Self::Internal => "internal",
-        }
-    }
+kinds! {
+    /// A value of the caller (config.json, process.json, command line) cannot be accepted.
+    InvalidConfig = "invalid-config",
+    /// The request is valid, but this kernel, host or version of tare cannot do it.
+    Unsupported = "unsupported",
+    /// The container or a file that was named is not there.
+    NotFound = "not-found",
+    /// The container id, or another name, is taken.
+    Exists = "exists",
+    /// The container is not in a state in which the command makes sense.
+    WrongStatus = "wrong-status",
+    /// The caller lacks a privilege.
+    Denied = "denied",
+    /// The kernel or a service refused or failed.
+    System = "system",
+    /// A hook failed.
+    Hook = "hook",
+    /// The caller of the library has not called `tare::protect`.
+    Unprotected = "unprotected",
+    /// A defect in tare.
+    Internal = "internal",
 }
 
 #[derive(Debug, Clone)]
 struct Inner {
-    kind: ErrorKind,
+    code: Code,
     at: Option<String>,
     /// Outermost first.
     what: Vec<String>,
@@ -71,24 +79,21 @@ struct Inner {
 pub struct Error(Box<Inner>);
 
 impl Error {
-    /// An error of `kind`; `what` names the noun and the action, in lower case, without "failed to".
-    pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, at: None, what: vec![what.into()], errno: None, detail: None, hint: None }))
+    /// An error with `code`; `what` names the noun and the action, in lower case, without "failed to".
+    pub fn new(code: Code, what: impl Into<String>) -> Self {
+        let what = vec![what.into()];
+        Self(Box::new(Inner { code, at: None, what, errno: None, detail: None, hint: None }))
     }
 
-    /// A value in config.json that cannot be accepted; `at` is its JSON path, `mounts[3].options[1]`.
-    pub fn invalid(at: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::new(ErrorKind::InvalidConfig, what).at(at)
+    /// A value that is refused, or a request that cannot be done here; `at` is its JSON path in config.json,
+    /// `mounts[3].options[1]`.
+    pub fn refused(code: Code, at: impl Into<String>, what: impl Into<String>) -> Self {
+        Self::new(code, what).at(at)
     }
 
-    /// A request that is valid but cannot be done here.
-    pub fn unsupported(at: impl Into<String>, what: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Unsupported, what).at(at)
-    }
-
-    /// A failed system call.
+    /// A failed system call; [`Error::coded`] names its code, where the caller can do something about it.
     pub fn system(what: impl Into<String>, errno: impl Errno) -> Self {
-        Self::new(ErrorKind::System, what).errno(errno)
+        Self::new(Code::SystemCallFailed, what).errno(errno)
     }
 
     /// Names the JSON path of the value at fault; the innermost name wins.
@@ -131,17 +136,29 @@ impl Error {
         self
     }
 
-    /// The same error as one of another kind.
+    /// Names what a system call failed at: the innermost code stays, as the innermost path does.
     #[must_use]
-    pub fn of_kind(mut self, kind: ErrorKind) -> Self {
-        self.0.kind = kind;
+    pub fn coded(self, code: Code) -> Self {
+        if self.0.code == Code::SystemCallFailed { self.recoded(code) } else { self }
+    }
+
+    /// The same error with another code, and thus of that code's kind.
+    #[must_use]
+    pub fn recoded(mut self, code: Code) -> Self {
+        self.0.code = code;
         self
+    }
+
+    /// The stable word for what failed.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.0.code
     }
 
     /// The sort of failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
-        self.0.kind
+        self.0.code.kind()
     }
 
     /// The JSON path in config.json, when one is known.
@@ -326,12 +343,25 @@ impl<T> Context<T> for Result<T> {
     }
 }
 
+/// Adds to a failed operation what its system calls failed at.
+pub trait Coded {
+    /// As [`Error::coded`].
+    #[must_use]
+    fn coded(self, code: Code) -> Self;
+}
+
+impl<T> Coded for Result<T> {
+    fn coded(self, code: Code) -> Self {
+        self.map_err(|error| error.coded(code))
+    }
+}
+
 /// A string for the kernel, which takes none with a NUL in it.
 ///
 /// # Errors
 /// The NUL, at the JSON path that `at` gives.
 pub fn c_string(text: impl Into<Vec<u8>>, at: impl FnOnce() -> String) -> Result<CString> {
-    CString::new(text).map_err(|_| Error::invalid(at(), "contains a NUL character"))
+    CString::new(text).map_err(|_| Error::refused(Code::NulCharacter, at(), "contains a NUL character"))
 }
 
 /// The known word nearest to `word`, for "did you mean": at most two edits away (one for short words).
@@ -355,11 +385,12 @@ mod tests {
 
     #[test]
     fn shows_path_cause_kernel_words_and_remedy_on_one_line() {
-        let error = Error::invalid("mounts[3].options[1]", "unknown mount option \"nosiud\"\n")
-            .errno(libc::EINVAL)
-            .detail("tmpfs: Unknown parameter 'nosiud'\n")
-            .hint("did you mean \"nosuid\"?")
-            .context("mount tmpfs on /dev/shm");
+        let error =
+            Error::refused(Code::MountOptionUnknown, "mounts[3].options[1]", "unknown mount option \"nosiud\"\n")
+                .errno(libc::EINVAL)
+                .detail("tmpfs: Unknown parameter 'nosiud'\n")
+                .hint("did you mean \"nosuid\"?")
+                .context("mount tmpfs on /dev/shm");
         assert_eq!(
             error.to_string(),
             "mounts[3].options[1]: mount tmpfs on /dev/shm: unknown mount option \"nosiud\"\\n: invalid argument \
@@ -368,14 +399,25 @@ mod tests {
     }
 
     #[test]
+    fn the_innermost_code_stays_and_decides_the_kind() {
+        let failed = |code| Error::system("write", libc::EPERM).coded(code);
+        assert_eq!(Error::system("write", libc::EPERM).code(), Code::SystemCallFailed);
+        let error: Result<()> = Err(failed(Code::MountFailed));
+        assert_eq!(error.coded(Code::CgroupFailed).unwrap_err().code(), Code::MountFailed);
+        let error = Error::new(Code::HookTimeout, "slow").coded(Code::MountFailed);
+        assert_eq!((error.code(), error.kind()), (Code::HookTimeout, ErrorKind::Hook));
+        assert_eq!(failed(Code::MountFailed).recoded(Code::HookFailed).kind(), ErrorKind::Hook);
+    }
+
+    #[test]
     fn a_terminal_obeys_nothing_that_is_shown() {
         assert_eq!(escaped("a\x1b[0m\u{7f}\u{9b}\u{202e}ü\t"), "a\\u{1b}[0m\\u{7f}\\u{9b}\\u{202e}ü\\t");
-        assert_eq!(Error::invalid("a\x07", "b\u{2066}").to_string(), "a\\u{7}: b\\u{2066}");
+        assert_eq!(Error::refused(Code::NulCharacter, "a\x07", "b\u{2066}").to_string(), "a\\u{7}: b\\u{2066}");
     }
 
     #[test]
     fn a_long_value_is_cut() {
-        let text = Error::invalid("ociVersion", "x".repeat(1_000_000)).hint("y").to_string();
+        let text = Error::refused(Code::SpecVersionInvalid, "ociVersion", "x".repeat(1_000_000)).hint("y").to_string();
         assert!(text.len() < 2000 && text.ends_with("xxx...; y"), "{}", text.len());
     }
 

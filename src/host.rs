@@ -16,7 +16,7 @@ pub use report::info;
 pub use subordinate::Range;
 
 use crate::cgroup::Hierarchy;
-use crate::error::{Context, Error, Result};
+use crate::error::{Code, Context, Error, Result};
 use crate::sys::credentials::Sets;
 use crate::sys::page::read as read_small;
 
@@ -189,5 +189,5 @@ fn get<T>(cell: &OnceCell<T>, read: impl FnOnce() -> Result<T>) -> Result<&T> {
     if cell.get().is_none() {
         let _already = cell.set(read()?);
     }
-    cell.get().ok_or_else(|| Error::new(crate::error::ErrorKind::Internal, "a host fact was lost"))
+    cell.get().ok_or_else(|| Error::new(Code::Internal, "a host fact was lost"))
 }

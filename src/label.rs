@@ -2,7 +2,7 @@
 //!
 //! World: plan. A label that nothing on the host would enforce is an error: the container would be weaker than asked.
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// Checks a label that the kernel gets within a text: of at most `longest` bytes, where `reserved` has a meaning.
 ///
@@ -10,10 +10,10 @@ use crate::error::{Error, Result};
 /// It is too long, or contains a control character or a reserved one.
 pub fn check(label: &str, longest: usize, reserved: &[char], at: &str) -> Result<()> {
     if label.len() > longest {
-        return Err(Error::invalid(at, format!("a label of {} bytes is too long", label.len())));
+        return Err(Error::refused(Code::LabelInvalid, at, format!("a label of {} bytes is too long", label.len())));
     }
     match label.chars().find(|c| c.is_control() || reserved.contains(c)) {
-        Some(c) => Err(Error::invalid(at, format!("a label cannot contain {c:?}"))),
+        Some(c) => Err(Error::refused(Code::LabelInvalid, at, format!("a label cannot contain {c:?}"))),
         None => Ok(()),
     }
 }
@@ -26,5 +26,9 @@ pub fn check_selinux(is_enabled: bool, at: &str) -> Result<()> {
     if is_enabled {
         return Ok(());
     }
-    Err(Error::unsupported(at, "selinux label is specified in config, but selinux is disabled or not supported"))
+    Err(Error::refused(
+        Code::SelinuxUnavailable,
+        at,
+        "selinux label is specified in config, but selinux is disabled or not supported",
+    ))
 }

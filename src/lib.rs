@@ -82,7 +82,7 @@ pub use container::state::State;
 pub use container::status::Status;
 pub use container::time::now as timestamp;
 pub use container::update::Resources;
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Code, Error, ErrorKind, Result};
 pub use features::features;
 pub use host::info;
 pub use own_executable::protect;

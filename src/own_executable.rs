@@ -15,7 +15,7 @@ use rustix::fs::{Access, AtFlags, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMo
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Coded, Context, Error, Result};
 use crate::sys::exec::{Strings, execute_file};
 use crate::sys::mount::{Attributes, Change, set_attributes};
 use crate::timings;
@@ -36,8 +36,8 @@ static PROTECTED: AtomicBool = AtomicBool::new(false);
 /// # Errors
 /// No protected image can be made; /proc is not mounted.
 pub fn protect(name: &CStr) -> Result<()> {
-    execute_protected(name)?;
-    crate::sys::environment::withdraw().context(|| "move the environment out of reach")?;
+    execute_protected(name).coded(Code::ProtectFailed)?;
+    crate::sys::environment::withdraw().context(|| "move the environment out of reach").coded(Code::ProtectFailed)?;
     PROTECTED.store(true, Ordering::Relaxed);
     Ok(())
 }
@@ -51,7 +51,7 @@ pub fn require_protected() -> Result<()> {
         return Ok(());
     }
     let what = "a container could overwrite the executable of this process, and read its environment";
-    Err(Error::new(ErrorKind::Unprotected, what).hint("call tare::protect at the start of main"))
+    Err(Error::new(Code::Unprotected, what).hint("call tare::protect at the start of main"))
 }
 
 /// Returns when this process runs from a protected image; else executes itself from one.

@@ -4,6 +4,7 @@
 
 mod added_mounts;
 pub(crate) mod annotations;
+mod fault_codes;
 mod rootless;
 mod summary;
 
@@ -16,7 +17,7 @@ use oci_spec::runtime::{Process, Spec};
 
 use crate::annotation::annotation;
 use crate::cgroup;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::hooks;
 use crate::host::{HostFacts, ProgramFacts, Wanted};
 use crate::namespaces::{self, NamespaceKind, NamespaceSet};
@@ -117,9 +118,10 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &HostFacts) -> Result<Cont
     };
     if cgroup.is_none() && annotation(spec, cgroup::DELEGATE).is_some_and(|name| !name.is_empty()) {
         let what = "the container has no cgroup, so there is none to delegate";
-        return Err(Error::unsupported(format!("annotations[{:?}]", cgroup::DELEGATE), what));
+        return Err(Error::refused(Code::ContainerUnmanaged, format!("annotations[{:?}]", cgroup::DELEGATE), what));
     }
-    let root = spec.root().as_ref().ok_or_else(|| Error::invalid("root", "config.json has no root"))?;
+    let root =
+        spec.root().as_ref().ok_or_else(|| Error::refused(Code::RootfsInvalid, "root", "config.json has no root"))?;
     let rootfs_path = request.bundle.join(root.path());
     let hooks = hooks::plan(spec)?;
     let foreign = |kind| namespaces.is_new(NamespaceKind::User) && namespaces.has(kind) && !namespaces.is_new(kind);
@@ -153,7 +155,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, host: &HostFacts) -> Result<Cont
             let terminal = terminal::plan(process, request.console_socket, request.detach)?;
             Some(program(spec, process, &facts, terminal, request.preserve_fds)?)
         }
-        (Some(_), None) => return Err(Error::new(ErrorKind::Internal, "the facts about the program are missing")),
+        (Some(_), None) => return Err(Error::new(Code::Internal, "the facts about the program are missing")),
         (None, _) => None,
     };
     let resctrl = resctrl::plan(spec, &resctrl::ResctrlFacts { id: request.id, root: &host.resctrl })?;
@@ -258,8 +260,12 @@ fn program(
     let linux = spec.linux().as_ref();
     let seccomp = annotations::filter(spec)?;
     if let Some(action) = seccomp.as_ref().and_then(|plan| plan.refuses_execve) {
-        return Err(Error::invalid("linux.seccomp", format!("the profile's action for execve is {action}"))
-            .hint("allow execve: the program is executed under the filter"));
+        return Err(Error::refused(
+            Code::SeccompProfileRefusesExecve,
+            "linux.seccomp",
+            format!("the profile's action for execve is {action}"),
+        )
+        .hint("allow execve: the program is executed under the filter"));
     }
     Ok(Program { process: process::plan(process, linux, facts)?, seccomp, terminal, preserve_fds })
 }
@@ -268,23 +274,28 @@ fn program(
 fn check_version(spec: &Spec) -> Result<()> {
     let version = spec.version();
     if version.is_empty() {
-        return Err(Error::invalid("ociVersion", "is missing").hint("it looks like \"1.2.0\""));
+        return Err(
+            Error::refused(Code::SpecVersionInvalid, "ociVersion", "is missing").hint("it looks like \"1.2.0\"")
+        );
     }
     let numbers = version.split(['-', '+']).next().unwrap_or_default();
     let parts: Vec<_> = numbers.split('.').map(str::parse::<u32>).collect();
     match parts.as_slice() {
         [Ok(1), Ok(_), Ok(_)] => Ok(()),
-        [Ok(_), Ok(_), Ok(_)] => {
-            Err(Error::unsupported("ociVersion", format!("version {version:?} of the spec is not 1.x")))
-        }
-        _ => Err(Error::invalid("ociVersion", format!("{version:?} is not a version")).hint("it looks like \"1.2.0\"")),
+        [Ok(_), Ok(_), Ok(_)] => Err(Error::refused(
+            Code::SpecVersionUnsupported,
+            "ociVersion",
+            format!("version {version:?} of the spec is not 1.x"),
+        )),
+        _ => Err(Error::refused(Code::SpecVersionInvalid, "ociVersion", format!("{version:?} is not a version"))
+            .hint("it looks like \"1.2.0\"")),
     }
 }
 
 /// Properties whose room is not built yet: an error, never silence.
 fn refuse_what_is_not_done(spec: &Spec) -> Result<()> {
     if spec.vm().is_some() {
-        return Err(Error::unsupported("vm", "tare does not run virtual machines"));
+        return Err(Error::refused(Code::ConfigValueUnsupported, "vm", "tare does not run virtual machines"));
     }
     Ok(())
 }
@@ -314,7 +325,7 @@ impl ContainerPlan {
     pub fn explain(&self, fault: &Fault) -> Error {
         let program = || self.program.as_ref().and_then(|program| program.explain_own(fault));
         let room = self.namespaces.explain(fault).or_else(|| self.rootfs.explain(fault)).or_else(program);
-        room.unwrap_or_else(|| explain_step(fault))
+        room.unwrap_or_else(|| explain_step(fault)).coded(fault_codes::code(fault.step))
     }
 }
 
@@ -340,7 +351,7 @@ impl Program {
     /// Turns a failed step of an exec process into the error that the user sees.
     #[must_use]
     pub fn explain(&self, fault: &Fault) -> Error {
-        self.explain_own(fault).unwrap_or_else(|| explain_step(fault))
+        self.explain_own(fault).unwrap_or_else(|| explain_step(fault)).coded(fault_codes::code(fault.step))
     }
 
     fn explain_own(&self, fault: &Fault) -> Option<Error> {

@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Coded, Context, Error, Result};
 use crate::init::{self, Made, Task, TaskKind};
 use crate::sys::clone::{self, Side, clone3, in_intermediate, own_pidfd};
 use crate::sys::marks::Marks;
@@ -41,7 +41,8 @@ pub struct Sockets {
 /// Out of descriptors.
 pub fn sockets() -> Result<Sockets> {
     let (parent, child) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .context(|| "make the socket pair for init")?;
+        .context(|| "make the socket pair for init")
+        .coded(Code::CloneFailed)?;
     Ok(Sockets { parent, child })
 }
 
@@ -70,15 +71,16 @@ pub fn spawn(task: &Task<'_>, own_memory: bool, signals: Signals) -> Result<std:
 /// The child inherits the attribute, so it has to be cleared before the clone for the child to be non-dumpable from its
 /// first instruction.
 fn spawn_non_dumpable(task: &Task<'_>, own_memory: bool) -> Result<std::result::Result<Made, Fault>> {
-    let dumpable = is_dumpable().context(|| "get the dumpable attribute")?;
+    let dumpable = is_dumpable().context(|| "get the dumpable attribute").coded(Code::CloneFailed)?;
     if task.hidden && dumpable {
-        set_dumpable(false).context(|| "clear the dumpable attribute")?;
+        set_dumpable(false).context(|| "clear the dumpable attribute").coded(Code::CloneFailed)?;
     }
     let marking = task.marks.map(Marks::install);
     let made = match &task.kind {
         TaskKind::Init(init) => in_intermediate(own_memory, || init::intermediate(task, init))
             .context(|| "create the intermediate process")
-            .and_then(|made| made.ok_or_else(|| Error::new(ErrorKind::System, "the intermediate process died"))),
+            .coded(Code::CloneFailed)
+            .and_then(|made| made.ok_or_else(|| Error::new(Code::InitDied, "the intermediate process died"))),
         TaskKind::Exec(_) | TaskKind::Mounts(_) => Ok(spawn_exec(task)),
     };
     drop(marking);
@@ -120,10 +122,12 @@ fn spawn_exec(task: &Task<'_>) -> std::result::Result<Made, Fault> {
 /// Blocks all signals and returns the previous mask.
 fn block_signals() -> Result<SigSet> {
     let mut before = SigSet::empty();
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before)).context(|| "block signals")?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))
+        .context(|| "block signals")
+        .coded(Code::CloneFailed)?;
     Ok(before)
 }
 
 fn restore_signals(mask: &SigSet) -> Result<()> {
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(mask), None).context(|| "restore signals")
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(mask), None).context(|| "restore signals").coded(Code::CloneFailed)
 }

@@ -3,7 +3,7 @@
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Spec};
 use serde_json::Value;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// The numbers of device nodes: without them a node would be 0:0, which is no device. The text is read again only where
 /// the model has a 0.
@@ -22,7 +22,7 @@ pub(super) fn device_numbers(spec: &Spec, bytes: &[u8]) -> Result<()> {
         for key in ["major", "minor"] {
             if config.pointer(&format!("/linux/devices/{number}/{key}")).is_none_or(Value::is_null) {
                 let what = format!("a device of this type needs its {key} number");
-                return Err(Error::new(ErrorKind::InvalidConfig, what).at(format!("linux.devices[{number}].{key}")));
+                return Err(Error::new(Code::ConfigKeyMissing, what).at(format!("linux.devices[{number}].{key}")));
             }
         }
     }

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::error::{Error, ErrorKind, nearest};
+use crate::error::{Code, Error, nearest};
 use crate::json_path::{self, Segment};
 
 /// The error for `value` of the file `what`, whose text is `bytes`; it carries the JSON path.
@@ -16,10 +16,10 @@ pub(super) fn explain(error: &serde_json::Error, bytes: &[u8], value: &Value, wh
         path.pop_if(|last| matches!(last, Segment::Index(_)));
     }
     let text = text.split(" at line ").next().unwrap_or_default();
-    let explained = unknown_word(text)
+    let explained = unknown_word(text, &path)
         .or_else(|| missing_key(text, find(value, &path)))
         .or_else(|| wrong_type(text))
-        .unwrap_or_else(|| Error::new(ErrorKind::InvalidConfig, text));
+        .unwrap_or_else(|| Error::new(Code::ConfigValueInvalid, text));
     if path.is_empty() { explained.context(what) } else { explained.at(json_path::text(&path)) }
 }
 
@@ -32,11 +32,14 @@ fn find<'v>(value: &'v Value, path: &[Segment]) -> Option<&'v Value> {
 }
 
 /// "unknown variant `pdi`, expected one of `mount`, `pid`".
-fn unknown_word(text: &str) -> Option<Error> {
+fn unknown_word(text: &str, path: &[Segment]) -> Option<Error> {
     let mut words = text.strip_prefix("unknown variant")?.split('`').skip(1).step_by(2);
     let given = words.next()?;
     let known: Vec<_> = words.collect();
-    let error = Error::new(ErrorKind::InvalidConfig, format!("unknown value {given:?}"));
+    let of_seccomp = matches!(path, [Segment::Key(linux), Segment::Key(seccomp), .., Segment::Key(key)]
+        if linux == "linux" && seccomp == "seccomp" && ["action", "defaultAction"].contains(&key.as_str()));
+    let code = if of_seccomp { Code::SeccompActionUnknown } else { Code::ConfigValueUnknown };
+    let error = Error::new(code, format!("unknown value {given:?}"));
     // One letter is an edit away from every other.
     Some(match nearest(given, known.iter().copied()).filter(|_| given.len() > 1) {
         Some(known) => error.hint(format!("did you mean {known:?}?")),
@@ -47,7 +50,7 @@ fn unknown_word(text: &str) -> Option<Error> {
 /// "missing field `destination`"; a misspelt key is likely the one that is missing.
 fn missing_key(text: &str, object: Option<&Value>) -> Option<Error> {
     let key = text.strip_prefix("missing field `")?.strip_suffix('`')?;
-    let error = Error::new(ErrorKind::InvalidConfig, format!("{key:?} is missing"));
+    let error = Error::new(Code::ConfigKeyMissing, format!("{key:?} is missing"));
     let keys = object.and_then(Value::as_object).into_iter().flatten().map(|(key, _)| key.as_str());
     Some(match nearest(key, keys) {
         Some(misspelt) => error.hint(format!("{misspelt:?} is not known: did you mean {key:?}?")),
@@ -58,7 +61,7 @@ fn missing_key(text: &str, object: Option<&Value>) -> Option<Error> {
 /// "invalid type: map, expected a sequence", "invalid value: integer `-1`, expected u32".
 fn wrong_type(text: &str) -> Option<Error> {
     if text.starts_with("invalid length") && text.contains("expected struct") {
-        return Some(Error::new(ErrorKind::InvalidConfig, "a list where an object is expected"));
+        return Some(Error::new(Code::ConfigTypeWrong, "a list where an object is expected"));
     }
     let (given, expected) = text.strip_prefix("invalid ")?.split_once(": ")?.1.split_once(", expected ")?;
     let given = match given.split_once(' ') {
@@ -79,7 +82,7 @@ fn wrong_type(text: &str) -> Option<Error> {
         "a map" => "an object".to_string(),
         other => other.strip_prefix("struct ").map_or_else(|| other.to_string(), |_| "an object".to_string()),
     };
-    Some(Error::new(ErrorKind::InvalidConfig, format!("{given} where {expected} is expected")))
+    Some(Error::new(Code::ConfigTypeWrong, format!("{given} where {expected} is expected")))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
 use super::devices::{self, Devices};
 use super::limits::{self, Write};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 const AT: &str = "linux.resources";
 
@@ -73,10 +73,12 @@ fn complete_cpu(cpu: &mut LinuxCpu, before: Option<&LinuxCpu>, present: &Present
     cpu.set_period(period.or(asked_before).or(present.period));
     let too_small = quota.and_then(|quota| u64::try_from(quota).ok()).zip(present.burst);
     match too_small.filter(|(quota, burst)| burst > quota && cpu.burst().is_none()) {
-        Some((quota, burst)) => {
-            Err(Error::invalid(format!("{AT}.cpu.quota"), format!("{quota} is less than the present burst, {burst}"))
-                .hint("change the burst too"))
-        }
+        Some((quota, burst)) => Err(Error::refused(
+            Code::CgroupLimitInvalid,
+            format!("{AT}.cpu.quota"),
+            format!("{quota} is less than the present burst, {burst}"),
+        )
+        .hint("change the burst too")),
         None => Ok(()),
     }
 }
@@ -105,7 +107,8 @@ fn check_usage(memory: &LinuxMemory, before: Option<&LinuxMemory>, present: &Pre
     {
         let Some(limit) = limit.filter(|limit| *limit > 0) else { continue };
         if limit.unsigned_abs() <= usage {
-            return Err(Error::invalid(
+            return Err(Error::refused(
+                Code::CgroupLimitInvalid,
                 format!("{AT}.memory.{name}"),
                 format!("rejecting {what} {limit} <= usage {usage}"),
             )

@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags};
 
 use super::parent::Cgroup;
 use super::{files, tree};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, Result};
 use crate::sys::pidfd;
 
 const EVENTS: &str = "cgroup.events";
@@ -96,10 +96,13 @@ impl Cgroup {
             return Ok(());
         }
         if freeze {
-            return Err(Error::new(ErrorKind::System, format!("freeze cgroup {}: a process does not stop", self.path))
-                .hint("it is in a system call that cannot be interrupted"));
+            return Err(Error::new(
+                Code::CgroupFrozen,
+                format!("freeze cgroup {}: a process does not stop", self.path),
+            )
+            .hint("it is in a system call that cannot be interrupted"));
         }
-        Err(Error::new(ErrorKind::System, format!("cgroup {} stays frozen", self.path))
+        Err(Error::new(Code::CgroupFrozen, format!("cgroup {} stays frozen", self.path))
             .hint("a cgroup above it is frozen"))
     }
 
@@ -116,7 +119,7 @@ impl Cgroup {
             Ok(()) | Err(Errno::NODEV | Errno::NOENT) => Ok(()),
             // A threaded cgroup cannot be killed as a whole.
             Err(Errno::OPNOTSUPP) => self.signal_all(libc::SIGKILL),
-            Err(errno) => Err(Error::system(format!("kill cgroup {}", self.path), errno)),
+            Err(errno) => Err(Error::system(format!("kill cgroup {}", self.path), errno).coded(Code::CgroupFailed)),
         }
     }
 
@@ -139,13 +142,16 @@ impl Cgroup {
             for (pid, process) in opened.iter().filter(|(pid, _)| here.contains(pid)) {
                 match pidfd::send_signal(process.as_fd(), signal) {
                     Ok(()) | Err(Errno::SRCH) => {}
-                    Err(errno) => return Err(Error::system(format!("send signal {signal} to process {pid}"), errno)),
+                    Err(errno) => {
+                        return Err(Error::system(format!("send signal {signal} to process {pid}"), errno)
+                            .coded(Code::CgroupFailed));
+                    }
                 }
             }
             done.extend(new);
         }
         Err(Error::new(
-            ErrorKind::System,
+            Code::ProcessesRemain,
             format!("cgroup {} makes processes faster than they can be signalled", self.path),
         ))
     }
@@ -181,7 +187,7 @@ impl Cgroup {
             let mut polled = [PollFd::new(&file, PollFlags::PRI)];
             match rustix::event::poll(&mut polled, Some(&left)) {
                 Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(Error::system(context(), errno)),
+                Err(errno) => return Err(Error::system(context(), errno).coded(Code::CgroupFailed)),
             }
         }
     }
@@ -210,7 +216,9 @@ impl Cgroup {
             match result {
                 Ok(()) | Err(Errno::NOENT | Errno::NODEV) => return Ok(()),
                 Err(Errno::BUSY | Errno::NOTEMPTY) => {}
-                Err(errno) => return Err(Error::system(format!("remove cgroup {}", self.path), errno)),
+                Err(errno) => {
+                    return Err(Error::system(format!("remove cgroup {}", self.path), errno).coded(Code::CgroupFailed));
+                }
             }
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + REMOVE);
             let left = deadline.saturating_duration_since(Instant::now());
@@ -219,7 +227,8 @@ impl Cgroup {
                 return Err(Error::system(
                     format!("remove cgroup {}: processes {pids:?} stay", self.path),
                     Errno::BUSY,
-                ));
+                )
+                .coded(Code::ProcessesRemain));
             }
             // Empty and still busy: the last process is on its way out, or cgroups are being made below.
             self.wait(Duration::from_millis(1), |_| false)?;
@@ -247,7 +256,10 @@ impl Cgroup {
         });
         match result {
             Ok(()) | Err(Errno::NOENT | Errno::NODEV) => Ok(pids.into_iter().collect()),
-            Err(errno) => Err(Error::system(format!("list the processes of cgroup {}", self.path), errno)),
+            Err(errno) => {
+                Err(Error::system(format!("list the processes of cgroup {}", self.path), errno)
+                    .coded(Code::CgroupFailed))
+            }
         }
     }
 }

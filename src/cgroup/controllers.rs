@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::files;
 use super::limits::Write;
-use crate::error::{Context, Error, Result};
+use crate::error::{Code, Context, Error, Result};
 
 const OFFERED: &str = "cgroup.controllers";
 const HANDED_ON: &str = "cgroup.subtree_control";
@@ -169,10 +169,15 @@ impl Level<'_> {
     fn not_offered(&self, controller: &str, write: &Write) -> Error {
         let at = write.at.clone();
         if self.path != "/" {
-            return Error::unsupported(at, format!("cgroup {} has no {controller} controller", self.path));
+            return Error::refused(
+                Code::CgroupControllerMissing,
+                at,
+                format!("cgroup {} has no {controller} controller", self.path),
+            );
         }
         if self.hybrid && KNOWN_TO_V1.contains(&controller) {
-            return Error::unsupported(
+            return Error::refused(
+                Code::CgroupControllerMissing,
                 at,
                 format!(
                     "the {controller} controller is bound to cgroup v1 on this hybrid host, and tare sets limits in v2"
@@ -180,11 +185,16 @@ impl Level<'_> {
             )
             .hint("boot with systemd.unified_cgroup_hierarchy=1, or leave the limit out");
         }
-        Error::unsupported(at, format!("this host's cgroup v2 has no {controller} controller"))
+        Error::refused(
+            Code::CgroupControllerMissing,
+            at,
+            format!("this host's cgroup v2 has no {controller} controller"),
+        )
     }
 
     fn not_handed_on(&self, controller: &str, write: &Write, errno: Errno) -> Error {
-        let error = Error::system(format!("enable the {controller} controller below cgroup {}", self.path), errno);
+        let error = Error::system(format!("enable the {controller} controller below cgroup {}", self.path), errno)
+            .coded(Code::CgroupFailed);
         let error = match errno {
             Errno::BUSY => error.hint(
                 "that cgroup contains processes, and the kernel does not let it have controllers for its children then; move them to a child cgroup, or choose another parent with linux.cgroupsPath",

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::files;
 use super::hierarchy::{Hierarchy, own_path, path_of};
 use super::parent::Cgroup;
-use crate::error::{Context, Error, Result, errno_text};
+use crate::error::{Code, Context, Error, Result, errno_text};
 
 /// The kernel's list. Kernel: 4.15.
 const LIST: &str = "/sys/kernel/cgroup/delegate";
@@ -50,7 +50,7 @@ fn unwritable(path: &Path) -> Result<Option<String>> {
         Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => {
             Ok(Some(format!("write to {}: {}", path.display(), errno_text(errno.raw_os_error()))))
         }
-        Err(errno) => Err(Error::system(format!("look at {}", path.display()), errno)),
+        Err(errno) => Err(Error::system(format!("look at {}", path.display()), errno).coded(Code::CgroupFailed)),
     }
 }
 
@@ -75,7 +75,10 @@ impl Cgroup {
                 // Files of controllers that this cgroup does not have.
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(Errno::PERM) if !rustix::process::geteuid().is_root() => return Ok(()),
-                Err(errno) => return Err(Error::system(format!("give cgroup {} to uid {uid}", self.path()), errno)),
+                Err(errno) => {
+                    return Err(Error::system(format!("give cgroup {} to uid {uid}", self.path()), errno)
+                        .coded(Code::CgroupFailed));
+                }
             }
         }
         Ok(())
@@ -123,7 +126,11 @@ impl Cgroup {
             libc::EAGAIN if self.is_full() => "its limit on processes, pids.max, is reached",
             _ => return None,
         };
-        Some(Error::system(format!("create the process in cgroup {}", self.path()), errno).hint(hint))
+        Some(
+            Error::system(format!("create the process in cgroup {}", self.path()), errno)
+                .coded(Code::CloneFailed)
+                .hint(hint),
+        )
     }
 
     fn is_full(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, Result};
 use crate::sys::text;
 
 const UNIFIED: &str = "/sys/fs/cgroup";
@@ -29,7 +29,7 @@ pub fn mount() -> Result<Hierarchy> {
             return Ok(Hierarchy { root: PathBuf::from(root), hybrid });
         }
     }
-    Err(Error::new(ErrorKind::Unsupported, format!("cgroup v2 is mounted neither on {UNIFIED} nor on {HYBRID}"))
+    Err(Error::new(Code::CgroupV2Missing, format!("cgroup v2 is mounted neither on {UNIFIED} nor on {HYBRID}"))
         .hint("boot with systemd.unified_cgroup_hierarchy=1, or mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified"))
 }
 
@@ -58,5 +58,5 @@ pub fn path_of(process: impl std::fmt::Display) -> Result<String> {
     let text = text::read(&file, &mut buffer).context(|| format!("read {file}"))?;
     let path = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::"));
     path.map(|path| String::from_utf8_lossy(path).into_owned())
-        .ok_or_else(|| Error::new(ErrorKind::Unsupported, format!("{file} names no cgroup v2")))
+        .ok_or_else(|| Error::new(Code::CgroupV2Missing, format!("{file} names no cgroup v2")))
 }

@@ -10,7 +10,7 @@ use super::hierarchy::Hierarchy;
 use super::parent::Cgroup;
 use super::stats::DeathFacts;
 use super::tag::Tag;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, Result};
 
 /// Levels of cgroups that are searched at the most; the kernel's own limit is usually unset.
 const DEPTH: usize = 32;
@@ -43,7 +43,7 @@ impl Cgroup {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
         if parts.contains(&"..") {
             return Err(Error::new(
-                ErrorKind::InvalidConfig,
+                Code::OptionValueInvalid,
                 format!("{path} is not a sub cgroup path: it leads out of the container's cgroup"),
             ));
         }
@@ -55,7 +55,9 @@ impl Cgroup {
                 Ok(Some(Self::at(directory, path)))
             }
             Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(Error::system(format!("open {path:?} below cgroup {}", self.path), errno)),
+            Err(errno) => {
+                Err(Error::system(format!("open {path:?} below cgroup {}", self.path), errno).coded(Code::CgroupFailed))
+            }
         }
     }
 

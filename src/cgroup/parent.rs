@@ -19,7 +19,7 @@ use super::plan::{CgroupPlan, Driver};
 use super::systemd::{self, UnitName};
 use super::tag::{self, Identity, Tag};
 use super::{controllers, files, tree};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, Result};
 use crate::sys::bpf;
 use crate::sys::parked::Parked;
 
@@ -153,14 +153,20 @@ impl Cgroup {
     pub(super) fn refused(&self, write: &Write, errno: Errno) -> Error {
         let Write { file, value, at, .. } = write;
         if errno != Errno::NOENT {
-            let error = Error::system(format!("write {value:?} to {file}"), errno).at(at.clone());
+            let error = Error::system(format!("write {value:?} to {file}"), errno)
+                .coded(Code::CgroupLimitFailed)
+                .at(at.clone());
             return match (file.as_str(), std::fs::read_to_string("/sys/devices/system/cpu/online")) {
                 ("cpuset.cpus", Ok(online)) => error.hint(format!("this system has the CPUs {}", online.trim())),
                 _ => error,
             };
         }
         let controller = write.controller().unwrap_or("cgroup");
-        Error::unsupported(at.clone(), format!("the {controller} controller of this kernel has no file {file}"))
+        Error::refused(
+            Code::CgroupLimitUnsupported,
+            at.clone(),
+            format!("the {controller} controller of this kernel has no file {file}"),
+        )
     }
 
     /// Does what can be done only when init is in the cgroup: the process that a scope began with goes.
@@ -186,7 +192,7 @@ impl Cgroup {
         match files::open_directory(root.as_fd(), path.trim_start_matches('/')) {
             Ok(directory) => Ok(Some(Self::at(directory, path.to_owned()))),
             Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(Error::system(format!("open cgroup {path}"), errno)),
+            Err(errno) => Err(Error::system(format!("open cgroup {path}"), errno).coded(Code::CgroupFailed)),
         }
     }
 
@@ -284,7 +290,7 @@ pub(super) fn load_device_program(program: &[bpf::Instruction]) -> Result<OwnedF
 }
 
 fn explain_device_program(what: &str, errno: Errno) -> Error {
-    let error = Error::system(what, errno).at("linux.resources.devices");
+    let error = Error::system(what, errno).coded(Code::DeviceProgramFailed).at("linux.resources.devices");
     match errno {
         Errno::PERM => error.hint("device rules need CAP_BPF and CAP_NET_ADMIN in the initial user namespace"),
         _ => error,
@@ -309,7 +315,7 @@ fn short_way<'p>(root: BorrowedFd<'_>, components: &'p [String], writes: &[Write
     let parent = match files::open_directory(root, &path) {
         Ok(parent) => parent,
         Err(Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(Error::system(format!("open cgroup /{path}"), errno)),
+        Err(errno) => return Err(Error::system(format!("open cgroup /{path}"), errno).coded(Code::CgroupFailed)),
     };
     let ready = controllers::are_handed_on(root, parent.as_fd(), writes)?;
     Ok(ready.then(|| NewLevels { parents: vec![parent], names: vec![name], made_from: 1 }))
@@ -351,7 +357,7 @@ fn enter_leaf(way: &mut NewLevels<'_>, plan: &CgroupPlan, tag: &Tag) -> Result<O
     let path = plan.path();
     let depth = way.names.len() - 1;
     let (Some(parent), name) = (way.parents.last(), way.names[depth]) else {
-        return Err(Error::new(ErrorKind::Internal, "a cgroup without a parent"));
+        return Err(Error::new(Code::Internal, "a cgroup without a parent"));
     };
     let mut made = make(parent.as_fd(), name, &path)?;
     if !made && clear_leftover(parent.as_fd(), name, &path, tag)? {
@@ -390,7 +396,7 @@ fn make(parent: BorrowedFd<'_>, name: &str, path: &str) -> Result<bool> {
     match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
-        Err(errno) => Err(Error::system(format!("create cgroup {path}"), errno)),
+        Err(errno) => Err(Error::system(format!("create cgroup {path}"), errno).coded(Code::CgroupFailed)),
     }
 }
 
@@ -413,7 +419,7 @@ fn clear_leftover(parent: BorrowedFd<'_>, name: &str, path: &str, tag: &Tag) -> 
     tree::remove_below(present.directory()).context(|| format!("remove what is below cgroup {path}"))?;
     match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
         Ok(()) | Err(Errno::NOENT) => Ok(true),
-        Err(errno) => Err(Error::system(format!("remove cgroup {path}"), errno)),
+        Err(errno) => Err(Error::system(format!("remove cgroup {path}"), errno).coded(Code::CgroupFailed)),
     }
 }
 
@@ -423,7 +429,7 @@ pub(super) fn refuse_others(found: &Tag, own: &Tag, path: &str) -> Result<()> {
         return Ok(());
     }
     let text = format!("cgroup {path} belongs to container {:?} in {}", found.id, found.state_directory.display());
-    Err(Error::new(ErrorKind::Exists, text).at("linux.cgroupsPath"))
+    Err(Error::new(Code::CgroupInUse, text).at("linux.cgroupsPath"))
 }
 
 /// Whether no state root that is here has the container of a tag. One that is in another mount namespace is dead, its cgroup
@@ -441,7 +447,7 @@ pub(super) fn clear_leftover_at(root: BorrowedFd<'_>, components: &[String], pat
     let is_there = |result| match result {
         Ok(directory) => Ok(Some(directory)),
         Err(Errno::NOENT) => Ok(None),
-        Err(errno) => Err(Error::system(format!("open cgroup {path}"), errno)),
+        Err(errno) => Err(Error::system(format!("open cgroup {path}"), errno).coded(Code::CgroupFailed)),
     };
     let Some(parent) = is_there(files::open_directory(root, &above))? else { return Ok(()) };
     let Some(directory) = is_there(files::open_directory(parent.as_fd(), name))? else { return Ok(()) };
@@ -478,11 +484,11 @@ pub(super) fn refuse_in_use(directory: BorrowedFd<'_>, path: &str) -> Result<()>
 /// The words are runc's, whose users search for them.
 pub(super) fn not_empty(path: &str) -> Error {
     let what = format!("container's cgroup is not empty: {path} has processes");
-    Error::new(ErrorKind::System, what).at("linux.cgroupsPath")
+    Error::new(Code::CgroupNotEmpty, what).at("linux.cgroupsPath")
 }
 
 /// As above.
 pub(super) fn frozen(path: &str) -> Error {
     let what = format!("container's cgroup unexpectedly frozen: {path}, or a cgroup above it");
-    Error::new(ErrorKind::System, what).at("linux.cgroupsPath")
+    Error::new(Code::CgroupFrozen, what).at("linux.cgroupsPath")
 }

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// NAME_MAX.
 const MAX_COMPONENT: usize = 255;
@@ -29,11 +29,12 @@ pub fn resolve(cgroups_path: Option<&Path>, id: &str, rootless: bool, own: &Resu
         let parent = if rootless { beside(own.as_ref().map_err(Clone::clone)?) } else { vec!["tare".to_owned()] };
         return check_length(extend(parent, id, "id")?);
     };
-    let text = path.to_str().ok_or_else(|| Error::invalid(AT, "is not UTF-8"))?;
+    let text = path.to_str().ok_or_else(|| Error::refused(Code::CgroupPathInvalid, AT, "is not UTF-8"))?;
     let parent = if path.is_absolute() { Vec::new() } else { beside(own.as_ref().map_err(Clone::clone)?) };
     let components = extend(parent, text, AT)?;
     if text.split('/').all(str::is_empty) {
-        return Err(Error::invalid(AT, format!("{text:?} is the root of the hierarchy")).hint("name a cgroup below it"));
+        return Err(Error::refused(Code::CgroupPathInvalid, AT, format!("{text:?} is the root of the hierarchy"))
+            .hint("name a cgroup below it"));
     }
     check_length(components)
 }
@@ -66,7 +67,7 @@ fn extend(mut components: Vec<String>, text: &str, at: &str) -> Result<Vec<Strin
         };
         if let Some(wrong) = wrong {
             let shown: String = part.chars().take(40).collect();
-            return Err(Error::invalid(at, format!("component {shown:?} {wrong}")));
+            return Err(Error::refused(Code::CgroupPathInvalid, at, format!("component {shown:?} {wrong}")));
         }
         components.push(part.to_owned());
     }
@@ -76,7 +77,11 @@ fn extend(mut components: Vec<String>, text: &str, at: &str) -> Result<Vec<Strin
 fn check_length(components: Vec<String>) -> Result<Vec<String>> {
     let length: usize = components.iter().map(|part| part.len() + 1).sum();
     if length > MAX_PATH {
-        return Err(Error::invalid(AT, format!("is {length} bytes long, more than {MAX_PATH}")));
+        return Err(Error::refused(
+            Code::CgroupPathInvalid,
+            AT,
+            format!("is {length} bytes long, more than {MAX_PATH}"),
+        ));
     }
     Ok(components)
 }
@@ -87,7 +92,7 @@ mod tests {
 
     fn at(path: Option<&str>, rootless: bool) -> Result<String> {
         let path = path.map(Path::new);
-        let unneeded = Err(Error::invalid("own", "not needed"));
+        let unneeded = Err(Error::refused(Code::Internal, "own", "not needed"));
         let own = if is_relative(path, rootless) { Ok("/user.slice/session-1.scope".to_owned()) } else { unneeded };
         resolve(path, "box", rootless, &own).map(|parts| format!("/{}", parts.join("/")))
     }

@@ -9,7 +9,7 @@ use super::limits::{self, Write};
 use super::path;
 use super::systemd::{self, Property, Unit, UnitName};
 use crate::annotation::annotation;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// What the plan must know about the caller.
 pub struct CgroupFacts<'a> {
@@ -204,7 +204,7 @@ fn delegated(spec: &Spec) -> Result<Option<String>> {
 fn check_name(key: &str, name: &str) -> Result<()> {
     if name.len() > 255 || name.contains(['/', '.', '\0']) {
         let what = "must be the name of one directory, without a dot";
-        return Err(Error::invalid(format!("annotations[{key:?}]"), what));
+        return Err(Error::refused(Code::AnnotationInvalid, format!("annotations[{key:?}]"), what));
     }
     Ok(())
 }
@@ -216,7 +216,7 @@ fn init_cgroup(spec: &Spec, unit: &Unit, writes: &[Write]) -> Result<Option<Stri
     if unit.is_slice() && asked.is_none_or(str::is_empty) {
         return Ok(None);
     }
-    let wrong = |what: &str| Err(Error::invalid(format!("annotations[{NAME:?}]"), what));
+    let wrong = |what: &str| Err(Error::refused(Code::AnnotationInvalid, format!("annotations[{NAME:?}]"), what));
     match asked {
         _ if unit.is_slice() => wrong("is for a scope, and linux.cgroupsPath names a slice"),
         None if !writes.iter().any(|write| write.file == "memory.max" && write.value != "max") => Ok(None),

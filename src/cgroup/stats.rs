@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::files;
 use super::parent::Cgroup;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, Result};
 use crate::number_list;
 
 /// All of it; what has no controller stays empty.
@@ -296,8 +296,8 @@ impl Source<'_> {
         match error.inner().raw_os_error() {
             // This cgroup does not have the controller.
             Some(libc::ENOENT | libc::EOPNOTSUPP | libc::ENODEV) => Ok(None),
-            Some(errno) => Err(Error::system(what(), errno)),
-            None => Err(Error::new(ErrorKind::System, what()).detail(error.inner().to_string())),
+            Some(errno) => Err(Error::system(what(), errno).coded(Code::CgroupFailed)),
+            None => Err(Error::new(Code::CgroupFailed, what()).detail(error.inner().to_string())),
         }
     }
 

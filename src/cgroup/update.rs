@@ -13,7 +13,7 @@ use super::files;
 use super::limits::{IfMissing, Write};
 use super::parent::{Cgroup, hand_on_what_is_needed};
 use super::systemd::UnitName;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, Result};
 use crate::number_list;
 use crate::sys::bpf;
 
@@ -185,7 +185,7 @@ impl Cgroup {
     /// What the kernel keeps when it is not what was written: whole pages, and processors that the cgroup above has.
     fn kept_otherwise(&self, write: &Write) -> Option<Error> {
         let Write { file, value, at, .. } = write;
-        let warning = |what: String| Some(Error::new(ErrorKind::InvalidConfig, what).at(at.clone()));
+        let warning = |what: String| Some(Error::new(Code::ConfigWarning, what).at(at.clone()));
         if matches!(file.as_str(), "cpuset.cpus" | "cpuset.mems") {
             let kept = files::read(self.directory(), &format!("{file}.effective")).ok()?;
             let (asked, kept) = (number_list::parse(value).ok()?, number_list::parse(&kept).ok()?);

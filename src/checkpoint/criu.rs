@@ -20,7 +20,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use super::child::{self, Root, Task};
 use super::log;
 use super::messages::{CgroupRoot, Features, Notification, Options, Request, RequestType, Response, Version};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Coded, Context, Error, Result};
 use crate::sys::clone::own_pidfd;
 use crate::sys::environment;
 use crate::sys::exec::Strings;
@@ -105,8 +105,11 @@ impl Criu {
             None => find().ok_or_else(not_installed)?,
         };
         let (report, report_end) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .context(|| "make the socket pair for CRIU")?;
-        let place = rustix::io::fcntl_dupfd_cloexec(&report_end, 3).context(|| "make the socket pair for CRIU")?;
+            .context(|| "make the socket pair for CRIU")
+            .coded(Code::CriuFailed)?;
+        let place = rustix::io::fcntl_dupfd_cloexec(&report_end, 3)
+            .context(|| "make the socket pair for CRIU")
+            .coded(Code::CriuFailed)?;
         let mut inherited = start.inherited.clone();
         inherited.push(place.as_fd());
         let text = |bytes: &[u8]| crate::error::c_string(bytes, || "--criu".to_owned());
@@ -136,7 +139,9 @@ impl Criu {
             report: report_end.as_fd(),
         };
         let explain = |fault: crate::wire::Fault| {
-            Error::system(format!("start {}", program.display()), fault.errno).detail(fault.step.name())
+            Error::system(format!("start {}", program.display()), fault.errno)
+                .coded(Code::CriuFailed)
+                .detail(fault.step.name())
         };
         let (pid, pidfd) = child::start(&task).map_err(explain)?;
         let mut criu = Self { pid, pidfd: own_pidfd(pidfd), socket: None, reaped: false };
@@ -162,7 +167,8 @@ impl Criu {
     /// It has ended; /proc is not mounted.
     pub fn cgroups(&self) -> Result<Vec<CgroupRoot>> {
         let path = format!("/proc/{}/cgroup", self.pid);
-        let text = std::fs::read_to_string(&path).map_err(|e| Error::system(format!("read {path}"), e))?;
+        let text = std::fs::read_to_string(&path)
+            .map_err(|e| Error::system(format!("read {path}"), e).coded(Code::CriuFailed))?;
         Ok(cgroup_roots(&text))
     }
 
@@ -181,7 +187,7 @@ impl Criu {
             return Ok(());
         }
         let what = format!("CRIU {}.{} is too old", version.major, version.minor);
-        Err(Error::new(ErrorKind::Unsupported, what).hint(format!("tare needs CRIU {}.{}", OLDEST.0, OLDEST.1)))
+        Err(Error::new(Code::CriuUnsupported, what).hint(format!("tare needs CRIU {}.{}", OLDEST.0, OLDEST.1)))
     }
 
     /// Checks that CRIU and the kernel have what the options need.
@@ -206,7 +212,7 @@ impl Criu {
             None => Ok(()),
             Some((option, what)) => {
                 let what = format!("{option} needs {what}, which this kernel or CRIU does not have");
-                Err(Error::new(ErrorKind::Unsupported, what))
+                Err(Error::new(Code::CriuUnsupported, what))
             }
         }
     }
@@ -242,7 +248,7 @@ impl Criu {
         self.send(request)?;
         match self.receive()? {
             Some((response, _)) if response.success => Ok(response),
-            _ => Err(Error::new(ErrorKind::System, "CRIU does not answer").hint("`criu check` may say why")),
+            _ => Err(Error::new(Code::CriuFailed, "CRIU does not answer").hint("`criu check` may say why")),
         }
     }
 
@@ -252,7 +258,7 @@ impl Criu {
         match rustix::io::retry_on_intr(|| send(socket, &bytes, SendFlags::NOSIGNAL)) {
             // If it has died, the next read shows that.
             Ok(_) | Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => Ok(()),
-            Err(errno) => Err(Error::system("write to CRIU", errno)),
+            Err(errno) => Err(Error::system("write to CRIU", errno).coded(Code::CriuFailed)),
         }
     }
 
@@ -262,19 +268,19 @@ impl Criu {
         let mut buffer = vec![0; MESSAGE];
         let (count, descriptor) = match net::receive_fd(socket.as_fd(), &mut buffer) {
             Err(rustix::io::Errno::CONNRESET) => return Ok(None),
-            received => received.context(|| "read from CRIU")?,
+            received => received.context(|| "read from CRIU").coded(Code::CriuFailed)?,
         };
         if count == 0 {
             return Ok(None);
         }
         let response = Response::decode(buffer.get(..count).unwrap_or_default());
-        let response = response.map_err(|e| Error::new(ErrorKind::System, "read from CRIU").detail(e.to_string()))?;
+        let response = response.map_err(|e| Error::new(Code::CriuFailed, "read from CRIU").detail(e.to_string()))?;
         Ok(Some((response, descriptor)))
     }
 
     fn reap(&mut self) -> Result<()> {
         let wait = || waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
-        rustix::io::retry_on_intr(wait).context(|| "wait for CRIU")?;
+        rustix::io::retry_on_intr(wait).context(|| "wait for CRIU").coded(Code::CriuFailed)?;
         self.reaped = true;
         Ok(())
     }
@@ -316,7 +322,7 @@ pub fn installed() -> Result<(PathBuf, Result<String>)> {
 
 fn not_installed() -> Error {
     let what = "executable file `criu` not found in $PATH";
-    Error::new(ErrorKind::Unsupported, what).hint("install CRIU, or name the program with --criu")
+    Error::new(Code::CriuMissing, what).hint("install CRIU, or name the program with --criu")
 }
 
 /// Source: cgroups(7), "/proc/pid/cgroup": `ID:CONTROLLERS:PATH`.
@@ -344,9 +350,9 @@ fn explain(kind: RequestType, response: Option<&Response>, log: Log<'_>) -> Erro
         RequestType::PreDump => "CRIU cannot pre-dump the container",
         _ => "CRIU cannot dump the container",
     };
-    let error = Error::new(ErrorKind::System, what);
+    let error = Error::new(Code::CriuFailed, what);
     let error = match response {
-        None => error.context("CRIU ended without an answer"),
+        None => error.context("CRIU ended without an answer").coded(Code::CriuFailed),
         Some(response) => match response.errno.filter(|errno| *errno > 0) {
             Some(errno) => error.errno(errno),
             None => error,

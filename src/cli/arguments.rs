@@ -18,7 +18,7 @@ use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
-use tare::error::Error;
+use tare::error::{Code, Error};
 
 /// How a parse that yields no command ends.
 pub enum End {
@@ -39,7 +39,7 @@ impl End {
         match self {
             Self::Text(text) => i32::from(super::print(text.as_bytes()).is_err()),
             Self::Usage { line, log } => {
-                log.error(&Error::new(tare::error::ErrorKind::InvalidConfig, line));
+                log.error(&Error::new(Code::CommandLineInvalid, line));
                 1
             }
         }

@@ -64,5 +64,11 @@ fn object(report: &CheckReport, plan: Option<&PlanSummary>) -> Value {
 }
 
 fn finding(error: &Error) -> Value {
-    json!({ "path": error.path(), "kind": error.kind().name(), "message": error.message(), "hint": error.advice() })
+    json!({
+        "path": error.path(),
+        "kind": error.kind().name(),
+        "code": error.code().name(),
+        "message": error.message(),
+        "hint": error.advice(),
+    })
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::ArgMatches;
 
-use tare::{CgroupMode, CheckpointOptions, Error, ErrorKind, NetworkLock, PageServer, RestoreOptions, Result};
+use tare::{CgroupMode, CheckpointOptions, Code, Error, NetworkLock, PageServer, RestoreOptions, Result};
 
 /// Sets what both commands have.
 macro_rules! shared {
@@ -57,7 +57,7 @@ pub(super) fn restore(command: &ArgMatches, program: Option<PathBuf>) -> Result<
 }
 
 fn wrong(what: String) -> Error {
-    Error::new(ErrorKind::InvalidConfig, what)
+    Error::new(Code::OptionValueInvalid, what)
 }
 
 /// The network namespace is always restored empty; CRIU knows no other.

@@ -10,8 +10,8 @@ use clap::ArgMatches;
 use clap_complete::Shell;
 
 use tare::{
-    Bundle, CgroupManager, Container, CreateOptions, Error, ErrorKind, EventOutput, ExecOptions, Force, Mounts, Result,
-    RunOptions, Runtime, Signal, Target,
+    Bundle, CgroupManager, Code, Container, CreateOptions, Error, ErrorKind, EventOutput, ExecOptions, Force, Mounts,
+    Result, RunOptions, Runtime, Signal, Target,
 };
 
 use super::log::{Log, Messages};
@@ -126,7 +126,7 @@ pub fn dispatch(matches: &ArgMatches, global: &Global, log: &Rc<Log>) -> Result<
         "info" => super::table::info(&tare::info(), command.get_flag("json"))?,
         "features" => super::print(&super::table::pretty(&tare::features())?)?,
         "completion" => super::print(&completion(command))?,
-        other => return Err(Error::new(ErrorKind::Internal, format!("command {other:?} has no code"))),
+        other => return Err(Error::new(Code::Internal, format!("command {other:?} has no code"))),
     }
     Ok(0)
 }
@@ -264,7 +264,7 @@ fn execution(command: &ArgMatches) -> Result<(String, ExecOptions<'static>)> {
 
 fn events(container: &Container<'_>, command: &ArgMatches) -> Result<()> {
     let text = command.get_one::<String>("interval").map_or("5s", String::as_str);
-    let wrong = |what: &str| Error::new(ErrorKind::InvalidConfig, format!("--interval: {what}"));
+    let wrong = |what: &str| Error::new(Code::OptionValueInvalid, format!("--interval: {what}"));
     let interval = super::duration::parse(text)
         .ok_or_else(|| wrong(&format!("{text:?} is not a duration")).hint("write it like 5s, 500ms or 1m30s"))?;
     if interval.is_zero() {
@@ -279,5 +279,5 @@ fn events(container: &Container<'_>, command: &ArgMatches) -> Result<()> {
 /// The model of a process holds text.
 fn word(word: &OsString) -> Result<String> {
     let text = word.to_str().map(str::to_string);
-    text.ok_or_else(|| Error::new(ErrorKind::InvalidConfig, format!("argument {word:?} is not UTF-8")))
+    text.ok_or_else(|| Error::new(Code::OptionValueInvalid, format!("argument {word:?} is not UTF-8")))
 }

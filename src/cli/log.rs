@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
-use tare::error::{Error, Result};
+use tare::error::{Code, Error, Result};
 
 use super::options::{self, Place};
 
@@ -110,7 +110,9 @@ impl Log {
         if std::fs::metadata(path).is_ok_and(|facts| facts.file_type().is_fifo()) {
             return Ok(());
         }
-        open(path).map(drop).map_err(|e| Error::system(format!("open the log {}", path.display()), e))
+        open(path)
+            .map(drop)
+            .map_err(|e| Error::system(format!("open the log {}", path.display()), e).coded(Code::LogFailed))
     }
 
     fn target(&self) -> Option<Target<'_>> {
@@ -168,7 +170,7 @@ impl Log {
             Some(Target::Syslog(id)) => send(SYSLOG, &syslog_entry(id, level, line)),
             Some(Target::File(path)) => open(path)
                 .and_then(|mut file| file.write_all(line.as_bytes()))
-                .map_err(|e| Error::system(format!("write the log {}", path.display()), e)),
+                .map_err(|e| Error::system(format!("write the log {}", path.display()), e).coded(Code::LogFailed)),
         }
     }
 }
@@ -196,7 +198,7 @@ const LOG_USER: u8 = 8;
 
 fn send(socket: &str, datagram: &[u8]) -> Result<()> {
     let sent = UnixDatagram::unbound().and_then(|unbound| unbound.send_to(datagram, socket));
-    sent.map(drop).map_err(|e| Error::system(format!("write the log to {socket}"), e))
+    sent.map(drop).map_err(|e| Error::system(format!("write the log to {socket}"), e).coded(Code::LogFailed))
 }
 
 /// A line has no line break but at its end, so that the short form of a field will do.
@@ -209,7 +211,7 @@ fn syslog_entry(id: &str, level: Level, line: &str) -> Vec<u8> {
     format!("<{}>{id}: {}", LOG_USER | level.priority(), line.trim_end()).into_bytes()
 }
 
-/// One object; `code` and `kind` and `at` are tare's additions, which engines ignore.
+/// One object; `kind`, `code`, `errno` and `at` are tare's additions, which engines ignore.
 fn json(level: &str, message: &str, error: Option<&Error>) -> String {
     let mut object = serde_json::json!({
         "level": level,
@@ -218,8 +220,9 @@ fn json(level: &str, message: &str, error: Option<&Error>) -> String {
     });
     if let Some(error) = error {
         object["kind"] = error.kind().name().into();
-        if let Some(code) = error.raw_os_error() {
-            object["code"] = code.into();
+        object["code"] = error.code().name().into();
+        if let Some(errno) = error.raw_os_error() {
+            object["errno"] = errno.into();
         }
         if let Some(at) = error.path() {
             object["at"] = at.into();

@@ -24,7 +24,7 @@ mod welcome;
 use std::ffi::OsString;
 use std::rc::Rc;
 
-use tare::error::{Error, Result};
+use tare::error::{Code, Error, Result};
 
 /// Runs the command line and returns the exit code; `args` begin with the program's name.
 #[must_use]
@@ -95,7 +95,7 @@ fn print(bytes: &[u8]) -> Result<()> {
     while !rest.is_empty() {
         match rustix::io::retry_on_intr(|| rustix::io::write(rustix::stdio::stdout(), rest)) {
             Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-            Err(e) => return Err(Error::system("write to stdout", e)),
+            Err(e) => return Err(Error::system("write to stdout", e).coded(Code::OutputFailed)),
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use tare::error::{Error, ErrorKind, Result};
+use tare::error::{Code, Error, Result};
 
 /// Which example is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -29,14 +29,14 @@ pub fn write(bundle: Option<&PathBuf>, name: Option<&PathBuf>, example: &Example
     let name = name.map_or(Path::new("config.json"), PathBuf::as_path);
     let path = bundle.map_or(Path::new("."), PathBuf::as_path).join(name);
     let mut text = serde_json::to_string_pretty(&config(example))
-        .map_err(|e| Error::new(ErrorKind::Internal, "encode the config").detail(e.to_string()))?;
+        .map_err(|e| Error::new(Code::Internal, "encode the config").detail(e.to_string()))?;
     text.push('\n');
     let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o666).open(&path);
     match file.and_then(|mut file| file.write_all(text.as_bytes())) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
             let what = format!("{} exists", path.display());
-            Err(Error::new(ErrorKind::Exists, what).hint("remove it first: tare does not overwrite it"))
+            Err(Error::new(Code::FileExists, what).hint("remove it first: tare does not overwrite it"))
         }
         Err(e) => Err(Error::system(format!("write {}", path.display()), e)),
     }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde::Serialize;
 use serde_json::Value;
-use tare::error::{Error, ErrorKind, Result, escaped};
+use tare::error::{Code, Error, Result, escaped};
 use tare::{Container, Report, Runtime};
 
 /// JSON on several lines.
@@ -15,7 +15,7 @@ use tare::{Container, Report, Runtime};
 /// None in practice.
 pub fn pretty(value: &impl Serialize) -> Result<Vec<u8>> {
     let mut text = serde_json::to_vec_pretty(value)
-        .map_err(|e| Error::new(ErrorKind::Internal, "encode the output").detail(e.to_string()))?;
+        .map_err(|e| Error::new(Code::Internal, "encode the output").detail(e.to_string()))?;
     text.push(b'\n');
     Ok(text)
 }
@@ -32,7 +32,7 @@ pub fn list(runtime: &Runtime, json: bool, quiet: bool) -> Result<()> {
     }
     if json {
         let mut text = serde_json::to_string(&states)
-            .map_err(|e| Error::new(ErrorKind::Internal, "encode the list").detail(e.to_string()))?;
+            .map_err(|e| Error::new(Code::Internal, "encode the list").detail(e.to_string()))?;
         text.push('\n');
         return super::print(text.as_bytes());
     }
@@ -139,11 +139,13 @@ pub fn ps(container: &Container<'_>, json: bool, arguments: Vec<&str>) -> Result
     let arguments = if arguments.is_empty() { vec!["-ef"] } else { arguments };
     let output = match Command::new("ps").args(&arguments).output() {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && arguments == ["-ef"] => return own_table(&pids),
-        output => output.map_err(|e| Error::system("run ps", e).hint("install procps, or leave its arguments out"))?,
+        output => output.map_err(|e| {
+            Error::system("run ps", e).coded(Code::PsFailed).hint("install procps, or leave its arguments out")
+        })?,
     };
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        return Err(Error::new(ErrorKind::System, format!("ps {} failed", arguments.join(" "))).detail(text));
+        return Err(Error::new(Code::PsFailed, format!("ps {} failed", arguments.join(" "))).detail(text));
     }
     super::print(filter(&String::from_utf8_lossy(&output.stdout), &pids)?.as_bytes())
 }
@@ -165,7 +167,7 @@ fn filter(table: &str, pids: &[i32]) -> Result<String> {
     let mut lines = table.lines();
     let head = lines.next().unwrap_or_default();
     let column = head.split_whitespace().position(|name| name == "PID").ok_or_else(|| {
-        Error::new(ErrorKind::InvalidConfig, "the table of ps has no PID column").hint("choose other arguments for ps")
+        Error::new(Code::OptionValueInvalid, "the table of ps has no PID column").hint("choose other arguments for ps")
     })?;
     let ours = |line: &&str| {
         let pid = line.split_whitespace().nth(column).and_then(|pid| pid.parse().ok());

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use clap::ArgMatches;
-use tare::error::{Error, ErrorKind, Result};
+use tare::error::{Code, Error, Result};
 use tare::timings::{Recording, Timings};
 
 use super::log::Log;
@@ -100,7 +100,7 @@ fn output(file: &Path, command: &Command, pid: u32) -> Result<Output> {
 }
 
 fn wrong(what: String) -> Error {
-    Error::new(ErrorKind::InvalidConfig, format!("--timings: {what}"))
+    Error::new(Code::OptionValueInvalid, format!("--timings: {what}"))
 }
 
 /// FILE with the id, the command and the pid of tare in the place of %i, %c and %p.

@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::ArgMatches;
 use serde_json::{Value, json};
 
-use tare::{Error, ErrorKind, Resources, Result};
+use tare::{Code, Error, Resources, Result};
 
 use super::options::{self, Setting, SettingKind};
 
@@ -64,7 +64,7 @@ fn set(resources: &mut Value, name: &str, setting: Setting, text: &str, warn: &m
 }
 
 fn wrong(name: &str, what: &str) -> Error {
-    Error::new(ErrorKind::InvalidConfig, format!("--{name}: {what}"))
+    Error::new(Code::OptionValueInvalid, format!("--{name}: {what}"))
 }
 
 fn number<N: std::str::FromStr>(text: &str, name: &str, kind: &str) -> Result<N> {

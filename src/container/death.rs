@@ -3,7 +3,7 @@
 use super::record::Record;
 use super::{StoredContainer, saved_config, status};
 use crate::cgroup::{self, Cgroup};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Code, Error};
 use crate::plan::ContainerPlan;
 use crate::spawn::{self, Child};
 
@@ -28,7 +28,7 @@ pub(super) fn explain_early(child: &Child, cgroup: Option<&Cgroup>, memory_limit
 /// checked to tell them apart. `None` if the kernel did not kill it.
 pub(super) fn explain_kill(record: &Record, memory_limit: Option<u64>) -> Option<Error> {
     let why = oom_kill(record, memory_limit)?;
-    Some(Error::new(ErrorKind::System, format!("container \"{}\" was killed", record.id)).detail(why))
+    Some(Error::new(Code::ContainerKilled, format!("container \"{}\" was killed", record.id)).detail(why))
 }
 
 /// Why the kernel may have ended init of a container that has stopped. `None` if it did not, or nothing is known.

@@ -16,7 +16,7 @@ use super::status::{self, Status, status};
 use super::store::{self, Directory, Store};
 use super::warning::Warn;
 use crate::cgroup::{self, Cgroup, Hierarchy, Tag, UnitName};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Coded, Context, Error, Result};
 use crate::hooks::{self, Place};
 use crate::timings;
 
@@ -60,7 +60,7 @@ pub(super) fn delete_locked(store: &Store, directory: Directory, force: bool, wa
         Ok(None) if force => return delete_unrecorded(store, &directory),
         Ok(None) => {
             let what = format!("container \"{id}\" was not created completely");
-            return Err(Error::new(ErrorKind::WrongStatus, what).hint("use --force"));
+            return Err(Error::new(Code::ContainerCreating, what).hint("use --force"));
         }
         Err(error) if force && !is_scarcity(&error) => return delete_damaged(store, &directory, error, warn),
         Err(error) => return Err(error),
@@ -70,7 +70,7 @@ pub(super) fn delete_locked(store: &Store, directory: Directory, force: bool, wa
     if !force && !matches!(status, Status::Stopped | Status::Created) {
         let id = &container.record.id;
         let what = format!("cannot delete container \"{id}\" that is not stopped: {}", status.word());
-        return Err(Error::new(ErrorKind::WrongStatus, what).hint("stop it first, or use --force"));
+        return Err(Error::new(Code::ContainerNotStopped, what).hint("stop it first, or use --force"));
     }
     destroy(store, &container, warn)
 }
@@ -135,7 +135,11 @@ fn kill_init(container: &StoredContainer) -> Result<()> {
     match pidfd_send_signal(&pidfd, Signal::KILL) {
         // Death between the look and the signal is what we want.
         Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-        Err(e) => return Err(Error::system(format!("kill init of \"{}\"", container.record.id), e)),
+        Err(e) => {
+            return Err(
+                Error::system(format!("kill init of \"{}\"", container.record.id), e).coded(Code::ProcessesRemain)
+            );
+        }
     }
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -152,7 +156,7 @@ fn kill_init(container: &StoredContainer) -> Result<()> {
             let cgroup = status::cgroup(&container.record).ok().flatten();
             let members = cgroup.and_then(|cgroup| cgroup.processes().ok()).filter(|pids| !pids.is_empty());
             let stuck = names(&members.unwrap_or_else(|| vec![container.record.pid]));
-            return Err(Error::new(ErrorKind::System, what).detail(stuck).hint(HANGS));
+            return Err(Error::new(Code::ProcessesRemain, what).detail(stuck).hint(HANGS));
         }
     }
 }
@@ -175,13 +179,13 @@ pub(super) fn remove_cgroup(cgroup: &Cgroup) -> Result<()> {
     let _span = timings::span("remove the cgroup");
     if cgroup.populated()? {
         let _span = timings::span("kill the processes in the cgroup");
-        cgroup.kill_all()?;
+        cgroup.kill_all().coded(Code::CgroupFailed)?;
         if !cgroup.wait_empty(PATIENCE)? {
             let what = format!("processes stay in cgroup {} after they were killed", cgroup.path());
-            return Err(Error::new(ErrorKind::System, what).detail(names(&cgroup.processes()?)).hint(HANGS));
+            return Err(Error::new(Code::ProcessesRemain, what).detail(names(&cgroup.processes()?)).hint(HANGS));
         }
     }
-    cgroup.remove()
+    cgroup.remove().coded(Code::CgroupFailed)
 }
 
 /// Removes the cgroup and the unit of a creation that was cut short. Where it was about to be refused, they are another's:

@@ -16,7 +16,7 @@ use super::record::Record;
 use super::status::{Status, cgroup, status};
 use super::{StoredContainer, find};
 use crate::cgroup::{BlockIo, Cgroup, Cpu, CpuSet, Happening, HugePages, Memory, Pids, Stats, Watch};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Coded, Context, Error, Result};
 use crate::namespaces::NamespaceSet;
 use crate::network::statistics::{Interface, interfaces};
 use crate::resctrl::{IntelRdt, Recorded};
@@ -98,15 +98,14 @@ pub fn stream(root: &std::path::Path, id: &str, interval: Duration, output: &mut
 
 fn open(root: &std::path::Path, id: &str) -> Result<Source> {
     let StoredContainer { directory, record } = find(root, id)?;
-    let refuse =
-        |why: &str| Err(Error::new(ErrorKind::WrongStatus, format!("no events for container \"{id}\": {why}")));
+    let refuse = |code, why: &str| Err(Error::new(code, format!("no events for container \"{id}\": {why}")));
     let init = match status(&directory, &record)? {
-        (Status::Creating, _) => return refuse("it is being created"),
+        (Status::Creating, _) => return refuse(Code::ContainerCreating, "it is being created"),
         (_, Some(init)) => init,
-        _ => return refuse("container not running"),
+        _ => return refuse(Code::ContainerNotRunning, "container not running"),
     };
     let cgroup = cgroup(&record)?.ok_or_else(|| {
-        Error::new(ErrorKind::Unsupported, format!("container \"{id}\" has no cgroup to read statistics from"))
+        Error::new(Code::ContainerUnmanaged, format!("container \"{id}\" has no cgroup to read statistics from"))
     })?;
     Ok(Source { record, cgroup, init })
 }
@@ -171,7 +170,7 @@ impl Source {
     }
 
     fn statistics(&self) -> Result<Statistics> {
-        let Stats { cpu, cpuset, memory, pids, blkio, hugetlb } = self.cgroup.stats()?;
+        let Stats { cpu, cpuset, memory, pids, blkio, hugetlb } = self.cgroup.stats().coded(Code::CgroupFailed)?;
         let network_interfaces = self.interfaces();
         let intel_rdt = self.intel_rdt()?;
         Ok(Statistics { cpu, cpuset, memory, pids, blkio, hugetlb, intel_rdt, network_interfaces })
@@ -227,7 +226,7 @@ impl Source {
 /// A line of JSON.
 fn line<D: Serialize>(kind: &'static str, id: &str, data: Option<D>) -> Result<Vec<u8>> {
     let mut text = serde_json::to_vec(&Line { kind, id, data })
-        .map_err(|e| Error::new(ErrorKind::Internal, "encode an event").detail(e.to_string()))?;
+        .map_err(|e| Error::new(Code::Internal, "encode an event").detail(e.to_string()))?;
     text.push(b'\n');
     Ok(text)
 }

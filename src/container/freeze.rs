@@ -2,7 +2,7 @@
 
 use super::status::{Status, cgroup, status};
 use super::{StoredContainer, find};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Coded, Error, Result};
 
 /// Freezes a container.
 ///
@@ -31,7 +31,7 @@ pub fn resume(root: &std::path::Path, id: &str) -> Result<()> {
 fn set(container: &StoredContainer, frozen: bool) -> Result<()> {
     let cgroup = cgroup(&container.record)?.ok_or_else(|| {
         let what = format!("container \"{}\" has no cgroup to freeze", container.record.id);
-        Error::new(ErrorKind::Unsupported, what)
+        Error::new(Code::ContainerUnmanaged, what)
     })?;
-    cgroup.freeze(frozen)
+    cgroup.freeze(frozen).coded(Code::CgroupFailed)
 }

@@ -10,7 +10,7 @@ use super::record::Record;
 use super::recording::Recording;
 use super::state::State;
 use super::status::Status;
-use crate::error::{Context, Result};
+use crate::error::{Code, Coded, Context, Result};
 use crate::init;
 use crate::plan::Program;
 use crate::{seccomp, terminal, timings};
@@ -36,7 +36,7 @@ impl Channels {
         let Some(program) = program else { return Ok(channels) };
         if let Some(plan) = &mut program.terminal {
             let _span = timings::span("connect the console socket");
-            channels.console = Some(terminal::parent::open(plan)?);
+            channels.console = Some(terminal::parent::open(plan).coded(Code::TerminalFailed)?);
         }
         if !at_gate && program.has_listener() {
             let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);

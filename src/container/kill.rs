@@ -8,7 +8,7 @@ use super::record::Record;
 use super::status::{cgroup, gate, living_init, pid_inside};
 use super::store::Directory;
 use super::{StoredContainer, find};
-use crate::error::{Context, Error, ErrorKind, Result, nearest};
+use crate::error::{Code, Coded, Context, Error, Result, nearest};
 use crate::namespaces::NamespaceSet;
 
 /// Signals init; with `all` every process of the cgroup, and then a dead init is not an error.
@@ -24,9 +24,9 @@ pub fn kill(root: &std::path::Path, id: &str, signal: i32, all: bool) -> Result<
     let all_die = signal == libc::SIGKILL && !is_first(&record);
     if all && let Some(cgroup) = cgroup(&record)? {
         if signal == libc::SIGKILL {
-            return cgroup.kill_all();
+            return cgroup.kill_all().coded(Code::CgroupFailed);
         }
-        cgroup.signal_all(signal)?;
+        cgroup.signal_all(signal).coded(Code::CgroupFailed)?;
         return match living_init(&record)? {
             Some(init) if must_be_killed(signal, &directory, &record)? => send(init.as_fd(), libc::SIGKILL, id),
             _ => Ok(()),
@@ -37,19 +37,19 @@ pub fn kill(root: &std::path::Path, id: &str, signal: i32, all: bool) -> Result<
         && let Some(cgroup) = cgroup(&record)?
         && (init.is_some() || cgroup.populated()?)
     {
-        return cgroup.kill_all();
+        return cgroup.kill_all().coded(Code::CgroupFailed);
     }
     let Some(init) = init else {
         if all {
             return Ok(());
         }
-        return Err(Error::new(ErrorKind::WrongStatus, "container not running"));
+        return Err(Error::new(Code::ContainerNotRunning, "container not running"));
     };
     // Without a cgroup: SIGKILL of a pid namespace's init is the end of all in it; nothing else finds them.
     if all && record.cgroup.is_none() && (signal != libc::SIGKILL || pid_inside(record.pid)? != 1) {
         let what = format!("--all: container \"{id}\" has no cgroup, by which its processes could be found");
         let hint = "in a container with its own pid namespace, --all KILL ends every process; without --all only init is signalled";
-        return Err(Error::new(ErrorKind::Unsupported, what).hint(hint));
+        return Err(Error::new(Code::ContainerUnmanaged, what).hint(hint));
     }
     let signal = if must_be_killed(signal, &directory, &record)? { libc::SIGKILL } else { signal };
     send(init.as_fd(), signal, id)
@@ -141,7 +141,7 @@ pub fn parse_signal(text: &str) -> Result<i32> {
         NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
     };
     number.filter(|number| (0..=RTMAX).contains(number)).ok_or_else(|| {
-        let error = Error::new(ErrorKind::InvalidConfig, format!("unknown signal {text:?}"));
+        let error = Error::new(Code::SignalUnknown, format!("unknown signal {text:?}"));
         match nearest(name, NAMES.iter().map(|(known, _)| *known)) {
             Some(known) => error.hint(format!("did you mean \"{known}\"?")),
             None => error,

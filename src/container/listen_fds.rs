@@ -3,7 +3,7 @@
 //! Source: sd_listen_fds(3). As in runc, their numbers start at 3, before those of --preserve-fds, and the container gets
 //! LISTEN_PID=1, the pid of its program in a new pid namespace.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// The default of the sysctl fs.nr_open: no process can have more descriptors open.
 const LIMIT: u32 = 1_048_576;
@@ -28,7 +28,7 @@ pub fn activation(variable: impl Fn(&str) -> Option<String>, pid: u32) -> Result
         return Ok(Activation::default());
     };
     let count: u32 = count.parse().ok().filter(|count| *count <= LIMIT).ok_or_else(|| {
-        Error::new(ErrorKind::InvalidConfig, format!("LISTEN_FDS={count:?} is not a number of descriptors"))
+        Error::new(Code::EnvironmentInvalid, format!("LISTEN_FDS={count:?} is not a number of descriptors"))
     })?;
     if count == 0 {
         return Ok(Activation::default());

@@ -44,7 +44,7 @@ pub mod time;
 pub mod update;
 pub mod warning;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use record::Record;
 use store::{Directory, Store};
 
@@ -77,7 +77,7 @@ pub fn find(root: &std::path::Path, id: &str) -> Result<StoredContainer> {
     store::check_id(id)?;
     let directory = Store::open(root)?.map_or(Ok(None), |store| store.find(id))?.ok_or_else(|| store::absent(id))?;
     let record = Record::read(&directory)?.ok_or_else(|| {
-        Error::new(ErrorKind::WrongStatus, format!("container \"{id}\" has no record yet"))
+        Error::new(Code::ContainerCreating, format!("container \"{id}\" has no record yet"))
             .hint(format!("its creation is under way or was interrupted; `tare delete --force {id}` removes it"))
     })?;
     Ok(StoredContainer { directory, record })
@@ -90,7 +90,7 @@ pub fn find(root: &std::path::Path, id: &str) -> Result<StoredContainer> {
 pub fn matching(root: &std::path::Path, expression: &str) -> Result<Vec<String>> {
     let expression = regex_lite::Regex::new(expression).map_err(|e| {
         let what = format!("{expression:?} is not a regular expression");
-        Error::new(ErrorKind::InvalidConfig, what).detail(e.to_string().lines().last().unwrap_or_default())
+        Error::new(Code::OptionValueInvalid, what).detail(e.to_string().lines().last().unwrap_or_default())
     })?;
     let ids = Store::open(root)?.map_or(Ok(Vec::new()), |store| store.ids())?;
     Ok(ids.into_iter().filter(|id| expression.is_match(id)).collect())
@@ -105,7 +105,7 @@ fn check_preserved(count: u32) -> Result<()> {
         None => Ok(()),
         Some(number) => {
             let what = format!("--preserve-fds {count}: descriptor {number} is not open");
-            Err(Error::new(ErrorKind::InvalidConfig, what)
+            Err(Error::new(Code::DescriptorInvalid, what)
                 .hint("the container inherits the caller's descriptors 3, 4, ..."))
         }
     }

@@ -19,7 +19,7 @@ use rustix::net::{
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::store::Directory;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, Result};
 use crate::sys::net;
 
 /// The directory of the socket, in the state directory and in the container, and the socket.
@@ -50,7 +50,7 @@ impl Caller {
             _ => Err(Errno::INVAL),
         };
         address.map(|address| Some(Self(address))).map_err(|errno| {
-            Error::new(ErrorKind::InvalidConfig, format!("{VARIABLE}={} in the environment", value.display()))
+            Error::new(Code::NotifySocketInvalid, format!("{VARIABLE}={} in the environment", value.display()))
                 .errno(errno.raw_os_error())
                 .hint("it must be the absolute path of a unix socket, or an abstract name after an @")
         })
@@ -121,7 +121,7 @@ pub(super) fn admit(spec: &mut Spec, source: &Path) -> Result<bool> {
     process.env_mut().get_or_insert_default().push(format!("{prefix}{INSIDE}/{SOCKET}"));
     let options = ["bind", "ro", "nosuid", "nodev", "noexec"].map(str::to_string);
     let mount = MountBuilder::default().destination(INSIDE).typ("bind").source(source).options(options).build();
-    let mount = mount.map_err(|e| Error::new(ErrorKind::Internal, "the mount for notify").detail(e.to_string()))?;
+    let mount = mount.map_err(|e| Error::new(Code::Internal, "the mount for notify").detail(e.to_string()))?;
     spec.mounts_mut().get_or_insert_default().push(mount);
     Ok(true)
 }

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// Writes `pid` to a temporary file in the directory of `path` and renames it.
 ///
@@ -13,12 +13,15 @@ use crate::error::{Error, Result};
 /// The directory is missing or not writable.
 pub fn write(path: &Path, pid: i32) -> Result<()> {
     let what = || format!("write the pid file {}", path.display());
-    let name = path.file_name().ok_or_else(|| Error::system(what(), libc::EISDIR))?.to_string_lossy();
+    let name = path
+        .file_name()
+        .ok_or_else(|| Error::system(what(), libc::EISDIR).coded(Code::PidFileFailed))?
+        .to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{pid}"));
     create(&temporary)
         .and_then(|mut file| file.write_all(pid.to_string().as_bytes()))
         .and_then(|()| std::fs::rename(&temporary, path))
-        .map_err(|e| Error::system(what(), e))
+        .map_err(|e| Error::system(what(), e).coded(Code::PidFileFailed))
 }
 
 /// Creates the temporary file. The directory may be /tmp and the name can be guessed, so another user may have planted a

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use crate::error::{Context, Result};
+use crate::error::{Code, Coded, Context, Result};
 use crate::sys::net;
 use crate::terminal;
 
@@ -19,6 +19,6 @@ pub(super) const EXEC: &str = "setns";
 /// No process listens there.
 pub(super) fn send(path: &Path, pidfd: BorrowedFd<'_>, text: &str) -> Result<()> {
     let what = || format!("send the pidfd to {}", path.display());
-    let socket = terminal::parent::connect(path).map_err(|e| e.context(what()))?;
-    net::send_fd(socket.as_fd(), text.as_bytes(), pidfd).context(what).map(drop)
+    let socket = terminal::parent::connect(path).context(what).coded(Code::PidfdReceiverFailed)?;
+    net::send_fd(socket.as_fd(), text.as_bytes(), pidfd).context(what).coded(Code::PidfdReceiverFailed).map(drop)
 }

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, Result};
 use crate::plan::Program;
 
 /// Opens /proc if the program needs it.
@@ -19,7 +19,7 @@ pub(super) fn open(program: Option<&Program>) -> Result<Option<OwnedFd>> {
     let proc = rustix::fs::open("/proc", flags, Mode::empty()).context(|| "open /proc")?;
     // Another filesystem would accept the write of a label and enforce nothing.
     if !crate::sys::procfs::contains(proc.as_fd()).context(|| "examine /proc")? {
-        return Err(Error::new(ErrorKind::System, "/proc is not a procfs"));
+        return Err(Error::new(Code::ProcfsMissing, "/proc is not a procfs"));
     }
     Ok(Some(proc))
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::store::Directory;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::namespaces::NamespaceSet;
 
 /// How far `create` came.
@@ -160,7 +160,7 @@ impl Record {
     /// The content of its file.
     pub fn encode(&self) -> Result<Vec<u8>> {
         let json = serde_json::to_vec(self);
-        let json = json.map_err(|e| Error::new(ErrorKind::Internal, "encode the record").detail(e.to_string()))?;
+        let json = json.map_err(|e| Error::new(Code::Internal, "encode the record").detail(e.to_string()))?;
         Ok(Self::seal(&json))
     }
 
@@ -181,7 +181,7 @@ impl Record {
         let Some(bytes) = directory.read(FILE)? else { return Ok(None) };
         Self::decode(&bytes, &directory.id).map(Some).map_err(|why| {
             let what = format!("the record {} is damaged: {why}", directory.path.join(FILE).display());
-            Error::new(ErrorKind::System, what)
+            Error::new(Code::RecordDamaged, what)
                 .hint(format!("`tare delete --force {}` removes the container", directory.id))
         })
     }

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::warning::Warn;
 use crate::annotation::annotation;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, Result};
 use crate::plan::Program;
 use crate::seccomp::record::{self, Calls, parent::Recorder, refuses_by_default, written};
 
@@ -40,7 +40,7 @@ pub struct Recording {
 pub fn refuse_unattended(file: Option<&Path>) -> Result<()> {
     let Some(file) = file else { return Ok(()) };
     let what = format!("--record-syscalls {}: only a process in the foreground can be recorded", file.display());
-    Err(Error::new(ErrorKind::Unsupported, what).hint("use run or exec without --detach"))
+    Err(Error::new(Code::RecordingUnsupported, what).hint("use run or exec without --detach"))
 }
 
 impl Recording {
@@ -53,7 +53,7 @@ impl Recording {
         let Some((file, program)) = file.zip(program) else { return Ok(None) };
         if annotation(spec, RAW).is_some() {
             let what = "a ready-made filter cannot be recorded: it has no rules by name";
-            return Err(Error::unsupported(format!("annotations[{RAW:?}]"), what));
+            return Err(Error::refused(Code::RecordingUnsupported, format!("annotations[{RAW:?}]"), what));
         }
         let in_force = spec.linux().as_ref().and_then(|linux| linux.seccomp().clone());
         let recording = Self { file: file.to_owned(), in_force, recorder: Recorder::new()? };
@@ -80,7 +80,7 @@ impl Recording {
     pub fn finish(mut self, warn: Warn<'_>) -> Result<()> {
         self.recorder.release();
         let mut calls = self.recorder.calls(self.in_force.as_ref().is_some_and(refuses_by_default));
-        let told = |what: String| Error::new(ErrorKind::Unsupported, format!("{}: {what}", self.file.display()));
+        let told = |what: String| Error::new(Code::RecordingUnsupported, format!("{}: {what}", self.file.display()));
         for call in &calls.unnamed {
             warn(told(format!("system call {call} has no name and is left out")));
         }
@@ -122,7 +122,7 @@ impl Recording {
         };
         self.calls_in(&text).map(Some).ok_or_else(|| {
             let what = "is not a profile that was recorded under the seccomp profile of this container";
-            Error::new(ErrorKind::InvalidConfig, format!("{}: {what}", self.file.display()))
+            Error::new(Code::RecordingInvalid, format!("{}: {what}", self.file.display()))
                 .hint("remove it or name another file")
         })
     }
@@ -136,7 +136,7 @@ impl Recording {
 
     fn replace(&self, profile: &LinuxSeccomp) -> Result<()> {
         let text = serde_json::to_string_pretty(profile)
-            .map_err(|e| Error::new(ErrorKind::Internal, self.what()).detail(e.to_string()))?;
+            .map_err(|e| Error::new(Code::Internal, self.what()).detail(e.to_string()))?;
         let temporary = self.file.with_file_name(format!(".{}.{}", self.name()?, std::process::id()));
         super::pid_file::create(&temporary)
             .and_then(|mut file| writeln!(file, "{text}"))

@@ -7,7 +7,7 @@ use oci_spec::runtime::Spec;
 use super::StoredContainer;
 use super::store::Directory;
 use crate::bundle;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::hooks;
 use crate::host::{Host, ProgramFacts};
 use crate::plan::{self, Program};
@@ -25,7 +25,7 @@ pub(super) const FILE: &str = "config.json";
 pub(super) fn bytes(directory: &Directory) -> Result<Vec<u8>> {
     directory
         .read(FILE)?
-        .ok_or_else(|| Error::new(ErrorKind::System, format!("the saved config of \"{}\" is missing", directory.id)))
+        .ok_or_else(|| Error::new(Code::RecordDamaged, format!("the saved config of \"{}\" is missing", directory.id)))
 }
 
 /// Reads and parses the copy.
@@ -51,7 +51,7 @@ pub(super) fn hooks(directory: &Directory) -> Result<hooks::HookPlan> {
 /// As [`spec`].
 pub(super) fn program(container: &StoredContainer) -> Result<Program> {
     let spec = spec(&container.directory)?;
-    let mut process = spec.process().clone().ok_or_else(|| Error::new(ErrorKind::InvalidConfig, NO_PROCESS))?;
+    let mut process = spec.process().clone().ok_or_else(|| Error::new(Code::ContainerWithoutProcess, NO_PROCESS))?;
     // create has set up the terminal already.
     process.set_terminal(Some(false));
     let request = plan::ExecRequest {

@@ -15,7 +15,7 @@ use super::status::{self, Status, status};
 use super::store::Store;
 use super::warning::Warn;
 use super::{StoredContainer, death, delete, find, handover, saved_config, start_gate, start_hooks};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, Result};
 use crate::hooks;
 use crate::timings;
 
@@ -59,14 +59,14 @@ fn waiting_init(container: &StoredContainer) -> Result<OwnedFd> {
     }
     if container.record.idle {
         let what = format!("cannot start container \"{id}\": {}", saved_config::NO_PROCESS);
-        return Err(Error::invalid("process", what));
+        return Err(Error::refused(Code::ContainerWithoutProcess, "process", what));
     }
     Ok(init)
 }
 
 fn refusal(container: &StoredContainer, status: Status) -> Error {
     let id = &container.record.id;
-    let refused = |why: &str| Error::new(ErrorKind::WrongStatus, format!("cannot start container \"{id}\": {why}"));
+    let refused = |why: &str| Error::new(Code::ContainerNotCreated, format!("cannot start container \"{id}\": {why}"));
     if status != Status::Stopped {
         return refused(&format!("it is {}, not created", status.word()));
     }

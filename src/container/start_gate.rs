@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
 use super::store::Directory;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, Result};
 use crate::init::Gate;
 use crate::wire::{Fault, Packet};
 
@@ -60,7 +60,7 @@ pub(super) fn wait_for_exec(result: &OwnedFd) -> Result<Option<Fault>> {
         match Packet::receive(result.as_fd()) {
             Ok(None) => return Ok(None),
             Ok(Some(Packet::Failed(fault))) => return Ok(Some(fault)),
-            Ok(Some(_)) => return Err(Error::new(ErrorKind::Internal, "unexpected packet at the start gate")),
+            Ok(Some(_)) => return Err(Error::new(Code::Internal, "unexpected packet at the start gate")),
             Err(Errno::AGAIN) => {}
             Err(e) => return Err(Error::system("read the result of the start gate", e)),
         }

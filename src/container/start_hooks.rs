@@ -14,7 +14,7 @@ use super::state::State;
 use super::status::{Status, pid_inside};
 use super::store::Directory;
 use super::warning::Warn;
-use crate::error::{Context, Error, Result};
+use crate::error::{Code, Context, Error, Result};
 use crate::hooks::{self, Hook};
 use crate::host::{Host, ProgramFacts};
 use crate::plan::{self, Program};
@@ -66,8 +66,13 @@ fn start(
 /// The program of a hook: the container's process with the hook's path, arguments and environment.
 fn plan_program(directory: &Directory, record: &Record, init: BorrowedFd<'_>, hook: &Hook) -> Result<Program> {
     let spec = saved_config::spec(directory)?;
-    let absent =
-        || Error::invalid("process", "startContainer hooks need a process, since they run with its privileges");
+    let absent = || {
+        Error::refused(
+            Code::ContainerWithoutProcess,
+            "process",
+            "startContainer hooks need a process, since they run with its privileges",
+        )
+    };
     let mut process = spec.process().clone().ok_or_else(absent)?;
     process.set_terminal(Some(false));
     process.set_exec_cpu_affinity(None);

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::record::Record;
 use super::status::{Status, status};
 use super::{StoredContainer, find};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 
 /// The state of a container, ready to be printed.
 #[derive(Debug, Clone, Serialize)]
@@ -71,7 +71,7 @@ impl State {
     /// # Errors
     /// None in practice.
     pub fn json(&self) -> Result<Vec<u8>> {
-        serde_json::to_vec(self).map_err(|e| Error::new(ErrorKind::Internal, "encode the state").detail(e.to_string()))
+        serde_json::to_vec(self).map_err(|e| Error::new(Code::Internal, "encode the state").detail(e.to_string()))
     }
 }
 

@@ -12,7 +12,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::record::Record;
 use super::store::Directory;
 use crate::cgroup::Cgroup;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Coded, Context, Error, Result};
 use crate::sys::page::read as read_small;
 
 /// The status words of the state JSON; `Paused` is the engines' addition to the spec's.
@@ -43,13 +43,23 @@ impl Status {
         }
     }
 
+    /// The code of an error about a container that is in this status and should be in another.
+    fn code(self) -> Code {
+        match self {
+            Self::Creating => Code::ContainerCreating,
+            Self::Paused => Code::ContainerPaused,
+            Self::Running => Code::ContainerNotPaused,
+            Self::Created | Self::Stopped => Code::ContainerNotRunning,
+        }
+    }
+
     /// The error for container `id`, which cannot be `paused`, `checkpointed` and the like in this status.
     pub(super) fn refuses(self, id: &str, verb: &str) -> Error {
         let why = match self {
             Self::Stopped => "container not running".to_owned(),
             other => format!("it is {}", other.word()),
         };
-        Error::new(ErrorKind::WrongStatus, format!("container \"{id}\" cannot be {verb}: {why}"))
+        Error::new(self.code(), format!("container \"{id}\" cannot be {verb}: {why}"))
     }
 }
 
@@ -170,7 +180,8 @@ pub fn cgroup(record: &Record) -> Result<Option<Cgroup>> {
     let Some(path) = &record.cgroup else { return Ok(None) };
     let mount = crate::cgroup::mount()?;
     let nested = record.unit_cgroup().is_some();
-    let found = if nested { Cgroup::open_in_unit(&mount, path)? } else { Cgroup::open(&mount, path)? };
+    let found = if nested { Cgroup::open_in_unit(&mount, path) } else { Cgroup::open(&mount, path) };
+    let found = found.coded(Code::CgroupFailed)?;
     let Some(cgroup) = found else { return Ok(None) };
     match record.cgroup_inode {
         Some(inode) if cgroup.inode()? != inode => Ok(None),
@@ -188,7 +199,7 @@ pub fn status(directory: &Directory, record: &Record) -> Result<(Status, Option<
         let unfinished = record.phase.is_unfinished() && is_locked(directory);
         return Ok((if unfinished { Status::Creating } else { Status::Stopped }, None));
     };
-    let status = if cgroup(record)?.map_or(Ok(false), |cgroup| cgroup.frozen())? {
+    let status = if cgroup(record)?.map_or(Ok(false), |cgroup| cgroup.frozen()).coded(Code::CgroupFailed)? {
         Status::Paused
     } else if record.phase.is_unfinished() {
         Status::Creating
@@ -209,7 +220,7 @@ pub fn pid_inside(pid: i32) -> Result<i32> {
     let text = read_small(&path).context(|| format!("read {path}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"));
     let inside = line.and_then(|line| line.split_whitespace().last()?.parse().ok());
-    inside.ok_or_else(|| Error::new(ErrorKind::System, format!("{path} has no NSpid")))
+    inside.ok_or_else(|| Error::new(Code::SystemCallFailed, format!("{path} has no NSpid")))
 }
 
 /// Whether a command works on the container right now.

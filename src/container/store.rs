@@ -13,7 +13,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::cgroup::Identity;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Coded, Context, Error, ErrorKind, Result};
 use crate::timings;
 
 /// How long a delete may take to release an id that is taken again, and between two looks.
@@ -31,7 +31,7 @@ pub fn check_id(id: &str) -> Result<()> {
     let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '-');
     let refuse = |what: String| {
         let hint = "an id consists of letters, digits, '_', '+', '-' and, except at the start, '.'";
-        Err(Error::new(ErrorKind::InvalidConfig, format!("invalid container id {id:?}: {what}")).hint(hint))
+        Err(Error::new(Code::ContainerIdInvalid, format!("invalid container id {id:?}: {what}")).hint(hint))
     };
     if id.is_empty() {
         return refuse("empty".into());
@@ -57,6 +57,7 @@ pub struct Store {
 
 fn not_made(path: &Path, errno: impl crate::error::Errno) -> Error {
     Error::system(format!("make the state root {}", path.display()), errno)
+        .coded(Code::StateRootFailed)
         .hint("choose another directory with --root, or set XDG_RUNTIME_DIR")
 }
 
@@ -77,7 +78,7 @@ impl Store {
             .create(path)
             .map_err(|e| not_made(path, e))?;
         Self::open(path)?
-            .ok_or_else(|| Error::new(ErrorKind::System, format!("state root {} vanished", path.display())))
+            .ok_or_else(|| Error::new(Code::StateRootFailed, format!("state root {} vanished", path.display())))
     }
 
     /// Whether [`Self::make`] can be expected to succeed. Nothing is made.
@@ -103,13 +104,19 @@ impl Store {
         let directory = match openat(CWD, path, flags, Mode::empty()) {
             Ok(directory) => directory,
             Err(Errno::NOENT) => return Ok(None),
-            Err(e) => return Err(Error::system(format!("open the state root {}", path.display()), e)),
+            Err(e) => {
+                return Err(
+                    Error::system(format!("open the state root {}", path.display()), e).coded(Code::StateRootFailed)
+                );
+            }
         };
-        let facts = fstat(&directory).context(|| format!("stat the state root {}", path.display()))?;
+        let facts = fstat(&directory)
+            .context(|| format!("stat the state root {}", path.display()))
+            .coded(Code::StateRootFailed)?;
         // However it is written: the files of all users would be taken for containers.
-        let top = rustix::fs::stat("/").context(|| "stat /")?;
+        let top = rustix::fs::stat("/").context(|| "stat /").coded(Code::StateRootFailed)?;
         if (facts.st_dev, facts.st_ino) == (top.st_dev, top.st_ino) {
-            return Err(Error::new(ErrorKind::InvalidConfig, "the state root must not be /"));
+            return Err(Error::new(Code::StateRootInvalid, "the state root must not be /"));
         }
         let own = rustix::process::geteuid().as_raw();
         if facts.st_uid != own || facts.st_mode & 0o022 != 0 {
@@ -120,7 +127,7 @@ impl Store {
                 facts.st_mode & 0o7777
             );
             let hint = format!("it must belong to uid {own} and must not be writable by others");
-            return Err(Error::new(ErrorKind::Denied, what).hint(hint));
+            return Err(Error::new(Code::StateRootDenied, what).hint(hint));
         }
         Ok(Some(Self { path: path.to_path_buf(), identity: Identity::of(&facts), directory }))
     }
@@ -163,6 +170,7 @@ impl Store {
     pub fn lock(&self, operation: FlockOperation) -> Result<()> {
         rustix::io::retry_on_intr(|| flock(&self.directory, operation))
             .context(|| format!("lock the state root {}", self.path.display()))
+            .coded(Code::StateRootFailed)
     }
 
     fn make_directory(&self, id: &str) -> Result<()> {
@@ -171,9 +179,9 @@ impl Store {
             Err(Errno::EXIST) => {
                 let what = format!("container with given ID already exists: \"{id}\"");
                 let hint = format!("`tare delete --force {id}` removes it");
-                Err(Error::new(ErrorKind::Exists, what).hint(hint))
+                Err(Error::new(Code::ContainerExists, what).hint(hint))
             }
-            Err(e) => Err(Error::system(format!("make {}/{id}", self.path.display()), e)),
+            Err(e) => Err(Error::system(format!("make {}/{id}", self.path.display()), e).coded(Code::StateRootFailed)),
         }
     }
 
@@ -192,7 +200,7 @@ impl Store {
         match openat(&self.directory, id, DIRECTORY, Mode::empty()) {
             Ok(fd) => Ok(Some(Directory { id: id.to_string(), path: self.path.join(id), root: self.identity, fd })),
             Err(Errno::NOENT) => Ok(None),
-            Err(e) => Err(Error::system(format!("open {}/{id}", self.path.display()), e)),
+            Err(e) => Err(Error::system(format!("open {}/{id}", self.path.display()), e).coded(Code::StateRootFailed)),
         }
     }
 
@@ -201,10 +209,12 @@ impl Store {
     /// # Errors
     /// The root cannot be read.
     pub fn ids(&self) -> Result<Vec<String>> {
-        let entries = Dir::read_from(&self.directory).context(|| format!("read {}", self.path.display()))?;
+        let entries = Dir::read_from(&self.directory)
+            .context(|| format!("read {}", self.path.display()))
+            .coded(Code::StateRootFailed)?;
         let mut ids = Vec::new();
         for entry in entries {
-            let entry = entry.context(|| format!("read {}", self.path.display()))?;
+            let entry = entry.context(|| format!("read {}", self.path.display())).coded(Code::StateRootFailed)?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if check_id(&name).is_ok() {
                 ids.push(name);
@@ -227,7 +237,10 @@ impl Store {
             };
             match removed {
                 Ok(()) | Err(Errno::NOENT) => {}
-                Err(e) => return Err(Error::system(format!("remove {}", directory.path.join(name).display()), e)),
+                Err(e) => {
+                    return Err(Error::system(format!("remove {}", directory.path.join(name).display()), e)
+                        .coded(Code::StateRootFailed));
+                }
             }
         }
         let remove = || unlinkat(&self.directory, &*directory.id, AtFlags::REMOVEDIR);
@@ -241,7 +254,9 @@ impl Store {
         };
         match removed {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(e) => Err(Error::system(format!("remove {}", directory.path.display()), e)),
+            Err(e) => {
+                Err(Error::system(format!("remove {}", directory.path.display()), e).coded(Code::StateRootFailed))
+            }
         }
     }
 }
@@ -272,11 +287,11 @@ const FILES: &[&str] = &[
 /// The error for an id that nobody has; engines match "does not exist".
 #[must_use]
 pub fn absent(id: &str) -> Error {
-    Error::new(ErrorKind::NotFound, format!("container \"{id}\" does not exist"))
+    Error::new(Code::ContainerNotFound, format!("container \"{id}\" does not exist"))
 }
 
 fn in_use(id: &str) -> Error {
-    Error::new(ErrorKind::WrongStatus, format!("container \"{id}\" is in use by another command"))
+    Error::new(Code::ContainerInUse, format!("container \"{id}\" is in use by another command"))
 }
 
 /// The directory of one container.
@@ -308,7 +323,7 @@ impl Directory {
         match rustix::io::retry_on_intr(|| flock(&self.fd, operation)) {
             Ok(()) => Ok(()),
             Err(Errno::WOULDBLOCK) => Err(in_use(&self.id)),
-            Err(e) => Err(Error::system(format!("lock {}", self.path.display()), e)),
+            Err(e) => Err(Error::system(format!("lock {}", self.path.display()), e).coded(Code::StateRootFailed)),
         }
     }
 
@@ -337,7 +352,7 @@ impl Directory {
     /// # Errors
     /// None in practice.
     pub fn is_removed(&self) -> Result<bool> {
-        let facts = fstat(&self.fd).context(|| format!("stat {}", self.path.display()))?;
+        let facts = fstat(&self.fd).context(|| format!("stat {}", self.path.display())).coded(Code::StateRootFailed)?;
         Ok(facts.st_nlink == 0)
     }
 
@@ -349,14 +364,17 @@ impl Directory {
         let temporary = format!("{name}.new");
         let what = || format!("write {}", self.path.join(name).display());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&self.fd, &*temporary, flags, Mode::RUSR | Mode::WUSR).context(what)?;
+        let file =
+            openat(&self.fd, &*temporary, flags, Mode::RUSR | Mode::WUSR).context(what).coded(Code::StateRootFailed)?;
         let mut rest = bytes;
         while !rest.is_empty() {
-            let written = rustix::io::retry_on_intr(|| rustix::io::write(&file, rest)).context(what)?;
+            let written = rustix::io::retry_on_intr(|| rustix::io::write(&file, rest))
+                .context(what)
+                .coded(Code::StateRootFailed)?;
             rest = rest.get(written..).unwrap_or_default();
         }
         drop(file);
-        renameat(&self.fd, &*temporary, &self.fd, name).context(what)
+        renameat(&self.fd, &*temporary, &self.fd, name).context(what).coded(Code::StateRootFailed)
     }
 
     /// Reads the file `name`; `None` when it is missing.
@@ -369,7 +387,7 @@ impl Directory {
         let file = match openat(&self.fd, name, flags, Mode::empty()) {
             Ok(file) => file,
             Err(Errno::NOENT) => return Ok(None),
-            Err(e) => return Err(Error::system(what(), e)),
+            Err(e) => return Err(Error::system(what(), e).coded(Code::StateRootFailed)),
         };
         let mut bytes = Vec::with_capacity(2048);
         loop {
@@ -378,7 +396,7 @@ impl Directory {
             match rustix::io::read(&file, spare) {
                 Ok(0) => return Ok(Some(bytes)),
                 Ok(_) | Err(Errno::INTR) => {}
-                Err(e) => return Err(Error::system(what(), e)),
+                Err(e) => return Err(Error::system(what(), e).coded(Code::StateRootFailed)),
             }
         }
     }
@@ -391,6 +409,7 @@ impl Directory {
         let mode = Mode::RUSR | Mode::WUSR;
         rustix::fs::mknodat(&self.fd, name, rustix::fs::FileType::Fifo, mode, 0)
             .context(|| format!("make {}", self.path.join(name).display()))
+            .coded(Code::StateRootFailed)
     }
 }
 

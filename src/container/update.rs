@@ -13,7 +13,7 @@ use super::warning::Warn;
 use super::{StoredContainer, find, saved_config};
 use crate::bundle;
 use crate::cgroup::plan_change;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Coded, Error, Result};
 use crate::host::Host;
 use crate::resctrl::{self, Group, Line};
 
@@ -92,7 +92,7 @@ impl TryFrom<&LinuxResources> for Resources {
         let encoded = serde_json::to_value(resources);
         encoded
             .map(|limits| Self { limits, schemata: Vec::new() })
-            .map_err(|e| Error::new(ErrorKind::InvalidConfig, "encode the resources").detail(e.to_string()))
+            .map_err(|e| Error::new(Code::ConfigValueInvalid, "encode the resources").detail(e.to_string()))
     }
 }
 
@@ -109,13 +109,13 @@ pub fn update(root: &std::path::Path, id: &str, resources: &Resources, warn: War
     let (spec, _) = bundle::parse_spec(&saved)?;
     let (asked, warnings) = bundle::parse_resources(resources.limits.clone())?;
     for warning in &warnings {
-        warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
+        warn(Error::new(Code::ConfigWarning, warning.as_str()));
     }
     let lines = resources.schemata.iter().map(|(key, text)| resctrl::line(key, text)).collect::<Result<Vec<_>>>()?;
     let mut group = group_to_change(&container.record, &lines)?;
     let cgroup = cgroup(&container.record)?.ok_or_else(|| {
         Error::new(
-            ErrorKind::Unsupported,
+            Code::ContainerUnmanaged,
             format!("container \"{id}\" has no cgroup, so there are no limits to change"),
         )
     })?;
@@ -123,7 +123,9 @@ pub fn update(root: &std::path::Path, id: &str, resources: &Resources, warn: War
     let change = plan_change(&asked, remembered, &cgroup.present()?, Host::default().rootless()?)?;
     container.directory.replace(saved_config::FILE, &remember(&saved, resources)?)?;
     let written = group.as_mut().map_or(Ok(()), |group| group.write_lines(&lines));
-    if let Err(error) = written.and_then(|()| cgroup.change(&change, container.record.unit.as_ref(), warn)) {
+    if let Err(error) =
+        written.and_then(|()| cgroup.change(&change, container.record.unit.as_ref(), warn).coded(Code::CgroupFailed))
+    {
         let error = match group.as_ref().map_or(Ok(()), Group::put_back) {
             Ok(()) => error,
             Err(left) => error.hint(format!("{left}; repeat the update")),
@@ -141,7 +143,7 @@ fn group_to_change(record: &Record, lines: &[Line]) -> Result<Option<Group>> {
     let Some(first) = lines.first() else { return Ok(None) };
     let absent = |what: &str, hint: &str| {
         let what = format!("container \"{}\" {what}", record.id);
-        Error::new(ErrorKind::Unsupported, what).at(&first.at).hint(hint)
+        Error::new(Code::ContainerUnmanaged, what).at(&first.at).hint(hint)
     };
     let recorded = record.resctrl.as_ref();
     let recorded = recorded.ok_or_else(|| absent("is in no resctrl group", "create it with linux.intelRdt"))?;
@@ -151,14 +153,14 @@ fn group_to_change(record: &Record, lines: &[Line]) -> Result<Option<Group>> {
 
 fn refuse_wrong_status(container: &StoredContainer) -> Result<()> {
     let id = &container.record.id;
-    let refuse = |why: &str| {
+    let refuse = |code, why: &str| {
         let what = format!("container \"{id}\" cannot be updated: {why}");
-        Err(Error::new(ErrorKind::WrongStatus, what))
+        Err(Error::new(code, what))
     };
     match status(&container.directory, &container.record)?.0 {
         Status::Created | Status::Running | Status::Paused => Ok(()),
-        Status::Stopped => refuse("container not running"),
-        Status::Creating => refuse("it is being created"),
+        Status::Stopped => refuse(Code::ContainerNotRunning, "container not running"),
+        Status::Creating => refuse(Code::ContainerCreating, "it is being created"),
     }
 }
 
@@ -176,7 +178,7 @@ fn remember(saved: &[u8], resources: &Resources) -> Result<Vec<u8>> {
             merge(linux, serde_json::json!({ "intelRdt": schemata }));
         }
     }
-    serde_json::to_vec(&config).map_err(|e| Error::new(ErrorKind::Internal, "encode the config").detail(e.to_string()))
+    serde_json::to_vec(&config).map_err(|e| Error::new(Code::Internal, "encode the config").detail(e.to_string()))
 }
 
 /// Members of objects are merged, everything else is replaced; null and an empty list stand for what is not given.

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOpti
 use super::child::{self, Join, Task};
 use super::plan::Hook;
 use super::streams::{self, End, Ends, Streams, Until};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, ErrorKind, Result};
 use crate::sys::clone::own_pidfd;
 use crate::sys::environment;
 use crate::sys::namespace::NamespaceSet;
@@ -70,7 +70,8 @@ fn named(hook: &Hook, run: impl FnOnce() -> Result<()>) -> Result<()> {
 fn of_hook(hook: &Hook, error: Error) -> Error {
     // The words are runc's, whose tests look for them.
     let what = format!("error running {} hook #{}: {}", hook.list, hook.index, hook.path.to_string_lossy());
-    error.of_kind(ErrorKind::Hook).context(what).at(hook.at())
+    let error = if error.kind() == ErrorKind::Hook { error } else { error.recoded(Code::HookFailed) };
+    error.context(what).at(hook.at())
 }
 
 fn run_started(hook: &Hook, state: &[u8], init: BorrowedFd<'_>, start: Start<'_>) -> Result<()> {
@@ -111,8 +112,8 @@ fn run_one(hook: &Hook, state: &[u8], place: Place<'_>) -> Result<()> {
     let (pid, pidfd) = match child::start(&task) {
         Some(Ok((pid, pidfd))) => (pid, own_pidfd(pidfd)),
         Some(Err(fault)) if fault.errno == libc::ESRCH => return Err(gone()),
-        Some(Err(fault)) => return Err(Error::new(ErrorKind::Hook, fault.step.name()).errno(fault.errno)),
-        None => return Err(Error::new(ErrorKind::Hook, "the process died before it was started")),
+        Some(Err(fault)) => return Err(Error::new(Code::HookExecutableFailed, fault.step.name()).errno(fault.errno)),
+        None => return Err(Error::new(Code::HookFailed, "the process died before it was started")),
     };
     // So that their end is seen.
     drop((report_end, stdout, stderr));
@@ -211,7 +212,7 @@ fn pid_of(pidfd: BorrowedFd<'_>) -> Result<i32> {
 }
 
 fn gone() -> Error {
-    Error::new(ErrorKind::Hook, "the container's init has ended")
+    Error::new(Code::HookInterrupted, "the container's init has ended")
 }
 
 /// A failed look at the files of init in /proc: they vanish with it.
@@ -241,20 +242,20 @@ fn reap(pid: i32, pidfd: &OwnedFd) -> Result<Option<WaitIdStatus>> {
 }
 
 fn timed_out(timeout: Duration) -> Error {
-    Error::new(ErrorKind::Hook, format!("timed out after {} s, killed with its process group", timeout.as_secs()))
+    Error::new(Code::HookTimeout, format!("timed out after {} s, killed with its process group", timeout.as_secs()))
 }
 
 /// What the end of the hook means.
 fn judge(status: Option<WaitIdStatus>, report: Option<&OwnedFd>) -> Result<()> {
-    let Some(status) = status else { return Err(Error::new(ErrorKind::Hook, "its exit status could not be read")) };
+    let Some(status) = status else { return Err(Error::new(Code::HookFailed, "its exit status could not be read")) };
     if let Some(signal) = status.terminating_signal() {
-        return Err(Error::new(ErrorKind::Hook, format!("killed by signal {signal}")));
+        return Err(Error::new(Code::HookFailed, format!("killed by signal {signal}")));
     }
     match status.exit_status() {
         Some(0) => Ok(()),
         code => Err(report
             .and_then(not_executed)
-            .unwrap_or_else(|| Error::new(ErrorKind::Hook, format!("exit status {}", code.unwrap_or(-1))))),
+            .unwrap_or_else(|| Error::new(Code::HookFailed, format!("exit status {}", code.unwrap_or(-1))))),
     }
 }
 
@@ -265,7 +266,7 @@ fn not_executed(report: &OwnedFd) -> Option<Error> {
 }
 
 fn explain(fault: &Fault) -> Error {
-    let error = Error::new(ErrorKind::Hook, fault.step.name()).errno(fault.errno);
+    let error = Error::new(Code::HookExecutableFailed, fault.step.name()).errno(fault.errno);
     match (fault.step, fault.errno) {
         (Step::Exec, libc::ENOENT) => error.hint("the program or the interpreter of its first line is missing"),
         _ => error,

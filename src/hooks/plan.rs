@@ -8,7 +8,7 @@ use std::time::Duration;
 use oci_spec::runtime::{Hook as Asked, Spec};
 
 use crate::annotation::annotation;
-use crate::error::{Error, Result, c_string};
+use crate::error::{Code, Error, Result, c_string};
 use crate::sys::exec::Strings;
 
 /// All hooks of a config, in the order in which they are asked for.
@@ -114,7 +114,8 @@ fn hook(list: &'static str, index: usize, asked: &Asked, output: &Output) -> Res
     let entries = env.unwrap_or_default();
     if let Some(position) = entries.iter().position(|entry| entry.find('=').is_none_or(|place| place == 0)) {
         let what = format!("invalid environment variable: {:?}", entries[position]);
-        return Err(Error::invalid(at(&format!("env[{position}]")), what).hint("an entry has the form NAME=value"));
+        return Err(Error::refused(Code::HookInvalid, at(&format!("env[{position}]")), what)
+            .hint("an entry has the form NAME=value"));
     }
     let env = env.map(|env| strings(env, "env", at)).transpose()?;
     Ok(Hook {
@@ -131,7 +132,8 @@ fn hook(list: &'static str, index: usize, asked: &Asked, output: &Output) -> Res
 fn timeout(seconds: i64, at: String) -> Result<Duration> {
     match u64::try_from(seconds) {
         Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
-        _ => Err(Error::invalid(at, format!("{seconds} is not greater than 0")).hint("leave it out for no timeout")),
+        _ => Err(Error::refused(Code::HookInvalid, at, format!("{seconds} is not greater than 0"))
+            .hint("leave it out for no timeout")),
     }
 }
 
@@ -142,7 +144,11 @@ fn strings(list: &[String], field: &str, at: impl Fn(&str) -> String) -> Result<
 
 fn absolute(path: &Path, at: String, noun: &str) -> Result<CString> {
     if !path.is_absolute() {
-        return Err(Error::invalid(at, format!("{noun} must be absolute: {:?}", path.display().to_string())));
+        return Err(Error::refused(
+            Code::HookInvalid,
+            at,
+            format!("{noun} must be absolute: {:?}", path.display().to_string()),
+        ));
     }
     c_string(path.as_os_str().as_bytes(), || at)
 }

@@ -7,7 +7,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Mount, Process, Spec};
 
 use super::{Host, Range};
 use crate::cgroup::{self, CgroupManager, Hierarchy};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::namespaces::plan::Caller;
 use crate::resctrl;
 
@@ -171,5 +171,5 @@ fn cgroup_refusal(
 }
 
 fn not_gathered(what: &str) -> Error {
-    Error::new(ErrorKind::Internal, format!("{what} was not looked up before the plan"))
+    Error::new(Code::Internal, format!("{what} was not looked up before the plan"))
 }

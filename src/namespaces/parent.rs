@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::kind::{NamespaceKind, NamespaceSet, word};
 use super::plan::{Mappings, NamespacePlan};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, Result};
 
 pub(super) use helper::find as find_helper;
 pub use helper::path as helper;
@@ -80,7 +80,7 @@ pub fn open_all(plan: &NamespacePlan) -> Result<OpenNamespaces> {
         let at = format!("linux.namespaces[{}].path", join.index);
         let fd = open(&join.path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty()).map_err(|e| {
             let what = format!("open {} namespace {}", word(join.kind), join.path.display());
-            Error::new(ErrorKind::InvalidConfig, what).at(&*at).errno(e)
+            Error::new(Code::NamespacePathInvalid, what).at(&*at).errno(e)
         })?;
         let facts = fstat(&fd).context(|| format!("stat {}", join.path.display()))?;
         if let Some(asked) = plan.joined_mappings.as_ref().filter(|_| join.kind == NamespaceKind::User) {
@@ -126,13 +126,13 @@ fn refuse_changes_of_the_callers(plan: &NamespacePlan, prepared: &OpenNamespaces
     let refuse = |at: String, what: String, kind: NamespaceKind| {
         let index = plan.join.iter().find(|join| join.kind == kind).map_or(0, |join| join.index);
         let hint = format!("linux.namespaces[{index}].path leads to the runtime's own namespace");
-        Err(Error::invalid(at, what).hint(hint))
+        Err(Error::refused(Code::NamespaceOfRuntime, at, what).hint(hint))
     };
     if own(NamespaceKind::Mount) {
         let join = plan.join.iter().find(|join| join.kind == NamespaceKind::Mount);
         let at = format!("linux.namespaces[{}].path", join.map_or(0, |join| join.index));
         let what = "the mount namespace is the runtime's own: pivot_root would change the root of the host";
-        return Err(Error::invalid(at, what).hint("leave the path out for a new one"));
+        return Err(Error::refused(Code::NamespaceOfRuntime, at, what).hint("leave the path out for a new one"));
     }
     if let Some(sysctl) = plan.sysctls.iter().find(|sysctl| own(sysctl.kind)) {
         let what = format!("sysctl {:?} not allowed in host {} namespace", sysctl.key, word(sysctl.kind));
@@ -177,7 +177,9 @@ pub fn write_mappings(pid: i32, plan: &NamespacePlan) -> Result<()> {
 fn write_maps(pid: i32, mappings: &Mappings) -> Result<()> {
     if mappings.deny_set_groups {
         let path = format!("/proc/{pid}/setgroups");
-        write(&path, "deny").map_err(|e| Error::system(format!("write {path}"), e).at("linux.gidMappings"))?;
+        write(&path, "deny").map_err(|e| {
+            Error::system(format!("write {path}"), e).coded(Code::IdMappingFailed).at("linux.gidMappings")
+        })?;
     }
     let Mappings { uid, gid, uid_by_helper, gid_by_helper, .. } = mappings;
     for (file, text, by_helper, at) in
@@ -195,12 +197,13 @@ fn write_time_offsets(pid: i32, plan: &NamespacePlan) -> Result<()> {
     }
     let path = format!("/proc/{pid}/timens_offsets");
     let written = OpenOptions::new().write(true).open(&path).and_then(|mut file| file.write_all(&plan.time_offsets));
-    written.map_err(|e| Error::system(format!("write {path}"), e).at("linux.timeOffsets"))
+    written.map_err(|e| Error::system(format!("write {path}"), e).coded(Code::NamespaceFailed).at("linux.timeOffsets"))
 }
 
 fn write_map(file: &str, pid: i32, text: &str) -> Result<()> {
     let path = format!("/proc/{pid}/{file}");
-    write(&path, text).map_err(|e| map_refused(&path, text, Error::system(format!("write {path}"), e)))
+    write(&path, text)
+        .map_err(|e| map_refused(&path, text, Error::system(format!("write {path}"), e).coded(Code::IdMappingFailed)))
 }
 
 /// Why the kernel refuses a map.

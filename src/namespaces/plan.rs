@@ -9,7 +9,7 @@ use oci_spec::runtime::{Linux, LinuxIdMapping, Spec};
 
 use super::kind::{NamespaceKind, NamespaceSet, word};
 use super::sysctl::{self, Sysctl};
-use crate::error::{Error, Result, c_string};
+use crate::error::{Code, Error, Result, c_string};
 
 /// What will be done about namespaces.
 #[derive(Debug, Default)]
@@ -149,13 +149,17 @@ pub fn plan(spec: &Spec, caller: &Caller) -> Result<NamespacePlan> {
 fn add(plan: &mut NamespacePlan, index: usize, kind: NamespaceKind, path: Option<&Path>) -> Result<()> {
     let at = format!("linux.namespaces[{index}]");
     if plan.has(kind) {
-        return Err(Error::invalid(at, format!("namespace type {} is listed twice", word(kind))));
+        return Err(Error::refused(
+            Code::NamespaceDuplicate,
+            at,
+            format!("namespace type {} is listed twice", word(kind)),
+        ));
     }
     match path {
         Some(path) if !path.as_os_str().is_empty() => {
             if !path.is_absolute() {
                 let what = format!("namespace path {} is not absolute", path.display());
-                return Err(Error::invalid(format!("{at}.path"), what));
+                return Err(Error::refused(Code::NamespacePathInvalid, format!("{at}.path"), what));
             }
             plan.join.push(Join { kind, path: path.to_path_buf(), index });
         }
@@ -171,7 +175,8 @@ fn mappings(linux: &Linux, plan: &NamespacePlan) -> Result<Option<Mappings>> {
         for (list, at) in [(uid, "linux.uidMappings"), (gid, "linux.gidMappings")] {
             if !list.is_empty() {
                 let hint = "add {\"type\": \"user\"} to linux.namespaces or remove the mappings";
-                return Err(Error::invalid(at, "id mappings are given, but no user namespace").hint(hint));
+                return Err(Error::refused(Code::NamespaceMissing, at, "id mappings are given, but no user namespace")
+                    .hint(hint));
             }
         }
         return Ok(None);
@@ -182,7 +187,7 @@ fn mappings(linux: &Linux, plan: &NamespacePlan) -> Result<Option<Mappings>> {
     for (list, at) in [(uid, "linux.uidMappings"), (gid, "linux.gidMappings")] {
         if list.is_empty() {
             let what = "a new user namespace is asked for, but no id mappings found";
-            return Err(Error::invalid(at, what).hint("map at least id 0 of the container"));
+            return Err(Error::refused(Code::IdMappingMissing, at, what).hint("map at least id 0 of the container"));
         }
     }
     Ok(Some(Mappings {
@@ -210,7 +215,11 @@ const MAP_LINES: usize = 340;
 fn map_text(list: &[LinuxIdMapping], at: &str) -> Result<String> {
     use std::fmt::Write;
     if list.len() > MAP_LINES {
-        return Err(Error::invalid(at, format!("{} mappings; the kernel accepts at most {MAP_LINES}", list.len())));
+        return Err(Error::refused(
+            Code::IdMappingInvalid,
+            at,
+            format!("{} mappings; the kernel accepts at most {MAP_LINES}", list.len()),
+        ));
     }
     let mut text = String::new();
     for (index, map) in list.iter().enumerate() {
@@ -222,7 +231,7 @@ fn map_text(list: &[LinuxIdMapping], at: &str) -> Result<String> {
                 map.container_id(),
                 map.host_id()
             );
-            return Err(Error::invalid(format!("{at}[{index}]"), what));
+            return Err(Error::refused(Code::IdMappingInvalid, format!("{at}[{index}]"), what));
         }
         let _ = writeln!(text, "{} {} {}", map.container_id(), map.host_id(), map.size());
     }
@@ -237,18 +246,20 @@ fn time_offsets(linux: &Linux, plan: &NamespacePlan) -> Result<Vec<u8>> {
     };
     if !plan.is_new(NamespaceKind::Time) {
         let what = "time offsets are given, but no new time namespace";
-        return Err(Error::invalid("linux.timeOffsets", what).hint("add {\"type\": \"time\"} to linux.namespaces"));
+        return Err(Error::refused(Code::NamespaceMissing, "linux.timeOffsets", what)
+            .hint("add {\"type\": \"time\"} to linux.namespaces"));
     }
     let mut clocks: Vec<_> = offsets.iter().collect();
     clocks.sort_by_key(|(clock, _)| clock.as_str());
     for (clock, offset) in clocks {
         let at = format!("linux.timeOffsets.{clock}");
         if !matches!(clock.as_str(), "monotonic" | "boottime") {
-            return Err(Error::invalid(at, "unknown clock").hint("the kernel knows monotonic and boottime"));
+            return Err(Error::refused(Code::TimeOffsetInvalid, at, "unknown clock")
+                .hint("the kernel knows monotonic and boottime"));
         }
         let nanoseconds = offset.nanosecs().unwrap_or(0);
         if nanoseconds >= 1_000_000_000 {
-            return Err(Error::invalid(format!("{at}.nanosecs"), "a second or more"));
+            return Err(Error::refused(Code::TimeOffsetInvalid, format!("{at}.nanosecs"), "a second or more"));
         }
         let _ = writeln!(text, "{clock} {} {nanoseconds}", offset.secs().unwrap_or(0));
     }
@@ -262,10 +273,16 @@ fn name(name: Option<&str>, at: &str, plan: &NamespacePlan) -> Result<Option<CSt
     let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
     if !plan.has(NamespaceKind::Uts) {
         let what = format!("{at} is set, but the container has no UTS namespace of its own");
-        return Err(Error::invalid(at, what).hint("add {\"type\": \"uts\"} to linux.namespaces"));
+        return Err(
+            Error::refused(Code::NamespaceMissing, at, what).hint("add {\"type\": \"uts\"} to linux.namespaces")
+        );
     }
     if name.len() > NAME_MAX {
-        return Err(Error::invalid(at, format!("{} bytes; the kernel accepts at most {NAME_MAX}", name.len())));
+        return Err(Error::refused(
+            Code::HostnameInvalid,
+            at,
+            format!("{} bytes; the kernel accepts at most {NAME_MAX}", name.len()),
+        ));
     }
     c_string(name, || at.to_string()).map(Some)
 }

@@ -8,7 +8,7 @@ use std::ffi::CString;
 
 use super::kind::{NamespaceKind, word};
 use super::plan::NamespacePlan;
-use crate::error::{Error, Result, c_string};
+use crate::error::{Code, Error, Result, c_string};
 
 /// One file below /proc/sys and the text for it.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,23 +40,26 @@ fn check(key: &str, value: &str, plan: &NamespacePlan) -> Result<Sysctl> {
     let at = format!("linux.sysctl[{key:?}]");
     let parts = split(key);
     if parts.iter().any(|part| part.is_empty() || *part == "." || *part == ".." || part.contains('\0')) {
-        return Err(Error::invalid(at, "not a sysctl name"));
+        return Err(Error::refused(Code::SysctlInvalid, at, "not a sysctl name"));
     }
     if parts == ["kernel", "hostname"] {
-        return Err(Error::invalid(at, "the hostname is not set by sysctl").hint("use the field hostname"));
+        return Err(
+            Error::refused(Code::SysctlInvalid, at, "the hostname is not set by sysctl").hint("use the field hostname")
+        );
     }
     let Some(kind) = namespace_of(&parts) else {
         let what = "this sysctl is not namespaced, setting it would change the host";
-        return Err(Error::invalid(at, what).hint("set it on the host"));
+        return Err(Error::refused(Code::SysctlNotNamespaced, at, what).hint("set it on the host"));
     };
     if !plan.has(kind) {
         let word = word(kind);
         let what = format!("this sysctl belongs to the {word} namespace, and the container shares the host's");
-        return Err(Error::invalid(at, what).hint(format!("add {{\"type\": \"{word}\"}} to linux.namespaces")));
+        return Err(Error::refused(Code::NamespaceMissing, at, what)
+            .hint(format!("add {{\"type\": \"{word}\"}} to linux.namespaces")));
     }
     let path = c_string(format!("sys/{}", parts.join("/")), || at.clone())?;
     if value.contains('\0') {
-        return Err(Error::invalid(at, "the value contains a NUL byte"));
+        return Err(Error::refused(Code::NulCharacter, at, "the value contains a NUL byte"));
     }
     Ok(Sysctl { path, value: value.as_bytes().to_vec(), key: key.to_string(), kind })
 }

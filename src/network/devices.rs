@@ -13,7 +13,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::plan::Device;
 use super::route::Route;
-use crate::error::{Context, Error, Result};
+use crate::error::{Code, Context, Error, Result};
 
 /// An index that is free is looked for so often.
 const TRIES: i32 = 10_000;
@@ -101,14 +101,20 @@ impl Moved {
         let header = match self.ours.route.link(named(name)) {
             Ok(header) => header,
             Err(Errno::NODEV) => {
-                return Err(
-                    Error::invalid(at, "there is no such network device where tare runs").hint("`ip link` lists them")
-                );
+                return Err(Error::refused(
+                    Code::NetworkDeviceInvalid,
+                    at,
+                    "there is no such network device where tare runs",
+                )
+                .hint("`ip link` lists them"));
             }
-            Err(errno) => return Err(Error::system("query the network device", errno).at(at)),
+            Err(errno) => {
+                return Err(Error::system("query the network device", errno).coded(Code::NetworkDeviceFailed).at(at));
+            }
         };
         if !device.is_template() && self.container.route.link(named(new_name)).is_ok() {
-            return Err(Error::invalid(
+            return Err(Error::refused(
+                Code::NetworkDeviceInvalid,
                 format!("{at}.name"),
                 format!("the container has a network device {new_name:?} already"),
             )
@@ -130,7 +136,9 @@ impl Moved {
             if let Some(index) = arrived {
                 let _shown_below = relocate(container, ours, index, name);
             }
-            let error = Error::system("move the network device into the container", errno).at(at);
+            let error = Error::system("move the network device into the container", errno)
+                .coded(Code::NetworkDeviceFailed)
+                .at(at);
             match errno {
                 Errno::INVAL => error.hint("devices of this type cannot be moved between network namespaces"),
                 Errno::PERM => error.hint("tare needs CAP_NET_ADMIN in its own network namespace and the container's"),
@@ -141,7 +149,8 @@ impl Moved {
         links.push((name.clone(), Link { index: arrived, ..link }));
         let Some((_, link)) = links.last() else { return Ok(()) };
         let renamed = name != new_name;
-        settle(container, link, renamed, true).map_err(|(what, errno)| Error::system(what, errno).at(at))
+        settle(container, link, renamed, true)
+            .map_err(|(what, errno)| Error::system(what, errno).coded(Code::NetworkDeviceFailed).at(at))
     }
 
     /// Moves everything back: names, addresses, and whether it was up.
@@ -158,7 +167,8 @@ impl Moved {
                 result = result.and(Err(Error::system(
                     format!("the network device {name:?} could not be restored: {what}"),
                     errno,
-                )));
+                )
+                .coded(Code::NetworkDeviceFailed)));
             }
         }
         result

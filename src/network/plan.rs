@@ -4,7 +4,7 @@
 
 use oci_spec::runtime::Spec;
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// Longest name of a network device: IFNAMSIZ without the NUL.
 const LONGEST: usize = 15;
@@ -37,21 +37,27 @@ pub fn plan(spec: &Spec, namespace: bool) -> Result<Vec<Device>> {
     let mut devices = Vec::new();
     for (name, device) in asked.into_iter().flatten() {
         let at = format!("linux.netDevices[{name:?}]");
-        check_name(name, false).map_err(|what| Error::invalid(&at, what))?;
+        check_name(name, false).map_err(|what| Error::refused(Code::NetworkDeviceInvalid, &at, what))?;
         // As in Go, an empty name is none.
         let new_name = device.name().as_ref().filter(|name| !name.is_empty()).unwrap_or(name);
-        check_name(new_name, true).map_err(|what| Error::invalid(format!("{at}.name"), what))?;
+        check_name(new_name, true)
+            .map_err(|what| Error::refused(Code::NetworkDeviceInvalid, format!("{at}.name"), what))?;
         devices.push(Device { name: name.clone(), new_name: new_name.clone(), at });
     }
     devices.sort_by(|a, b| a.name.cmp(&b.name));
     if !devices.is_empty() && !namespace {
-        return Err(Error::invalid("linux.netDevices", "the container has no network namespace of its own")
-            .hint("add {\"type\": \"network\"} to linux.namespaces"));
+        return Err(Error::refused(
+            Code::NamespaceMissing,
+            "linux.netDevices",
+            "the container has no network namespace of its own",
+        )
+        .hint("add {\"type\": \"network\"} to linux.namespaces"));
     }
     for (index, device) in devices.iter().enumerate() {
         let same = devices[..index].iter().find(|other| !other.is_template() && other.new_name == device.new_name);
         if let Some(other) = same {
-            return Err(Error::invalid(
+            return Err(Error::refused(
+                Code::NetworkDeviceInvalid,
                 &device.at,
                 format!("would be {:?} in the container, as {:?} would", device.new_name, other.name),
             )

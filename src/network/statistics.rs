@@ -6,7 +6,7 @@ use procfs::net::DeviceStatus;
 use procfs::process::Process;
 use serde::Serialize;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// One interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -39,7 +39,7 @@ pub struct Interface {
 pub fn interfaces(pid: i32) -> Result<Vec<Interface>> {
     let devices = Process::new(pid)
         .and_then(|process| process.dev_status())
-        .map_err(|e| Error::new(ErrorKind::System, format!("read /proc/{pid}/net/dev")).detail(e.to_string()))?;
+        .map_err(|e| Error::new(Code::SystemCallFailed, format!("read /proc/{pid}/net/dev")).detail(e.to_string()))?;
     let mut interfaces: Vec<_> =
         devices.into_values().filter(|device| device.name != "lo").map(Interface::from).collect();
     interfaces.sort_by(|one, other| one.name.cmp(&other.name));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder, Mount, Spec};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::host::TTY;
 use crate::namespaces::NamespaceSet;
 use crate::rootfs::plan::TreePlan;
@@ -89,7 +89,7 @@ impl MountsRequest<'_> {
 /// Turns a failed step of the child into the error that the user sees.
 #[must_use]
 pub fn explain_mounts(plan: &RootfsPlan, fault: &Fault) -> Error {
-    plan.explain(fault).unwrap_or_else(|| super::explain_step(fault))
+    plan.explain(fault).unwrap_or_else(|| super::explain_step(fault)).coded(super::fault_codes::code(fault.step))
 }
 
 /// Lines of "inside outside count".
@@ -103,7 +103,7 @@ fn lines(text: &str) -> impl Iterator<Item = [u32; 3]> {
 fn mappings(text: &str) -> Result<Vec<LinuxIdMapping>> {
     let mapping = |[inside, outside, count]: [u32; 3]| {
         let built = LinuxIdMappingBuilder::default().container_id(inside).host_id(outside).size(count).build();
-        built.map_err(|error| Error::new(ErrorKind::Internal, "an id mapping").detail(error.to_string()))
+        built.map_err(|error| Error::new(Code::Internal, "an id mapping").detail(error.to_string()))
     };
     lines(text).map(mapping).collect()
 }

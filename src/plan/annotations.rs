@@ -3,7 +3,7 @@
 use oci_spec::runtime::{LinuxSeccomp, Spec};
 
 use crate::annotation::{HONOURED, annotation};
-use crate::error::{Error, Result, nearest};
+use crate::error::{Code, Error, Result, nearest};
 use crate::seccomp;
 
 /// What is not done, by name or by what the name begins with.
@@ -60,7 +60,7 @@ pub(super) fn warnings(spec: &Spec, systemd: bool, notifies: bool) -> Result<Vec
         let at = format!("annotations[{key:?}]");
         if key == "run.oci.handler" {
             let what = format!("handler {value:?} is not supported: tare runs native programs only");
-            return Err(Error::unsupported(at, what));
+            return Err(Error::refused(Code::ConfigValueUnsupported, at, what));
         }
         let why = match key.as_str() {
             RECEIVER if !notifies => "no rule in linux.seccomp has the action SCMP_ACT_NOTIFY",

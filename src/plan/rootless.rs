@@ -5,7 +5,7 @@ use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNames
 use super::Request;
 use crate::annotation::annotation;
 use crate::cgroup::{self, Driver};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::host::{HostFacts, Range, TTY};
 use crate::namespaces::{self, NamespaceKind};
 
@@ -26,12 +26,11 @@ pub(super) fn with_user_namespace(spec: &Spec, host: &HostFacts) -> Result<Optio
     // One helper without the other would leave a user without groups, or the other way round.
     let (uids, gids): (&[Range], &[Range]) = if uids.is_empty() || gids.is_empty() { (&[], &[]) } else { (uids, gids) };
     let user = LinuxNamespaceBuilder::default().typ(NamespaceKind::User).build();
-    let user = user.map_err(|e| Error::new(ErrorKind::Internal, "a user namespace").detail(e.to_string()))?;
+    let user = user.map_err(|e| Error::new(Code::Internal, "a user namespace").detail(e.to_string()))?;
     // The model's own default is a whole container.
     let empty = || serde_json::from_str("{}");
     let linux = spec.linux().clone().map_or_else(empty, Ok);
-    let mut linux: Linux =
-        linux.map_err(|e| Error::new(ErrorKind::Internal, "an empty linux").detail(e.to_string()))?;
+    let mut linux: Linux = linux.map_err(|e| Error::new(Code::Internal, "an empty linux").detail(e.to_string()))?;
     let mut namespaces = present.cloned().unwrap_or_default();
     namespaces.push(user);
     linux.set_namespaces(Some(namespaces));
@@ -64,7 +63,7 @@ fn mappings(own: u32, outside: u32, ranges: &[Range]) -> Result<Vec<LinuxIdMappi
     lines.sort_unstable();
     let line = |(inside, outside, count)| {
         let built = LinuxIdMappingBuilder::default().container_id(inside).host_id(outside).size(count).build();
-        built.map_err(|e| Error::new(ErrorKind::Internal, "an id mapping").detail(e.to_string()))
+        built.map_err(|e| Error::new(Code::Internal, "an id mapping").detail(e.to_string()))
     };
     lines.into_iter().map(line).collect()
 }
@@ -111,7 +110,7 @@ pub(super) fn without_delegation(
     let Some(why) = host.cgroup_refusal.clone()? else { return Ok(Some(plan)) };
     let Some(at) = asked else { return Ok(None) };
     let what = format!("needs cgroup {}, which is not delegated to this user", plan.path());
-    Err(Error::new(ErrorKind::Denied, what).at(at).detail(why).hint(
+    Err(Error::new(Code::CgroupDelegationMissing, what).at(at).detail(why).hint(
         "use --systemd-cgroup, or start tare in a delegated cgroup, for example with `systemd-run --user --scope -p Delegate=yes`",
     ))
 }

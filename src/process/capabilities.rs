@@ -11,7 +11,7 @@ use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 
 use super::ProcessFacts;
 use super::plan::path;
-use crate::error::{Error, Result, nearest};
+use crate::error::{Code, Error, Result, nearest};
 
 /// CAP_SYS_ADMIN, which installs a seccomp filter where no_new_privs is unset.
 pub const SYS_ADMIN: u64 = 1 << Number::CAP_SYS_ADMIN as u8;
@@ -77,7 +77,7 @@ fn check_subset(name: &str, set: u64, outer_name: &str, outer: u64, facts: &Proc
         return Ok(());
     }
     let at = path(facts.at, &format!("capabilities.{name}"));
-    Err(Error::invalid(at, format!("{} must be in {outer_name}, too", names(set & !outer))))
+    Err(Error::refused(Code::CapabilitySetInvalid, at, format!("{} must be in {outer_name}, too", names(set & !outer))))
 }
 
 /// What `exec --cap` adds: never to the inheritable set, and to the ambient set only what is inheritable
@@ -112,7 +112,7 @@ pub fn parse(name: &str) -> Result<Capability> {
     if let Ok(capability) = serde_json::from_value(serde_json::Value::from(full.as_str())) {
         return Ok(capability);
     }
-    let error = Error::new(crate::error::ErrorKind::InvalidConfig, format!("unknown capability {name:?}"));
+    let error = Error::new(Code::CapabilityUnknown, format!("unknown capability {name:?}"));
     let known: Vec<String> = caps::all().iter().map(ToString::to_string).collect();
     Err(match nearest(&full, known.iter().map(String::as_str)) {
         Some(near) => error.hint(format!("did you mean {near:?}?")),

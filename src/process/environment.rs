@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 
 use super::plan::path;
-use crate::error::{Error, Result, c_string};
+use crate::error::{Code, Error, Result, c_string};
 
 /// The entries for execve.
 pub(super) fn plan(entries: &[String], at: &str) -> Result<Vec<CString>> {
@@ -16,11 +16,16 @@ pub(super) fn plan(entries: &[String], at: &str) -> Result<Vec<CString>> {
     for (i, entry) in entries.iter().enumerate() {
         let here = || path(at, &format!("env[{i}]"));
         let Some((name, value)) = entry.split_once('=') else {
-            let error = Error::invalid(here(), format!("invalid environment variable: {entry:?}"));
+            let error =
+                Error::refused(Code::EnvironmentInvalid, here(), format!("invalid environment variable: {entry:?}"));
             return Err(error.hint("an entry has the form NAME=value"));
         };
         if name.is_empty() {
-            return Err(Error::invalid(here(), format!("environment variable name can't be empty: {entry:?}")));
+            return Err(Error::refused(
+                Code::EnvironmentInvalid,
+                here(),
+                format!("environment variable name can't be empty: {entry:?}"),
+            ));
         }
         let string = c_string(entry.as_str(), here)?;
         match positions.get(name) {

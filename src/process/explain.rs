@@ -6,7 +6,7 @@ use super::ProcessPlan;
 use super::capabilities::{self, SYS_ADMIN};
 use super::child::{MAKING, OUTSIDE, STAT};
 use super::plan::path;
-use crate::error::{Error, ErrorKind, errno_text};
+use crate::error::{Code, Error, errno_text};
 use crate::wire::{Fault, Step};
 
 /// Source: setrlimit(2).
@@ -50,7 +50,7 @@ impl ProcessPlan {
             Step::VerifyCredentials => {
                 let what = ["the user ids", "the group ids", "the capabilities"];
                 let what = what.get(usize_of(fault.index)).copied().unwrap_or("the credentials");
-                Error::new(ErrorKind::System, format!("{what} differ from those that were set"))
+                Error::new(Code::CredentialsFailed, format!("{what} differ from those that were set"))
             }
             _ => return None,
         })
@@ -60,7 +60,7 @@ impl ProcessPlan {
     fn explain_program(&self, fault: &Fault) -> Error {
         let name = self.args.as_slice().first().map(|arg| arg.to_string_lossy()).unwrap_or_default();
         let at = path(&self.at, "args[0]");
-        let error = |what: String| Error::new(ErrorKind::NotFound, format!("exec: {name:?}: {what}")).at(&at);
+        let error = |what: String| Error::new(Code::ExecutableNotFound, format!("exec: {name:?}: {what}")).at(&at);
         let reason = errno_text(fault.errno);
         if !self.searched {
             let stat = fault.said() == STAT;
@@ -94,7 +94,7 @@ impl ProcessPlan {
         let at = path(&self.at, "cwd");
         match fault.said() {
             MAKING => Error::system(format!("mkdir {cwd}"), fault.errno).at(at),
-            OUTSIDE => Error::new(ErrorKind::Denied, format!("cwd {cwd:?} is outside of the container")).at(at),
+            OUTSIDE => Error::new(Code::CwdDenied, format!("cwd {cwd:?} is outside of the container")).at(at),
             _ => {
                 let error = Error::system(format!("chdir to cwd ({cwd:?}) set in config.json failed"), fault.errno);
                 let error = error.at(at);

@@ -12,7 +12,7 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, makedev, openat2};
 use rustix::io::Errno;
 
 use super::parse_id;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, Result};
 
 /// Where a user without an entry is at home.
 pub const DEFAULT_HOME: &str = "/";
@@ -71,7 +71,7 @@ pub fn home_in(file: BorrowedFd<'_>, uid: u32) -> Result<Vec<u8>> {
         _ => "of an unknown type",
     };
     let what = format!("/etc/passwd of the container is {word}, not a regular file, and is not opened");
-    Err(Error::new(ErrorKind::Denied, what).hint(HINT))
+    Err(Error::new(Code::PasswdDenied, what).hint(HINT))
 }
 
 /// Opens the file itself: its name may lead to another one by now.
@@ -83,7 +83,7 @@ fn read(file: BorrowedFd<'_>) -> Result<std::fs::File> {
 
 /// The first entry of `uid` counts. Source: passwd(5).
 fn search(mut passwd: impl BufRead, uid: u32) -> Result<Vec<u8>> {
-    let too_long = |what: String| Error::new(ErrorKind::Unsupported, format!("/etc/passwd of the container {what}"));
+    let too_long = |what: String| Error::new(Code::PasswdUnsupported, format!("/etc/passwd of the container {what}"));
     let (mut line, mut total) = (Vec::new(), 0);
     loop {
         line.clear();

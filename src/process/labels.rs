@@ -9,7 +9,7 @@ use oci_spec::runtime::Process;
 
 use super::ProcessFacts;
 use super::plan::path;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::label;
 
 /// The texts to write, each with its file below /proc.
@@ -56,7 +56,7 @@ pub(super) fn plan(process: &Process, facts: &ProcessFacts<'_>) -> Result<Labels
         None | Some("unconfined") => None,
         Some(profile) => {
             let what = format!("AppArmor profile {profile:?}: AppArmor is not enabled on this host");
-            return Err(Error::unsupported(path(facts.at, "apparmorProfile"), what));
+            return Err(Error::refused(Code::ApparmorUnavailable, path(facts.at, "apparmorProfile"), what));
         }
     };
     label.map_or(Ok(()), |_| label::check_selinux(facts.selinux, &selinux_at))?;

@@ -6,7 +6,7 @@ use oci_spec::runtime::{PosixRlimit, PosixRlimitType as Type};
 use rustix::process::Resource;
 
 use super::plan::path;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// One resource limit; `None` is infinity.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,11 +32,11 @@ pub(super) fn plan(rlimits: &[PosixRlimit], at: &str) -> Result<Vec<Rlimit>> {
     for (i, rlimit) in rlimits.iter().enumerate() {
         let typ = rlimit.typ();
         if rlimits[..i].iter().any(|earlier| earlier.typ() == typ) {
-            return Err(Error::invalid(here(i, ".type"), format!("{typ} is given twice")));
+            return Err(Error::refused(Code::RlimitInvalid, here(i, ".type"), format!("{typ} is given twice")));
         }
         if rlimit.soft() > rlimit.hard() {
             let what = format!("the soft limit {} of {typ} is above its hard limit {}", rlimit.soft(), rlimit.hard());
-            return Err(Error::invalid(here(i, ".soft"), what));
+            return Err(Error::refused(Code::RlimitInvalid, here(i, ".soft"), what));
         }
     }
     let finite = |value| (value != INFINITY).then_some(value);
@@ -84,7 +84,11 @@ fn resource(typ: Type) -> Resource {
 pub(super) fn oom_score_adj(value: Option<i32>, at: &str) -> Result<Option<Vec<u8>>> {
     let Some(value) = value else { return Ok(None) };
     if !OOM_SCORE_ADJ.contains(&value) {
-        return Err(Error::invalid(path(at, "oomScoreAdj"), format!("{value} is not between -1000 and 1000")));
+        return Err(Error::refused(
+            Code::ProcessAttributeInvalid,
+            path(at, "oomScoreAdj"),
+            format!("{value} is not between -1000 and 1000"),
+        ));
     }
     Ok(Some(value.to_string().into_bytes()))
 }

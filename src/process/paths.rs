@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::plan::path;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// The files that may be `program`, in the order of the search; none for an empty name or without PATH.
 pub(super) fn candidates(program: &CStr, search: Option<&[u8]>) -> Vec<CString> {
@@ -40,7 +40,7 @@ pub(super) struct Component {
 
 /// The working directory, and what has to exist for it, outermost first.
 pub(super) fn working_directory(cwd: &Path, at: &str) -> Result<(CString, Vec<Component>)> {
-    let refuse = |what: String| Error::invalid(path(at, "cwd"), what);
+    let refuse = |what: String| Error::refused(Code::CwdInvalid, path(at, "cwd"), what);
     let bytes = cwd.as_os_str().as_bytes();
     if bytes.is_empty() {
         return Err(refuse("cwd must not be empty".to_string()));

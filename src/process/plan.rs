@@ -13,7 +13,7 @@ use super::limits::{self, Rlimit};
 use super::paths::Component;
 use super::scheduling::{self, MemoryPolicy};
 use super::{environment, paths, user};
-use crate::error::{Error, Result, c_string};
+use crate::error::{Code, Error, Result, c_string};
 use crate::sys;
 use crate::sys::exec::Strings;
 
@@ -125,7 +125,8 @@ impl ProcessPlan {
     /// A NUL in it.
     pub fn set_env(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<()> {
         let entry = [name.as_bytes(), b"=", value.as_ref()].concat();
-        let what = || Error::invalid(format!("environment variable {name}"), "contains a NUL character");
+        let what =
+            || Error::refused(Code::NulCharacter, format!("environment variable {name}"), "contains a NUL character");
         let entry = CString::new(entry).map_err(|_| what())?;
         let mut entries: Vec<CString> = self.env.as_slice().to_vec();
         let prefix = format!("{name}=");
@@ -211,7 +212,7 @@ pub fn plan(process: &Process, linux: Option<&Linux>, facts: &ProcessFacts<'_>) 
 fn arguments(process: &Process, at: &str) -> Result<Vec<CString>> {
     let args = process.args().as_deref().unwrap_or_default();
     if args.is_empty() {
-        return Err(Error::invalid(path(at, "args"), "args must not be empty"));
+        return Err(Error::refused(Code::ArgumentsMissing, path(at, "args"), "args must not be empty"));
     }
     args.iter().enumerate().map(|(i, arg)| c_string(arg.as_str(), || path(at, &format!("args[{i}]")))).collect()
 }
@@ -222,7 +223,7 @@ fn personality(linux: Option<&Linux>) -> Result<Option<u32>> {
     let Some(personality) = linux.and_then(|linux| linux.personality().as_ref()) else { return Ok(None) };
     if let Some(flag) = personality.flags().as_ref().and_then(|flags| flags.first()) {
         let what = format!("personality flag {flag:?}: the runtime specification defines none");
-        return Err(Error::unsupported("linux.personality.flags[0]", what));
+        return Err(Error::refused(Code::ConfigValueUnsupported, "linux.personality.flags[0]", what));
     }
     Ok(Some(match personality.domain() {
         Domain::PerLinux => 0,

@@ -8,7 +8,7 @@ use oci_spec::runtime::{
 };
 
 use super::plan::path;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::number_list;
 use crate::sys::scheduling::{ATTRIBUTES_SIZE, Attributes};
 
@@ -33,11 +33,12 @@ pub(super) fn scheduler(
     let Some(scheduler) = scheduler else { return Ok(None) };
     let here = |field: &str| path(at, &format!("scheduler.{field}"));
     let policy = *scheduler.policy();
-    let number = policy_number(policy)
-        .ok_or_else(|| Error::unsupported(here("policy"), format!("Linux does not implement {policy}")))?;
+    let number = policy_number(policy).ok_or_else(|| {
+        Error::refused(Code::SchedulerUnsupported, here("policy"), format!("Linux does not implement {policy}"))
+    })?;
     let nice = scheduler.nice().unwrap_or(0);
     if !(-20..=19).contains(&nice) {
-        return Err(Error::invalid(here("nice"), format!("{nice} is not between -20 and 19")));
+        return Err(Error::refused(Code::SchedulerInvalid, here("nice"), format!("{nice} is not between -20 and 19")));
     }
     if nice != 0 && !matches!(policy, Policy::SchedOther | Policy::SchedBatch) {
         warnings.push(format!("{}: has no effect with {policy}", here("nice")));
@@ -46,7 +47,11 @@ pub(super) fn scheduler(
         [("runtime", scheduler.runtime()), ("deadline", scheduler.deadline()), ("period", scheduler.period())];
     for (field, value) in deadline {
         if policy != Policy::SchedDeadline && value.is_some_and(|value| value != 0) {
-            return Err(Error::invalid(here(field), format!("is for SCHED_DEADLINE, not for {policy}")));
+            return Err(Error::refused(
+                Code::SchedulerInvalid,
+                here(field),
+                format!("is for SCHED_DEADLINE, not for {policy}"),
+            ));
         }
     }
     Ok(Some(Attributes {
@@ -66,7 +71,7 @@ pub(super) fn scheduler(
 /// The real-time policies demand 1 to 99, the others 0.
 fn priority(priority: i32, policy: Policy) -> Result<u32> {
     let realtime = matches!(policy, Policy::SchedFifo | Policy::SchedRr);
-    let refuse = |what: String| Error::new(crate::error::ErrorKind::InvalidConfig, what);
+    let refuse = |what: String| Error::new(Code::SchedulerInvalid, what);
     if realtime && !(1..=99).contains(&priority) {
         return Err(refuse(format!("{policy} needs a priority between 1 and 99, not {priority}")));
     }
@@ -112,7 +117,11 @@ pub(super) fn io_priority(priority: Option<&LinuxIOPriority>, at: &str) -> Resul
         IOPriorityClass::IoprioClassIdle => 3,
     };
     let level = u32::try_from(io.priority()).ok().filter(|level| *level <= 7).ok_or_else(|| {
-        Error::invalid(path(at, "ioPriority.priority"), format!("{} is not between 0 and 7", io.priority()))
+        Error::refused(
+            Code::SchedulerInvalid,
+            path(at, "ioPriority.priority"),
+            format!("{} is not between 0 and 7", io.priority()),
+        )
     })?;
     Ok(Some(class << 13 | level))
 }
@@ -123,7 +132,9 @@ pub(super) fn io_priority(priority: Option<&LinuxIOPriority>, at: &str) -> Resul
 /// Nodes where the mode takes none, none where it needs some, flags that exclude each other.
 pub(super) fn memory_policy(policy: Option<&LinuxMemoryPolicy>) -> Result<Option<MemoryPolicy>> {
     let Some(policy) = policy else { return Ok(None) };
-    let refuse = |field: &str, what: String| Error::invalid(format!("linux.memoryPolicy.{field}"), what);
+    let refuse = |field: &str, what: String| {
+        Error::refused(Code::ProcessAttributeInvalid, format!("linux.memoryPolicy.{field}"), what)
+    };
     let mode = policy.mode();
     let list = policy.nodes().as_deref().unwrap_or_default();
     let nodes = number_list::mask(&number_list::parse(list).map_err(|what| refuse("nodes", what))?);
@@ -167,7 +178,9 @@ fn mode_flag(flag: MemoryPolicyFlagType) -> u32 {
 pub(super) fn affinity(list: Option<&str>, at: &str, field: &str) -> Result<Option<Vec<u64>>> {
     let Some(list) = list else { return Ok(None) };
     let numbers = number_list::parse(list);
-    let numbers = numbers.map_err(|what| Error::invalid(path(at, &format!("execCPUAffinity.{field}")), what))?;
+    let numbers = numbers.map_err(|what| {
+        Error::refused(Code::ProcessAttributeInvalid, path(at, &format!("execCPUAffinity.{field}")), what)
+    })?;
     Ok((!numbers.is_empty()).then(|| number_list::mask(&numbers)))
 }
 

@@ -12,7 +12,7 @@ pub use home::{DEFAULT_HOME, home, home_in};
 
 use super::ProcessFacts;
 use super::plan::path;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// NGROUPS_MAX.
 const MOST_GROUPS: usize = 65536;
@@ -38,25 +38,29 @@ pub(super) fn plan(user: &User, facts: &ProcessFacts<'_>) -> Result<Planned> {
     }
     if groups.len() > MOST_GROUPS {
         let what = format!("{} groups exceed the kernel's limit, {MOST_GROUPS}", groups.len());
-        return Err(Error::invalid(here("additionalGids"), what));
+        return Err(Error::refused(Code::UserInvalid, here("additionalGids"), what));
     }
     if !groups.is_empty() && !facts.set_groups {
         let what = "cannot set any additional groups in a rootless container";
-        let error = Error::unsupported(here("additionalGids"), what);
+        let error = Error::refused(Code::GroupsUnsupported, here("additionalGids"), what);
         return Err(
             error.hint("setgroups(2) is denied in a user namespace whose gid map was written without privilege")
         );
     }
     let umask = user.umask().unwrap_or(DEFAULT_UMASK);
     if umask > 0o777 {
-        return Err(Error::invalid(here("umask"), format!("{umask} (octal {umask:o}) is above 511 (octal 777)")));
+        return Err(Error::refused(
+            Code::UserInvalid,
+            here("umask"),
+            format!("{umask} (octal {umask:o}) is above 511 (octal 777)"),
+        ));
     }
     Ok(Planned { uid: user.uid(), gid: user.gid(), groups, umask })
 }
 
 fn check_id(id: u32, at: impl FnOnce() -> String) -> Result<()> {
     if id == u32::MAX {
-        return Err(Error::invalid(at(), "4294967295 is not an id: ids go from 0 to 4294967294"));
+        return Err(Error::refused(Code::UserInvalid, at(), "4294967295 is not an id: ids go from 0 to 4294967294"));
     }
     Ok(())
 }
@@ -91,7 +95,7 @@ fn parse_id(word: &str) -> Option<u32> {
 
 fn refuse(text: &str, word: &str, name: &str) -> Error {
     let what = format!("invalid user {text:?}: {word:?} is not a {name}");
-    Error::new(ErrorKind::InvalidConfig, what).hint("give UID or UID:GID, numbers from 0 to 4294967294")
+    Error::new(Code::UserInvalid, what).hint("give UID or UID:GID, numbers from 0 to 4294967294")
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::plan::{Line, ResctrlPlan};
 use super::recorded::Recorded;
 use super::root::{Root, not_mounted, open_directory, read, write};
 use super::schema;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, Result};
 
 const SCHEMATA: &str = "schemata";
 const MON_GROUPS: &str = "mon_groups";
@@ -40,7 +40,8 @@ pub(super) fn look_below(root: Root, plan: &ResctrlPlan) -> Result<Looked> {
     match &group {
         None if plan.must_exist() => {
             let what = format!("there is no {}", root.shown(plan.group.as_deref()));
-            return Err(Error::invalid(plan.at(), what).hint("create it first, or set the schemata that it is to have"));
+            return Err(Error::refused(Code::ResctrlGroupMissing, plan.at(), what)
+                .hint("create it first, or set the schemata that it is to have"));
         }
         Some(directory) => check(&root, directory.as_fd(), plan)?,
         None => {}
@@ -54,7 +55,7 @@ fn check(root: &Root, group: BorrowedFd<'_>, plan: &ResctrlPlan) -> Result<()> {
         && open_directory(group, &format!("{MON_GROUPS}/{monitor}")).is_ok()
     {
         let what = format!("there is a monitoring group {monitor:?} in {}", root.shown(plan.group.as_deref()));
-        return Err(Error::new(ErrorKind::Exists, what)
+        return Err(Error::new(Code::ResctrlGroupExists, what)
             .at("linux.intelRdt.enableMonitoring")
             .hint("it belongs to another container, or is to be removed"));
     }
@@ -70,7 +71,7 @@ fn check(root: &Root, group: BorrowedFd<'_>, plan: &ResctrlPlan) -> Result<()> {
         Some(line) => {
             let found = schema::of_resource(&present, &line.text).unwrap_or("nothing of this resource");
             let what = format!("{} exists and has {found}, not {}", root.shown(plan.group.as_deref()), line.text);
-            Err(Error::invalid(&line.at, what)
+            Err(Error::refused(Code::ResctrlInvalid, &line.at, what)
                 .hint("choose another closID, or omit the schema to use the group as it is"))
         }
     }
@@ -133,7 +134,8 @@ pub fn make(plan: &ResctrlPlan, looked: Looked) -> Result<Group> {
 }
 
 fn opened(root: &Root, name: Option<&str>) -> Result<OwnedFd> {
-    root.group(name)?.ok_or_else(|| Error::system(format!("open {}", root.shown(name)), Errno::NOENT))
+    root.group(name)?
+        .ok_or_else(|| Error::system(format!("open {}", root.shown(name)), Errno::NOENT).coded(Code::ResctrlFailed))
 }
 
 impl Group {

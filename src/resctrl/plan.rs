@@ -6,7 +6,7 @@
 
 use oci_spec::runtime::{LinuxIntelRdt, Spec};
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 const AT: &str = "linux.intelRdt";
 /// NAME_MAX.
@@ -88,7 +88,9 @@ fn given(text: &Option<String>) -> Option<&str> {
 
 fn check_name(name: &str, at: &str) -> Result<String> {
     let shown: String = name.chars().take(40).collect();
-    let refuse = |why: &str| Err(Error::invalid(at, format!("{shown:?} cannot be the name of a resctrl group: {why}")));
+    let refuse = |why: &str| {
+        Err(Error::refused(Code::ResctrlInvalid, at, format!("{shown:?} cannot be the name of a resctrl group: {why}")))
+    };
     if matches!(name, "." | "..") || name.contains('/') || name.chars().any(char::is_control) {
         return refuse("it must be one component of a path");
     }
@@ -112,7 +114,9 @@ fn lines(rdt: &LinuxIntelRdt) -> Result<Vec<Line>> {
     for (index, text) in rdt.schemata().iter().flatten().enumerate().filter(|(_, text)| !text.is_empty()) {
         let at = format!("{AT}.schemata[{index}]");
         if text.contains(['\n', '\0']) {
-            return Err(Error::invalid(at, "an element is one line").hint("add an element for each line"));
+            return Err(
+                Error::refused(Code::ResctrlInvalid, at, "an element is one line").hint("add an element for each line")
+            );
         }
         lines.push(Line { at, text: text.clone(), compared: false });
     }
@@ -126,11 +130,15 @@ fn lines(rdt: &LinuxIntelRdt) -> Result<Vec<Line>> {
 pub fn line(key: &str, text: &str) -> Result<Line> {
     let at = format!("{AT}.{key}");
     if text.contains('\0') {
-        return Err(Error::invalid(at, "contains a NUL byte"));
+        return Err(Error::refused(Code::NulCharacter, at, "contains a NUL byte"));
     }
     // `l3CacheSchema` only should start with L3: and have one line.
     if key == "memBwSchema" && (!text.starts_with("MB:") || text.contains('\n')) {
-        return Err(Error::invalid(at, format!("{text:?} is not one line that starts with \"MB:\"")));
+        return Err(Error::refused(
+            Code::ResctrlInvalid,
+            at,
+            format!("{text:?} is not one line that starts with \"MB:\""),
+        ));
     }
     Ok(Line { at, text: text.trim_end_matches('\n').to_owned(), compared: true })
 }

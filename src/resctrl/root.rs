@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, Result};
 
 /// Where it is mounted unless somebody chose another place. The kernel makes this directory if the CPU has RDT.
 const DEFAULT: &str = "/sys/fs/resctrl";
@@ -28,13 +28,13 @@ pub fn mount() -> Result<String> {
         return Ok(DEFAULT.to_owned());
     }
     let mounts = std::fs::read("/proc/self/mountinfo")
-        .map_err(|e| Error::new(ErrorKind::System, "read /proc/self/mountinfo").detail(e.to_string()))?;
+        .map_err(|e| Error::new(Code::SystemCallFailed, "read /proc/self/mountinfo").detail(e.to_string()))?;
     mount_point(&String::from_utf8_lossy(&mounts)).ok_or_else(not_mounted)
 }
 
 /// The error of a host without it.
 pub(super) fn not_mounted() -> Error {
-    Error::new(ErrorKind::Unsupported, "resctrl is not mounted on this host").hint(
+    Error::new(Code::ResctrlMissing, "resctrl is not mounted on this host").hint(
         "mount -t resctrl resctrl /sys/fs/resctrl; that needs a CPU with RDT and a kernel with CONFIG_X86_CPU_RESCTRL",
     )
 }
@@ -94,7 +94,7 @@ impl Root {
         match open_directory(self.directory(), name.unwrap_or(".")) {
             Ok(directory) => Ok(Some(directory)),
             Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(Error::system(format!("open {}", self.shown(name)), errno)),
+            Err(errno) => Err(Error::system(format!("open {}", self.shown(name)), errno).coded(Code::ResctrlFailed)),
         }
     }
 
@@ -105,7 +105,7 @@ impl Root {
 
     /// The error of a call that resctrl refused, with the reason that the kernel gives in `info/last_cmd_status`.
     pub(super) fn refused(&self, what: String, errno: Errno) -> Error {
-        let error = Error::system(what, errno);
+        let error = Error::system(what, errno).coded(Code::ResctrlFailed);
         let said = read(self.directory(), "info/last_cmd_status").unwrap_or_default();
         let error = if said.trim() == "ok" { error } else { error.detail(said.trim()) };
         match errno {

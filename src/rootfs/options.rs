@@ -10,7 +10,7 @@ mod mappings;
 
 pub use mappings::{Mapping, Mappings};
 
-use crate::error::{Error, Result, nearest};
+use crate::error::{Code, Error, Result, nearest};
 use crate::sys::mount::{Attributes, MountFlags};
 
 /// What a word asks for.
@@ -336,7 +336,7 @@ pub fn parse(words: &[String], at: &str) -> Result<Options> {
     for (number, word) in words.iter().enumerate() {
         let path = || format!("{at}[{number}]");
         if word.contains('\0') {
-            return Err(Error::invalid(path(), "mount option with a NUL byte"));
+            return Err(Error::refused(Code::NulCharacter, path(), "mount option with a NUL byte"));
         }
         match TABLE.binary_search_by(|(name, _)| (*name).cmp(word)) {
             Ok(found) => options.take(TABLE[found], number).map_err(|error| error.at(path()))?,

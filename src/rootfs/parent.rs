@@ -24,7 +24,7 @@ use rustix::io::Errno;
 
 use super::child::source;
 use super::plan::{Bind, ChangeRoot, Device, DeviceFile, Mount, MountKind, NodeKind, RootfsPlan};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, Result};
 
 /// Descriptors for the child. Cells, because the child takes and leaves descriptors in its copy.
 pub struct OpenRootfs {
@@ -195,7 +195,9 @@ fn open_root(plan: &RootfsPlan) -> Result<Option<OwnedFd>> {
 }
 
 fn no_root(plan: &RootfsPlan, errno: Errno) -> Error {
-    Error::system(format!("open the rootfs {}", plan.root.to_string_lossy()), errno).at("root.path")
+    Error::system(format!("open the rootfs {}", plan.root.to_string_lossy()), errno)
+        .coded(Code::RootfsFailed)
+        .at("root.path")
 }
 
 /// The directory of the rootfs (O_PATH).
@@ -220,7 +222,7 @@ fn open_source(bind: &Bind, clones: bool, user_namespace: Option<BorrowedFd<'_>>
         match rustix::fs::readlink(&*bind.source, Vec::new()) {
             Ok(link) => return Ok(Some(Source::Link(link))),
             Err(Errno::INVAL) => {}
-            Err(errno) => return Err(Error::system("read the link", errno)),
+            Err(errno) => return Err(Error::system("read the link", errno).coded(Code::MountSourceFailed)),
         }
     }
     if !clones {
@@ -229,21 +231,21 @@ fn open_source(bind: &Bind, clones: bool, user_namespace: Option<BorrowedFd<'_>>
     let namespace = mapping(bind, user_namespace)?;
     let namespace = namespace.as_ref().map(AsFd::as_fd);
     source::open(bind, namespace).map(|tree| Some(Source::Tree(tree))).map_err(|errno| match errno {
-        source::NO_PROCFS => Error::new(ErrorKind::InvalidConfig, "only the root of a procfs can be bound on /proc"),
+        source::NO_PROCFS => Error::new(Code::MountSourceInvalid, "only the root of a procfs can be bound on /proc"),
         Errno::INVAL if bind.idmap.is_some() => not_mapped(errno),
-        Errno::MFILE => Error::system("open the source", Errno::MFILE).hint(
+        Errno::MFILE => Error::system("open the source", Errno::MFILE).coded(Code::MountSourceFailed).hint(
             "each mount takes a descriptor until it is attached; raise the hard limit of open files (RLIMIT_NOFILE)",
         ),
-        errno => Error::system("open the source", errno),
+        errno => Error::system("open the source", errno).coded(Code::MountSourceFailed),
     })
 }
 
 fn may_not_map() -> Error {
-    Error::new(ErrorKind::Denied, "an id-mapped mount needs CAP_SYS_ADMIN")
+    Error::new(Code::MountIdmapDenied, "an id-mapped mount needs CAP_SYS_ADMIN")
 }
 
 fn not_mapped(errno: Errno) -> Error {
-    let error = Error::system("map the ids of the mount", errno);
+    let error = Error::system("map the ids of the mount", errno).coded(Code::MountIdmapFailed);
     match errno {
         Errno::INVAL => error.hint("this filesystem may not support id-mapped mounts on this kernel"),
         Errno::PERM => {
@@ -261,7 +263,7 @@ fn mapping(bind: &Bind, joined: Option<BorrowedFd<'_>>) -> Result<Option<OwnedFd
         (None, Some(joined)) => {
             rustix::io::fcntl_dupfd_cloexec(joined, 3).map(Some).context(|| "duplicate the user namespace's descriptor")
         }
-        (None, None) => Err(Error::new(ErrorKind::Internal, "no user namespace for an id-mapped mount")),
+        (None, None) => Err(Error::new(Code::Internal, "no user namespace for an id-mapped mount")),
     }
 }
 
@@ -272,12 +274,12 @@ fn mapping(bind: &Bind, joined: Option<BorrowedFd<'_>>) -> Result<Option<OwnedFd
 /// mount_setattr(2), with the JSON path.
 pub fn map_ids(plan: &RootfsPlan, number: usize, tree: BorrowedFd<'_>, joined: Option<BorrowedFd<'_>>) -> Result<()> {
     let Some((mount, MountKind::Bind(bind))) = plan.mounts.get(number).map(|mount| (mount, &mount.kind)) else {
-        return Err(Error::new(ErrorKind::Internal, "no bind mount of this number"));
+        return Err(Error::new(Code::Internal, "no bind mount of this number"));
     };
     let _span = crate::timings::span("map the ids of a mount");
     let mapped = mapping(bind, joined).and_then(|namespace| match &namespace {
         Some(namespace) => source::map_ids(tree, bind, namespace.as_fd()).map_err(not_mapped),
-        None => Err(Error::new(ErrorKind::Internal, "a mount without an id mapping")),
+        None => Err(Error::new(Code::Internal, "a mount without an id mapping")),
     });
     mapped.map_err(|error| error.at(format!("mounts[{number}].source")).context(mount.phrase()))
 }
@@ -305,7 +307,8 @@ fn find_device(node: &Device, open: impl Fn(&CStr) -> std::result::Result<OwnedF
     if let Some(tree) = by_udev.and_then(again).or_else(|| kernel_name(&numbers).and_then(again)) {
         return Ok(tree);
     }
-    let error = Error::system(format!("bind the host's device {}", node.path.to_string_lossy()), failure);
+    let error = Error::system(format!("bind the host's device {}", node.path.to_string_lossy()), failure)
+        .coded(Code::DeviceFailed);
     Err(match node.number {
         Some(number) => error.at(format!("linux.devices[{number}]")),
         None => error,

@@ -21,7 +21,7 @@ use oci_spec::runtime::{LinuxIdMapping, Spec};
 use super::RootfsFacts;
 use super::options::{Propagation, Wanted};
 use crate::annotation::annotation;
-use crate::error::{Error, Result, c_string};
+use crate::error::{Code, Error, Result, c_string};
 use crate::label;
 use crate::sys::mount::{Attributes, MountFlags};
 
@@ -324,7 +324,10 @@ struct Root<'a> {
 }
 
 fn root<'a>(spec: &'a Spec, facts: &RootfsFacts<'_>) -> Result<Root<'a>> {
-    let root = spec.root().as_ref().ok_or_else(|| Error::invalid("root", "a container needs a root filesystem"))?;
+    let root = spec
+        .root()
+        .as_ref()
+        .ok_or_else(|| Error::refused(Code::RootfsInvalid, "root", "a container needs a root filesystem"))?;
     let linux = spec.linux().as_ref();
     let (building, finished) = root_propagation(linux.and_then(|linux| linux.rootfs_propagation().as_deref()))?;
     let label = linux.and_then(|linux| linux.mount_label().as_deref()).filter(|label| !label.is_empty());
@@ -345,8 +348,12 @@ fn label_key(spec: &Spec) -> Result<&'static CStr> {
         Some("fscontext") => Ok(c"fscontext"),
         Some("defcontext") => Ok(c"defcontext"),
         Some("rootcontext") => Ok(c"rootcontext"),
-        Some(other) => Err(Error::invalid(format!("annotations[{NAME:?}]"), format!("unknown value {other:?}"))
-            .hint("it is one of context, fscontext, defcontext, rootcontext")),
+        Some(other) => Err(Error::refused(
+            Code::AnnotationInvalid,
+            format!("annotations[{NAME:?}]"),
+            format!("unknown value {other:?}"),
+        )
+        .hint("it is one of context, fscontext, defcontext, rootcontext")),
     }
 }
 
@@ -393,8 +400,10 @@ impl RootfsPlan {
         self.attached = asked.is_some();
         let refused = if propagation { Some("linux.rootfsPropagation") } else { asked.filter(|_| self.user_namespace) };
         match refused {
-            Some(at) => Err(Error::invalid(at, "needs a mount namespace of the container's own")
-                .hint("add {\"type\": \"mount\"} to linux.namespaces")),
+            Some(at) => {
+                Err(Error::refused(Code::NamespaceMissing, at, "needs a mount namespace of the container's own")
+                    .hint("add {\"type\": \"mount\"} to linux.namespaces"))
+            }
             None => Ok(()),
         }
     }
@@ -412,7 +421,11 @@ fn root_propagation(word: Option<&str>) -> Result<(MountFlags, Option<Propagatio
         "unbindable" => (libc::MS_PRIVATE, last(libc::MS_UNBINDABLE, false)),
         "runbindable" => (libc::MS_PRIVATE, last(libc::MS_UNBINDABLE, true)),
         other => {
-            let error = Error::invalid("linux.rootfsPropagation", format!("unknown propagation {other:?}"));
+            let error = Error::refused(
+                Code::ConfigValueUnknown,
+                "linux.rootfsPropagation",
+                format!("unknown propagation {other:?}"),
+            );
             return Err(match crate::error::nearest(other, ["shared", "slave", "private", "unbindable"]) {
                 Some(known) => error.hint(format!("did you mean {known:?}?")),
                 None => error.hint("one of shared, slave, private, unbindable"),
@@ -423,7 +436,7 @@ fn root_propagation(word: Option<&str>) -> Result<(MountFlags, Option<Propagatio
 
 fn root_path(path: &Path, bundle: &Path) -> Result<CString> {
     if path.as_os_str().is_empty() {
-        return Err(Error::invalid("root.path", "the path of the root filesystem is empty"));
+        return Err(Error::refused(Code::RootfsInvalid, "root.path", "the path of the root filesystem is empty"));
     }
     string(bundle.join(path).as_os_str().as_bytes(), "root.path")
 }
@@ -432,7 +445,7 @@ fn paths(list: Option<&[String]>, at: &str) -> Result<Vec<CString>> {
     let path = |(number, path): (usize, &String)| {
         let at = format!("{at}[{number}]");
         if !path.starts_with('/') {
-            return Err(Error::invalid(at, format!("{path:?} is not an absolute path")));
+            return Err(Error::refused(Code::PathInvalid, at, format!("{path:?} is not an absolute path")));
         }
         inside(Path::new(path), &at)
     };
@@ -446,7 +459,9 @@ fn inside(path: &Path, at: &str) -> Result<CString> {
     let mut parts: Vec<&[u8]> = Vec::new();
     for component in path.components() {
         match component {
-            Component::Normal(part) if part.len() > 255 => return Err(Error::invalid(at, "file name too long")),
+            Component::Normal(part) if part.len() > 255 => {
+                return Err(Error::refused(Code::PathInvalid, at, "file name too long"));
+            }
             Component::Normal(part) => parts.push(part.as_bytes()),
             Component::ParentDir => drop(parts.pop()),
             Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
@@ -456,7 +471,7 @@ fn inside(path: &Path, at: &str) -> Result<CString> {
     bytes.extend(parts.join(&b'/'));
     // PATH_MAX counts the NUL.
     if bytes.len() > 4095 {
-        return Err(Error::invalid(at, "path too long"));
+        return Err(Error::refused(Code::PathInvalid, at, "path too long"));
     }
     string(&bytes, at)
 }

@@ -10,7 +10,7 @@ use super::abi::{Abi, X32_BIT};
 use super::chain::Chains;
 use super::decide::{Decision, Decisions};
 use super::emit::{ARCHITECTURE, AT_LEAST, EQUAL, Label, NUMBER, Writer};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// Instructions that the kernel takes: BPF_MAXINSNS of linux/bpf_common.h.
 pub(super) const LIMIT: usize = 4096;
@@ -43,7 +43,8 @@ pub(super) fn compile(decisions: &Decisions<'_>) -> Result<BpfProgram> {
     let program = writer.finish();
     if program.len() > LIMIT {
         let what = format!("the filter needs {} instructions; the kernel accepts at most {LIMIT}", program.len());
-        return Err(Error::unsupported("linux.seccomp.syscalls", what).hint("use fewer rules with args"));
+        return Err(Error::refused(Code::SeccompFilterTooLong, "linux.seccomp.syscalls", what)
+            .hint("use fewer rules with args"));
     }
     Ok(program)
 }

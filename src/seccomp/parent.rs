@@ -10,7 +10,7 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use serde_json::{Value, json};
 
 use super::plan::Notify;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::sys::net;
 
 /// Looks whether the agent's socket is there, long before the listener is. A datagram socket cannot be connected to it,
@@ -28,7 +28,7 @@ pub fn look_for_agent(plan: &super::SeccompPlan) -> Result<()> {
 
 fn unreachable_agent(notify: &Notify, error: std::io::Error) -> Error {
     let what = format!("send the seccomp listener to the agent at {}", notify.path.display());
-    Error::system(what, error).at("linux.seccomp.listenerPath")
+    Error::system(what, error).coded(Code::SeccompAgentFailed).at("linux.seccomp.listenerPath")
 }
 
 /// Receives what `child::send_listener` sends; `None` when the child ended before, which its own packet explains.
@@ -73,7 +73,7 @@ fn send(listener: BorrowedFd<'_>, notify: &Notify, pid: Option<i32>, state_json:
 /// The ContainerProcessState.
 fn message(notify: &Notify, pid: Option<i32>, state_json: &str) -> Result<String> {
     let state: Value = serde_json::from_str(state_json)
-        .map_err(|error| Error::new(ErrorKind::Internal, "the state is not JSON").detail(error.to_string()))?;
+        .map_err(|error| Error::new(Code::Internal, "the state is not JSON").detail(error.to_string()))?;
     let pid = pid.map_or_else(|| state["pid"].clone(), Value::from);
     let message = json!({
         "ociVersion": state["ociVersion"],

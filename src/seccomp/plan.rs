@@ -11,7 +11,7 @@ use seccompiler::BpfProgram;
 use super::compile::compile;
 use super::decide::{Decisions, decide};
 use super::profile::Profile;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::wire::{Fault, Step};
 
 /// SECCOMP_FILTER_FLAG_* of linux/seccomp.h.
@@ -125,7 +125,7 @@ pub fn check_names(seccomp: &LinuxSeccomp) -> Result<()> {
     for (i, call) in seccomp.syscalls().iter().flatten().enumerate() {
         if let Some((j, name)) = call.names().iter().enumerate().find(|(_, name)| super::tables::find(name).is_none()) {
             let at = format!("linux.seccomp.syscalls[{i}].names[{j}]");
-            return Err(Error::invalid(at, format!("unknown system call {name:?}"))
+            return Err(Error::refused(Code::SeccompSyscallUnknown, at, format!("unknown system call {name:?}"))
                 .hint("the annotation run.oci.seccomp_fail_unknown_syscall forbids skipping it"));
         }
     }
@@ -154,7 +154,11 @@ fn notify(seccomp: &LinuxSeccomp, decisions: &Decisions<'_>) -> Result<Option<No
     let path = seccomp.listener_path().as_ref().filter(|path| !path.as_os_str().is_empty());
     let metadata = seccomp.listener_metadata().as_deref().filter(|text| !text.is_empty());
     if metadata.is_some() && path.is_none() {
-        return Err(Error::invalid("linux.seccomp.listenerMetadata", "metadata for an agent needs a listenerPath"));
+        return Err(Error::refused(
+            Code::SeccompAgentInvalid,
+            "linux.seccomp.listenerMetadata",
+            "metadata for an agent needs a listenerPath",
+        ));
     }
     let notifies = |action: Action| action == Action::ScmpActNotify;
     let rules = seccomp.syscalls().as_deref().unwrap_or_default();
@@ -162,12 +166,16 @@ fn notify(seccomp: &LinuxSeccomp, decisions: &Decisions<'_>) -> Result<Option<No
         return Ok(None);
     }
     let path = path.ok_or_else(|| {
-        Error::invalid("linux.seccomp.listenerPath", "SCMP_ACT_NOTIFY needs the path of the agent's socket")
+        Error::refused(
+            Code::SeccompAgentInvalid,
+            "linux.seccomp.listenerPath",
+            "SCMP_ACT_NOTIFY needs the path of the agent's socket",
+        )
     })?;
     let bytes = path.as_os_str().as_bytes();
     if bytes.len() > SOCKET_PATH || bytes.contains(&0) {
         let what = format!("not a path of a socket: more than {SOCKET_PATH} bytes, or a NUL");
-        return Err(Error::invalid("linux.seccomp.listenerPath", what));
+        return Err(Error::refused(Code::SeccompAgentInvalid, "linux.seccomp.listenerPath", what));
     }
     let metadata = metadata.unwrap_or_default().to_owned();
     Ok(Some(Notify { path: path.clone(), metadata, handover: handover(decisions)? }))
@@ -181,6 +189,10 @@ fn handover(decisions: &Decisions<'_>) -> Result<Handover> {
     if decisions.permits("sendmmsg") {
         return Ok(Handover::Sendmmsg);
     }
-    Err(Error::unsupported("linux.seccomp.syscalls", "SCMP_ACT_NOTIFY with neither sendmsg nor sendmmsg allowed")
-        .hint("allow one of them: the listener is sent to the agent after the filter is in place"))
+    Err(Error::refused(
+        Code::SeccompNotifyImpossible,
+        "linux.seccomp.syscalls",
+        "SCMP_ACT_NOTIFY with neither sendmsg nor sendmmsg allowed",
+    )
+    .hint("allow one of them: the listener is sent to the agent after the filter is in place"))
 }

@@ -8,7 +8,7 @@ use oci_spec::runtime::{
 };
 
 use super::abi::Abi;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 const AT: &str = "linux.seccomp";
 
@@ -58,8 +58,13 @@ impl<'a> Profile<'a> {
 
 /// The native ABI and the listed ones: a profile cannot leave out the native one, as with libseccomp.
 fn abis(seccomp: &LinuxSeccomp) -> Result<Vec<Abi>> {
-    let native = Abi::NATIVE
-        .ok_or_else(|| Error::unsupported(AT, "tare has no system call table for the architecture of this machine"))?;
+    let native = Abi::NATIVE.ok_or_else(|| {
+        Error::refused(
+            Code::SeccompArchitectureUnsupported,
+            AT,
+            "tare has no system call table for the architecture of this machine",
+        )
+    })?;
     let mut abis = vec![native];
     // One without a table is never met here: all that this machine can run are in the tables.
     for abi in seccomp.architectures().iter().flatten().filter_map(|arch| Abi::of(*arch)) {
@@ -72,10 +77,18 @@ fn abis(seccomp: &LinuxSeccomp) -> Result<Vec<Abi>> {
 
 fn rule(i: usize, call: &LinuxSyscall) -> Result<Rule<'_>> {
     if call.names().is_empty() {
-        return Err(Error::invalid(format!("{AT}.syscalls[{i}].names"), "a rule needs the name of a system call"));
+        return Err(Error::refused(
+            Code::SeccompRuleInvalid,
+            format!("{AT}.syscalls[{i}].names"),
+            "a rule needs the name of a system call",
+        ));
     }
     if let Some(j) = call.names().iter().position(String::is_empty) {
-        return Err(Error::invalid(format!("{AT}.syscalls[{i}].names[{j}]"), "the name of a system call is empty"));
+        return Err(Error::refused(
+            Code::SeccompRuleInvalid,
+            format!("{AT}.syscalls[{i}].names[{j}]"),
+            "the name of a system call is empty",
+        ));
     }
     let action = action(call.action(), call.errno_ret(), || format!("{AT}.syscalls[{i}].errnoRet"))?;
     let args = call.args().as_deref().unwrap_or_default();
@@ -93,7 +106,8 @@ fn rule(i: usize, call: &LinuxSyscall) -> Result<Rule<'_>> {
 
 fn condition(i: usize, j: usize, arg: &LinuxSeccompArg) -> Result<Condition> {
     let index = u8::try_from(arg.index()).ok().filter(|index| *index < 6).ok_or_else(|| {
-        Error::invalid(
+        Error::refused(
+            Code::SeccompRuleInvalid,
             format!("{AT}.syscalls[{i}].args[{j}].index"),
             format!("system calls have the arguments 0 to 5, not {}", arg.index()),
         )
@@ -110,13 +124,17 @@ fn action(action: Action, data: Option<u32>, at: impl Fn() -> String) -> Result<
     let limit = match action {
         Action::ScmpActErrno => MAX_ERRNO,
         Action::ScmpActTrace => libc::SECCOMP_RET_DATA,
-        _ if data.is_some() => return Err(Error::invalid(at(), format!("{action} takes no error number"))),
+        _ if data.is_some() => {
+            return Err(Error::refused(Code::SeccompRuleInvalid, at(), format!("{action} takes no error number")));
+        }
         _ => 0,
     };
     match data {
-        Some(data) if data > limit => {
-            Err(Error::invalid(at(), format!("{data} is above {limit}, the highest number that {action} takes")))
-        }
+        Some(data) if data > limit => Err(Error::refused(
+            Code::SeccompRuleInvalid,
+            at(),
+            format!("{data} is above {limit}, the highest number that {action} takes"),
+        )),
         data => Ok(action.as_u32(data)),
     }
 }

@@ -6,7 +6,7 @@ use oci_spec::runtime::LinuxSeccomp;
 use seccompiler::sock_filter;
 
 use super::plan::{SeccompPlan, flags};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// Its JSON path.
 const AT: &str = "annotations[\"run.oci.seccomp_bpf_data\"]";
@@ -19,11 +19,12 @@ const MOST: usize = 4096;
 /// # Errors
 /// It is not base64, not a number of whole instructions, or too long.
 pub fn plan_raw(data: &str, profile: Option<&LinuxSeccomp>) -> Result<SeccompPlan> {
-    let bytes = decode(data.trim_end()).ok_or_else(|| Error::invalid(AT, "is not base64"))?;
+    let bytes =
+        decode(data.trim_end()).ok_or_else(|| Error::refused(Code::SeccompFilterInvalid, AT, "is not base64"))?;
     let (instructions, rest) = bytes.as_chunks::<8>();
     if instructions.is_empty() || !rest.is_empty() || instructions.len() > MOST {
         let what = format!("{} bytes are not a filter: it has 1 to {MOST} instructions of 8 bytes", bytes.len());
-        return Err(Error::invalid(AT, what));
+        return Err(Error::refused(Code::SeccompFilterInvalid, AT, what));
     }
     let instruction = |[a, b, jt, jf, k @ ..]: &[u8; 8]| sock_filter {
         code: u16::from_ne_bytes([*a, *b]),

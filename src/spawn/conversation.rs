@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::Pid;
 
 use super::reap;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, Result};
 use crate::init::Made;
 use crate::sys::clone::own_pidfd;
 use crate::wire::{Barrier, Fault, Packet};
@@ -125,7 +125,7 @@ impl Child {
                 }
                 (Packet::Failed(fault), _) => return Ok(Outcome::Failed(fault)),
                 (Packet::Born(_) | Packet::MapIds(_), None) => {
-                    return Err(Error::new(ErrorKind::Internal, "a packet without its descriptor"));
+                    return Err(Error::new(Code::Internal, "a packet without its descriptor"));
                 }
             }
         }
@@ -152,14 +152,14 @@ impl Child {
 
     fn socket(&self) -> Result<BorrowedFd<'_>> {
         let socket = self.socket.as_ref().map(AsFd::as_fd);
-        socket.ok_or_else(|| Error::new(ErrorKind::Internal, "a restored process has no socket"))
+        socket.ok_or_else(|| Error::new(Code::Internal, "a restored process has no socket"))
     }
 
     fn go_on(&self) -> Result<()> {
         match crate::wire::send_go_on(self.socket()?) {
             // If it has died, reading the next packet shows that.
             Ok(()) | Err(rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) => Ok(()),
-            Err(e) => Err(Error::system("answer init", e)),
+            Err(e) => Err(Error::system("answer init", e).coded(Code::InitDied)),
         }
     }
 
@@ -168,7 +168,7 @@ impl Child {
     /// # Errors
     /// None in practice: the kernel's ids are positive.
     pub fn id(&self) -> Result<Pid> {
-        Pid::from_raw(self.pid).ok_or_else(|| Error::new(ErrorKind::Internal, "a process without an id"))
+        Pid::from_raw(self.pid).ok_or_else(|| Error::new(Code::Internal, "a process without an id"))
     }
 
     /// Kills the process and reaps it; its exit code, if it was a child of this process.

@@ -6,7 +6,7 @@ use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, pidfd_send_signal, waitid, waitpgid,
 };
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Code, Error};
 use crate::sys::exit_code::{self, exit_code};
 
 /// Kills a process and reaps it; its exit code, if it was a child of this process.
@@ -52,5 +52,5 @@ pub fn died(code: Option<i32>) -> Error {
         Some((code, None)) => format!("init exited with {code} during its set-up"),
         None => "init died during its set-up".to_string(),
     };
-    Error::new(ErrorKind::System, what)
+    Error::new(Code::InitDied, what)
 }

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, WaitStatus, getpid};
 
 use super::relay::{Ready, Relay};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, Result};
 
 /// Blocks all signals of this process; before the clone of a process that [`wait`] waits for.
 ///
@@ -69,7 +69,7 @@ fn reap(pid: Pid) -> Result<Option<i32>> {
             Ok(Some(_)) | Err(Errno::INTR) => {}
             Ok(None) => return Ok(code),
             Err(Errno::CHILD) if code.is_some() => return Ok(code),
-            Err(errno) => return Err(Error::new(ErrorKind::Internal, "wait for the process").errno(errno)),
+            Err(errno) => return Err(Error::new(Code::Internal, "wait for the process").errno(errno)),
         }
     }
 }

@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::caller;
 use super::plan::{Destination, TerminalPlan};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Coded, Context, Error, Result};
 use crate::sys::net;
 
 /// Bytes of `sun_path` without its NUL: unix(7).
@@ -31,7 +31,7 @@ pub struct Console {
 /// As [`connect`].
 pub fn open(plan: &mut TerminalPlan) -> Result<Console> {
     if let Destination::ConsoleSocket(path) = &plan.destination {
-        let socket = connect(path).map_err(|e| e.context("console socket"))?;
+        let socket = connect(path).context(|| "console socket").coded(Code::ConsoleSocketFailed)?;
         return Ok(Console { socket, receiver: None });
     }
     if let Some(size) = caller::size() {
@@ -53,7 +53,7 @@ impl Console {
     pub fn master(self) -> Result<Option<OwnedFd>> {
         let Some(receiver) = self.receiver else { return Ok(None) };
         let (_, master) = net::receive_fd(receiver.as_fd(), &mut [0; 64]).context(|| "receive the terminal")?;
-        master.map(Some).ok_or_else(|| Error::new(ErrorKind::Internal, "the container sent no terminal"))
+        master.map(Some).ok_or_else(|| Error::new(Code::Internal, "the container sent no terminal"))
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Process;
 use rustix::termios::Winsize;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// What becomes of the master of the pty.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,7 @@ const NEEDS_SOCKET: &str =
 const FOREGROUND: &str = "leave out --console-socket or add --detach";
 
 fn misuse(what: &str, hint: &str) -> Error {
-    Error::new(ErrorKind::InvalidConfig, what).at("process.terminal").hint(hint)
+    Error::new(Code::TerminalInvalid, what).at("process.terminal").hint(hint)
 }
 
 /// consoleSize; engines write 0 by 0 for "not known".
@@ -61,7 +61,8 @@ fn size(process: &Process) -> Result<Option<Winsize>> {
     let Some(size) = process.console_size() else { return Ok(None) };
     let number = |name: &str, value: u64| {
         u16::try_from(value).map_err(|_| {
-            Error::invalid(
+            Error::refused(
+                Code::TerminalInvalid,
                 format!("process.consoleSize.{name}"),
                 format!("{value} exceeds 65535, the maximum for a terminal"),
             )

@@ -57,6 +57,8 @@ fn all_errors_are_told_at_once() {
     bundle.write();
     let report = report(&bundle, &["--plan"]);
     assert!(report.get("plan").is_none(), "{report}");
+    let unknown = report["errors"].as_array().unwrap().iter().find(|e| e["path"] == "mounts[5].options[0]").unwrap();
+    assert_eq!(unknown["code"], "mount-option-unknown");
     let mut paths: Vec<&str> =
         report["errors"].as_array().unwrap().iter().map(|e| e["path"].as_str().unwrap()).collect();
     assert_eq!(paths[0], "mounts[4]");

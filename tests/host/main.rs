@@ -11,6 +11,7 @@ mod check;
 mod checkpoint;
 mod delegation;
 mod doctor;
+mod error_codes;
 #[path = "../faults/errors.rs"]
 #[allow(dead_code, reason = "shared with the tests of faults")]
 mod errors;

@@ -58,7 +58,8 @@ impl Known {
     }
 }
 
-fn walk(directory: &Path, found: &mut dyn FnMut(&Path)) {
+/// The Rust files below a directory.
+pub fn walk(directory: &Path, found: &mut dyn FnMut(&Path)) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a test program")]
 
+mod errors;
 mod features;
 mod known;
 mod plans;

@@ -10,7 +10,7 @@ mod tests;
 
 use oci_spec::runtime::LinuxDeviceCgroup;
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::sys::bpf::Instruction;
 
 /// What the cgroup does about devices.
@@ -39,5 +39,7 @@ pub fn plan(rules: &[LinuxDeviceCgroup], at: &str, user_namespace: bool) -> Resu
         return Ok(Devices::AllowAll);
     }
     let program = program::assemble(&table);
-    program.map(Devices::Enforced).ok_or_else(|| Error::invalid(at, "the rules make a program that is too long"))
+    program
+        .map(Devices::Enforced)
+        .ok_or_else(|| Error::refused(Code::CgroupDeviceRuleInvalid, at, "the rules make a program that is too long"))
 }

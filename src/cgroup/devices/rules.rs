@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// Accesses as the kernel numbers them (BPF_DEVCG_ACC_*): mknod 1, read 2, write 4.
 pub type Mask = u8;
@@ -69,7 +69,11 @@ const DEFAULTS: [Rule; 11] = [
 /// A rule with a type, number or access that does not exist, or too many rules.
 pub fn parse(rules: &[LinuxDeviceCgroup], at: &str) -> Result<Vec<Rule>> {
     if rules.len() > MAX_RULES {
-        return Err(Error::invalid(at, format!("{} device rules, more than {MAX_RULES}", rules.len())));
+        return Err(Error::refused(
+            Code::CgroupDeviceRuleInvalid,
+            at,
+            format!("{} device rules, more than {MAX_RULES}", rules.len()),
+        ));
     }
     let mut parsed = Vec::with_capacity(rules.len() + DEFAULTS.len());
     for (i, rule) in rules.iter().enumerate() {
@@ -77,7 +81,8 @@ pub fn parse(rules: &[LinuxDeviceCgroup], at: &str) -> Result<Vec<Rule>> {
     }
     let any_major = parsed.iter().filter(|rule| rule.major.is_none() && rule.minor.is_some()).count();
     if any_major > MAX_ANY_MAJOR {
-        return Err(Error::invalid(
+        return Err(Error::refused(
+            Code::CgroupDeviceRuleInvalid,
             at,
             format!("{any_major} rules for any major with one minor, more than {MAX_ANY_MAJOR}"),
         ));
@@ -93,8 +98,12 @@ fn parse_one(rule: &LinuxDeviceCgroup, at: &str) -> Result<Rule> {
         Some(LinuxDeviceType::B) => (true, false),
         Some(LinuxDeviceType::C | LinuxDeviceType::U) => (false, true),
         Some(LinuxDeviceType::P) => {
-            return Err(Error::invalid(format!("{at}.type"), "\"p\" is a FIFO, which device rules do not cover")
-                .hint("use a, b or c"));
+            return Err(Error::refused(
+                Code::CgroupDeviceRuleInvalid,
+                format!("{at}.type"),
+                "\"p\" is a FIFO, which device rules do not cover",
+            )
+            .hint("use a, b or c"));
         }
     };
     Ok(Rule {
@@ -112,7 +121,11 @@ fn parse_number(number: Option<i64>, max: u32, at: impl FnOnce() -> String) -> R
         None | Some(-1) => Ok(None),
         Some(n) => match u32::try_from(n) {
             Ok(n) if n <= max => Ok(Some(n)),
-            _ => Err(Error::invalid(at(), format!("{n} is not a device number (0 to {max}, or -1 for any)"))),
+            _ => Err(Error::refused(
+                Code::CgroupDeviceRuleInvalid,
+                at(),
+                format!("{n} is not a device number (0 to {max}, or -1 for any)"),
+            )),
         },
     }
 }
@@ -122,7 +135,8 @@ fn parse_number(number: Option<i64>, max: u32, at: impl FnOnce() -> String) -> R
 fn parse_access(access: Option<&str>, allow: bool, at: &str) -> Result<Mask> {
     let access = access.unwrap_or_default();
     if access.is_empty() {
-        return Err(Error::invalid(format!("{at}.access"), "is empty").hint("use letters of rwm"));
+        return Err(Error::refused(Code::CgroupDeviceRuleInvalid, format!("{at}.access"), "is empty")
+            .hint("use letters of rwm"));
     }
     let mask = |letter| match letter {
         'r' => READ,

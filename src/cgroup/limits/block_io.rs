@@ -4,7 +4,7 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxThrottleDevice};
 
 use super::Write;
 use super::convert::io_weight;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 pub fn plan(block_io: &LinuxBlockIo, at: &str, writes: &mut Vec<Write>) -> Result<()> {
     refuse_leaf_weight(block_io.leaf_weight(), at)?;
@@ -43,7 +43,7 @@ fn throttle(device: &LinuxThrottleDevice, key: &str, at: String) -> Result<Write
 
 fn numbers(major: i64, minor: i64, at: &str) -> Result<String> {
     if major < 0 || minor < 0 {
-        return Err(Error::invalid(at, format!("{major}:{minor} is not a device number")));
+        return Err(Error::refused(Code::CgroupLimitInvalid, at, format!("{major}:{minor} is not a device number")));
     }
     Ok(format!("{major}:{minor}"))
 }
@@ -52,13 +52,21 @@ fn check_weight(weight: Option<u16>, at: &str) -> Result<Option<u16>> {
     match weight {
         None | Some(0) => Ok(None),
         Some(10..=1000) => Ok(weight),
-        Some(other) => Err(Error::invalid(format!("{at}.weight"), format!("{other} is not between 10 and 1000"))),
+        Some(other) => Err(Error::refused(
+            Code::CgroupLimitInvalid,
+            format!("{at}.weight"),
+            format!("{other} is not between 10 and 1000"),
+        )),
     }
 }
 
 fn refuse_leaf_weight(weight: Option<u16>, at: &str) -> Result<()> {
     match weight {
         None | Some(0) => Ok(()),
-        Some(_) => Err(Error::unsupported(format!("{at}.leafWeight"), "cgroup v2 has no weight for leaves")),
+        Some(_) => Err(Error::refused(
+            Code::CgroupLimitUnsupported,
+            format!("{at}.leafWeight"),
+            "cgroup v2 has no weight for leaves",
+        )),
     }
 }

@@ -4,7 +4,7 @@ use oci_spec::runtime::LinuxCpu;
 
 use super::Write;
 use super::convert::weight_from_shares;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// The kernel's period in microseconds when none is given. Source: cgroup-v2.rst, cpu.max.
 const USUAL_PERIOD: u64 = 100_000;
@@ -17,7 +17,11 @@ pub fn plan(cpu: &LinuxCpu, at: &str, writes: &mut Vec<Write>) -> Result<()> {
     for (list, name, file) in [(cpu.mems(), "mems", "cpuset.mems"), (cpu.cpus(), "cpus", "cpuset.cpus")] {
         if let Some(list) = list.as_ref().filter(|list| !list.is_empty()) {
             if list.chars().any(char::is_control) {
-                return Err(Error::invalid(format!("{at}.{name}"), format!("{list:?} has a control character")));
+                return Err(Error::refused(
+                    Code::CgroupLimitInvalid,
+                    format!("{at}.{name}"),
+                    format!("{list:?} has a control character"),
+                ));
             }
             writes.push(Write::new(format!("{at}.{name}"), file, list));
         }
@@ -34,7 +38,13 @@ fn plan_weight(cpu: &LinuxCpu, at: &str, writes: &mut Vec<Write>) -> Result<()> 
     let idle = match cpu.idle() {
         None => None,
         Some(idle @ (0 | 1)) => Some(Write::new(format!("{at}.idle"), "cpu.idle", idle)),
-        Some(other) => return Err(Error::invalid(format!("{at}.idle"), format!("{other} is neither 0 nor 1"))),
+        Some(other) => {
+            return Err(Error::refused(
+                Code::CgroupLimitInvalid,
+                format!("{at}.idle"),
+                format!("{other} is neither 0 nor 1"),
+            ));
+        }
     };
     match cpu.idle() {
         Some(0) => writes.extend(idle.into_iter().chain(weight)),
@@ -47,14 +57,15 @@ fn plan_bandwidth(cpu: &LinuxCpu, at: &str, writes: &mut Vec<Write>) -> Result<(
     let quota = cpu.quota().filter(|quota| *quota != 0);
     let period = cpu.period().filter(|period| *period != 0);
     if let Some(period) = period.filter(|period| !PERIODS.contains(period)) {
-        return Err(Error::invalid(
+        return Err(Error::refused(
+            Code::CgroupLimitInvalid,
             format!("{at}.period"),
             format!("{period} is not between {} and {} microseconds", PERIODS.start(), PERIODS.end()),
         ));
     }
     if let Some(quota) = quota.filter(|quota| (1..LEAST_QUOTA).contains(quota)) {
         let least = format!("{quota} is less than the kernel's minimum, {LEAST_QUOTA} microseconds");
-        return Err(Error::invalid(format!("{at}.quota"), least));
+        return Err(Error::refused(Code::CgroupLimitInvalid, format!("{at}.quota"), least));
     }
     if quota.is_some() || period.is_some() {
         let limit = quota.filter(|quota| *quota > 0).map_or("max".to_owned(), |quota| quota.to_string());
@@ -67,7 +78,11 @@ fn plan_bandwidth(cpu: &LinuxCpu, at: &str, writes: &mut Vec<Write>) -> Result<(
         let limit = quota.and_then(|quota| u64::try_from(quota).ok());
         if limit.is_some_and(|limit| burst > limit) {
             let quota = limit.unwrap_or_default();
-            return Err(Error::invalid(format!("{at}.burst"), format!("{burst} is greater than the quota, {quota}")));
+            return Err(Error::refused(
+                Code::CgroupLimitInvalid,
+                format!("{at}.burst"),
+                format!("{burst} is greater than the quota, {quota}"),
+            ));
         }
         writes.push(Write::new(format!("{at}.burst"), "cpu.max.burst", burst));
     }
@@ -81,7 +96,11 @@ fn refuse_realtime(cpu: &LinuxCpu, at: &str) -> Result<()> {
     ];
     for (name, set) in settings {
         if set {
-            return Err(Error::unsupported(format!("{at}.{name}"), "cgroup v2 has no limit for realtime scheduling"));
+            return Err(Error::refused(
+                Code::CgroupLimitUnsupported,
+                format!("{at}.{name}"),
+                "cgroup v2 has no limit for realtime scheduling",
+            ));
         }
     }
     Ok(())

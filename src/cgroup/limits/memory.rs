@@ -8,15 +8,17 @@ use oci_spec::runtime::LinuxMemory;
 
 use super::Write;
 use super::convert::or_max;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 pub fn plan(memory: &LinuxMemory, at: &str, writes: &mut Vec<Write>) -> Result<()> {
     refuse_unsupported(memory, at)?;
     let member = |name: &str| format!("{at}.{name}");
     let set = |value: Option<i64>, name: &str| match value {
-        Some(value) if value < -1 => {
-            Err(Error::invalid(member(name), format!("{value} is negative; -1 means no limit")))
-        }
+        Some(value) if value < -1 => Err(Error::refused(
+            Code::CgroupLimitInvalid,
+            member(name),
+            format!("{value} is negative; -1 means no limit"),
+        )),
         value => Ok(value.filter(|value| *value != 0)),
     };
     let limit = set(memory.limit(), "limit")?;
@@ -29,8 +31,12 @@ pub fn plan(memory: &LinuxMemory, at: &str, writes: &mut Vec<Write>) -> Result<(
         (None, _) => {}
         (Some(-1), _) => writes.push(Write::new(member("swap"), "memory.swap.max", "max").or_skip()),
         (Some(_), None) => {
-            return Err(Error::invalid(member("swap"), "is memory plus swap and needs a memory limit")
-                .hint("set linux.resources.memory.limit"));
+            return Err(Error::refused(
+                Code::CgroupLimitInvalid,
+                member("swap"),
+                "is memory plus swap and needs a memory limit",
+            )
+            .hint("set linux.resources.memory.limit"));
         }
         (Some(total), Some(limit)) => writes.push(swap_beside(total, limit, member("swap"))?),
     }
@@ -47,7 +53,11 @@ pub fn plan(memory: &LinuxMemory, at: &str, writes: &mut Vec<Write>) -> Result<(
 fn swap_beside(total: i64, limit: i64, at: String) -> Result<Write> {
     let swap = if limit == -1 { total } else { total - limit };
     if swap < 0 {
-        return Err(Error::invalid(at, format!("{total} is memory plus swap and less than the memory limit, {limit}")));
+        return Err(Error::refused(
+            Code::CgroupLimitInvalid,
+            at,
+            format!("{total} is memory plus swap and less than the memory limit, {limit}"),
+        ));
     }
     let write = Write::new(at, "memory.swap.max", swap);
     Ok(if swap == 0 { write.or_skip() } else { write })
@@ -76,7 +86,7 @@ fn refuse_unsupported(memory: &LinuxMemory, at: &str) -> Result<()> {
         ("useHierarchy", memory.use_hierarchy() == Some(false), "cgroup v2 is always hierarchical"),
     ];
     match refused.into_iter().find(|(_, set, _)| *set) {
-        Some((name, _, why)) => Err(Error::unsupported(format!("{at}.{name}"), why)),
+        Some((name, _, why)) => Err(Error::refused(Code::CgroupLimitUnsupported, format!("{at}.{name}"), why)),
         None => Ok(()),
     }
 }

@@ -6,7 +6,7 @@ use oci_spec::runtime::{LinuxHugepageLimit, LinuxNetwork, LinuxRdma, LinuxResour
 
 use super::Write;
 use super::convert::or_max;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// Files of the core that are safe to set; the others move, stop or kill processes, which is tare's part.
 const CORE_FILES: [&str; 3] = ["cgroup.max.depth", "cgroup.max.descendants", "cgroup.pressure"];
@@ -53,11 +53,19 @@ fn pids_limit(limit: i64, at: String) -> Write {
 fn hugepages(limit: &LinuxHugepageLimit, at: &str, writes: &mut Vec<Write>) -> Result<()> {
     let size = limit.page_size();
     if !is_page_size(size) {
-        return Err(Error::invalid(format!("{at}.pageSize"), format!("{size:?} is not a page size"))
-            .hint("write it like 64KB, 2MB or 1GB"));
+        return Err(Error::refused(
+            Code::CgroupLimitInvalid,
+            format!("{at}.pageSize"),
+            format!("{size:?} is not a page size"),
+        )
+        .hint("write it like 64KB, 2MB or 1GB"));
     }
     if limit.limit() < -1 {
-        return Err(Error::invalid(format!("{at}.limit"), format!("{} is negative", limit.limit())));
+        return Err(Error::refused(
+            Code::CgroupLimitInvalid,
+            format!("{at}.limit"),
+            format!("{} is negative", limit.limit()),
+        ));
     }
     let value = or_max(limit.limit());
     let unlimited = limit.limit() == -1;
@@ -78,11 +86,19 @@ fn is_page_size(size: &str) -> bool {
 
 fn refuse_network(network: &LinuxNetwork, at: &str) -> Result<()> {
     if network.class_id().is_some_and(|class| class != 0) {
-        return Err(Error::unsupported(format!("{at}.classID"), "cgroup v2 has no network classes")
-            .hint("match the cgroup itself in nftables or tc"));
+        return Err(Error::refused(
+            Code::CgroupLimitUnsupported,
+            format!("{at}.classID"),
+            "cgroup v2 has no network classes",
+        )
+        .hint("match the cgroup itself in nftables or tc"));
     }
     if network.priorities().as_ref().is_some_and(|priorities| !priorities.is_empty()) {
-        return Err(Error::unsupported(format!("{at}.priorities"), "cgroup v2 has no network priorities"));
+        return Err(Error::refused(
+            Code::CgroupLimitUnsupported,
+            format!("{at}.priorities"),
+            "cgroup v2 has no network priorities",
+        ));
     }
     Ok(())
 }
@@ -90,7 +106,7 @@ fn refuse_network(network: &LinuxNetwork, at: &str) -> Result<()> {
 fn rdma(device: &str, limit: &LinuxRdma, at: &str, writes: &mut Vec<Write>) -> Result<()> {
     let at = format!("{at}.{device}");
     if device.is_empty() || device.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err(Error::invalid(at, "is not the name of an RDMA device"));
+        return Err(Error::refused(Code::CgroupLimitInvalid, at, "is not the name of an RDMA device"));
     }
     let handles = limit.hca_handles().map(|count| format!(" hca_handle={count}")).unwrap_or_default();
     let objects = limit.hca_objects().map(|count| format!(" hca_object={count}")).unwrap_or_default();
@@ -106,17 +122,22 @@ fn unified(file: &str, value: &str, at: &str, writes: &mut Vec<Write>) -> Result
     let well_formed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let two_words = file.contains('.') && !file.split('.').any(str::is_empty);
     if !file.chars().all(well_formed) || !two_words || file.len() > NAME_MAX {
-        return Err(Error::invalid(at, "is not a file of a cgroup").hint("write it as CONTROLLER.FILE"));
+        return Err(Error::refused(Code::CgroupLimitInvalid, at, "is not a file of a cgroup")
+            .hint("write it as CONTROLLER.FILE"));
     }
     if file.starts_with("cgroup.") && !CORE_FILES.contains(&file) {
-        return Err(Error::invalid(at, "only tare writes this file")
+        return Err(Error::refused(Code::CgroupLimitInvalid, at, "only tare writes this file")
             .hint(format!("of cgroup.*, {} can be set", CORE_FILES.join(", "))));
     }
     if value.trim().is_empty() {
-        return Err(Error::invalid(at, "is empty; an empty write does not reach the kernel"));
+        return Err(Error::refused(Code::CgroupLimitInvalid, at, "is empty; an empty write does not reach the kernel"));
     }
     if value.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-        return Err(Error::invalid(at, "has a control character, which no cgroup file accepts"));
+        return Err(Error::refused(
+            Code::CgroupLimitInvalid,
+            at,
+            "has a control character, which no cgroup file accepts",
+        ));
     }
     let lines = value.lines().filter(|line| !line.trim().is_empty());
     writes.extend(lines.map(|line| Write::new(at.clone(), file, line)));

@@ -25,7 +25,7 @@ use crate::cgroup::parent::{
     Cgroup, Unsettled, clear_leftover_at, frozen, hand_on_what_is_needed, not_empty, open_root,
 };
 use crate::cgroup::plan::{CgroupPlan, Scope};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, ErrorKind, Result};
 use crate::sys::namespace::NamespaceSet;
 use crate::sys::parked::Parked;
 use crate::timings;
@@ -104,7 +104,7 @@ impl UnitName {
         self.systemd().start(&unit, &properties, Some(pid), &look).context(context).map_err(remedy)?;
         match refusal(hierarchy, path)? {
             None => Ok(()),
-            Some(why) => Err(remedy(Error::new(ErrorKind::Denied, context()).detail(why))),
+            Some(why) => Err(remedy(Error::new(Code::SystemdDenied, context()).detail(why))),
         }
     }
 
@@ -186,7 +186,7 @@ fn settle_in(unit: Cgroup, plan: &CgroupPlan, scope: &Scope, tag: &Tag, parked: 
         Ok(init) => Ok(Cgroup { unit: Some(Box::new(unit)), ..init }),
         // A limit may be too low for a process that only sleeps; an empty scope is gone soon.
         Err(error) => Err(match unit.explain_kill(plan.memory_limit()) {
-            Some(why) => Error::new(ErrorKind::System, "the first process of the scope was killed").detail(why),
+            Some(why) => Error::new(Code::ContainerKilled, "the first process of the scope was killed").detail(why),
             None => error,
         }),
     }
@@ -206,7 +206,7 @@ fn take(
         let what = format!("unit {} has started, but its process is not in cgroup {path}", scope.unit.name);
         let found = pid.and_then(|pid| path_of(pid).ok());
         let found = found.map_or_else(|| "it is gone".to_owned(), |found| format!("it is in {found}"));
-        Err(Error::new(ErrorKind::System, what).detail(found))
+        Err(Error::new(Code::SystemdFailed, what).detail(found))
     };
     let Some(cgroup) = Cgroup::open(hierarchy, &path)? else { return elsewhere() };
     match found? {

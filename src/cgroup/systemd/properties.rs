@@ -11,7 +11,7 @@ use super::unit::Unit;
 use super::value::Value;
 use super::variant;
 use crate::cgroup::limits::{IfMissing, Write};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::number_list;
 
 /// A property that a unit gets.
@@ -220,13 +220,13 @@ pub fn of_annotations(annotations: Option<&HashMap<String, String>>) -> Result<V
         let Some(name) = key.strip_prefix(PREFIX) else { continue };
         let at = format!("annotations[{key:?}]");
         if name.len() < 3 || !name.bytes().all(|letter| letter.is_ascii_alphabetic()) {
-            return Err(Error::invalid(at, "is not the name of a property of a unit"));
+            return Err(Error::refused(Code::SystemdPropertyInvalid, at, "is not the name of a property of a unit"));
         }
         if OWN.contains(&name) {
-            return Err(Error::invalid(at, "only tare sets this property"));
+            return Err(Error::refused(Code::SystemdPropertyInvalid, at, "only tare sets this property"));
         }
         let wrong = |why: String| {
-            let error = Error::invalid(&at, format!("{text:?} is not a value: {why}"));
+            let error = Error::refused(Code::SystemdPropertyInvalid, &at, format!("{text:?} is not a value: {why}"));
             // Where the reason says itself what to write, another advice is in its way.
             if why.contains("write") || why.contains("in the range") {
                 return error;

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// systemd's UNIT_NAME_MAX without the NUL, and NAME_MAX of its cgroup.
 const MAX_NAME: usize = 255;
@@ -47,14 +47,17 @@ pub const SLICE: &str = ".slice";
 /// Another form; a slice or a name that systemd does not take.
 pub fn resolve(cgroups_path: Option<&Path>, id: &str, user: bool, above: &str) -> Result<Unit> {
     let usual = if user { "user.slice" } else { "system.slice" };
-    let text = cgroups_path.map(|path| path.to_str().ok_or_else(|| Error::invalid(AT, "is not UTF-8"))).transpose()?;
+    let text = cgroups_path
+        .map(|path| path.to_str().ok_or_else(|| Error::refused(Code::CgroupPathInvalid, AT, "is not UTF-8")))
+        .transpose()?;
     let unit = match text.filter(|text| !text.is_empty()) {
         None => scope(usual, "tare", id)?,
         Some(text) => {
             let parts: Vec<&str> = text.split(':').collect();
             let [slice, prefix, name] = parts.as_slice() else { return Err(other_form(text)) };
             if name.is_empty() {
-                return Err(Error::invalid(AT, format!("{text:?} has no name")).hint("it is slice:prefix:name"));
+                return Err(Error::refused(Code::CgroupPathInvalid, AT, format!("{text:?} has no name"))
+                    .hint("it is slice:prefix:name"));
             }
             match (*slice, name.ends_with(SLICE)) {
                 (slice, true) => whole_slice(slice, name)?,
@@ -67,7 +70,11 @@ pub fn resolve(cgroups_path: Option<&Path>, id: &str, user: bool, above: &str) -
     components.extend(unit.components);
     let length: usize = components.iter().map(|part| part.len() + 1).sum();
     if length > MAX_PATH {
-        return Err(Error::invalid(AT, format!("makes a path of {length} bytes, more than {MAX_PATH}")));
+        return Err(Error::refused(
+            Code::CgroupPathInvalid,
+            AT,
+            format!("makes a path of {length} bytes, more than {MAX_PATH}"),
+        ));
     }
     Ok(Unit { components, ..unit })
 }
@@ -78,14 +85,15 @@ fn other_form(text: &str) -> Error {
     let what = format!(
         "expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got {shown:?} instead"
     );
-    Error::invalid(AT, what).hint("or leave --systemd-cgroup out")
+    Error::refused(Code::CgroupPathInvalid, AT, what).hint("or leave --systemd-cgroup out")
 }
 
 fn scope(slice: &str, prefix: &str, name: &str) -> Result<Unit> {
     let name = format!("{}-{}.scope", escape(prefix)?, escape(name)?);
     if name.len() > MAX_NAME {
         let shown: String = name.chars().take(40).collect();
-        return Err(Error::invalid(
+        return Err(Error::refused(
+            Code::CgroupPathInvalid,
             AT,
             format!("unit {shown:?}... is {} bytes long, more than {MAX_NAME}", name.len()),
         ));
@@ -103,11 +111,12 @@ fn whole_slice(above: &str, name: &str) -> Result<Unit> {
         None => "-.slice".to_owned(),
     };
     if components.is_empty() {
-        return Err(Error::invalid(AT, "\"-.slice\" is the root of the hierarchy").hint("name a slice below it"));
+        return Err(Error::refused(Code::CgroupPathInvalid, AT, "\"-.slice\" is the root of the hierarchy")
+            .hint("name a slice below it"));
     }
     if !above.is_empty() && above != parent {
         let what = format!("slice {name:?} is in {parent:?} by its name, not in {above:?}");
-        return Err(Error::invalid(AT, what));
+        return Err(Error::refused(Code::CgroupPathInvalid, AT, what));
     }
     Ok(Unit { name: name.to_owned(), slice: parent, components })
 }
@@ -115,7 +124,7 @@ fn whole_slice(above: &str, name: &str) -> Result<Unit> {
 /// `a-b-c.slice` is in `a.slice/a-b.slice/`. The root is `-.slice`.
 fn expand(slice: &str) -> Result<Vec<String>> {
     let shown: String = slice.chars().take(40).collect();
-    let wrong = |what: &str| Err(Error::invalid(AT, format!("slice {shown:?} {what}")));
+    let wrong = |what: &str| Err(Error::refused(Code::CgroupPathInvalid, AT, format!("slice {shown:?} {what}")));
     let Some(stem) = slice.strip_suffix(SLICE).filter(|stem| !stem.is_empty()) else {
         return wrong("does not end in \".slice\"");
     };
@@ -144,7 +153,11 @@ fn is_valid(letter: char) -> bool {
 fn escape(text: &str) -> Result<String> {
     if let Some(letter) = text.chars().find(|letter| *letter == '/' || letter.is_control()) {
         let shown: String = text.chars().take(40).collect();
-        return Err(Error::invalid(AT, format!("{shown:?} has {letter:?}, which is not for the name of a unit")));
+        return Err(Error::refused(
+            Code::CgroupPathInvalid,
+            AT,
+            format!("{shown:?} has {letter:?}, which is not for the name of a unit"),
+        ));
     }
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {

@@ -14,7 +14,7 @@ use super::message::Call;
 use super::properties::Property;
 use super::unit::Unit;
 use super::value::Value;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// How long everything about one unit may take: systemd answers late on a machine under load.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -126,7 +126,7 @@ impl Systemd {
                         cleared = true;
                     }
                     _ => {
-                        let error = Error::new(ErrorKind::Exists, context()).detail(text).at("linux.cgroupsPath");
+                        let error = Error::new(Code::SystemdUnitExists, context()).detail(text).at("linux.cgroupsPath");
                         return Err(error.hint(format!("see `systemctl status {}`", unit.name)));
                     }
                 },
@@ -180,7 +180,7 @@ impl Systemd {
         let what = "ask systemd for its cgroup";
         match self.property(OBJECT, INTERFACE, "ControlGroup") {
             Ok(Value::Text(path)) => Ok(path),
-            Ok(_) => Err(Error::new(ErrorKind::System, what).detail("the answer is no text")),
+            Ok(_) => Err(Error::new(Code::SystemdFailed, what).detail("the answer is no text")),
             Err(fault) => Err(self.explain(fault).context(what)),
         }
     }
@@ -339,12 +339,12 @@ impl Systemd {
     fn failed(&self, what: String, result: &str, name: &str) -> Error {
         let user = if self.instance == Instance::User { "--user " } else { "" };
         let hint = format!("see `journalctl {user}--unit {name}` and `systemctl {user}status {name}`");
-        Error::new(ErrorKind::System, what).detail(format!("the job ended with {result:?}")).hint(hint)
+        Error::new(Code::SystemdFailed, what).detail(format!("the job ended with {result:?}")).hint(hint)
     }
 
     fn explain(&self, fault: Fault) -> Error {
         let user = self.instance == Instance::User;
-        let error = |what: &str| Error::new(ErrorKind::System, what);
+        let error = |what: &str| Error::new(Code::SystemdFailed, what);
         match fault {
             Fault::Refused(name, text) if name == ABSENT || name == UNREACHED => {
                 let whose = if user { "the systemd of this user" } else { "systemd" };
@@ -353,11 +353,11 @@ impl Systemd {
                 } else {
                     "the systemd cgroup driver needs systemd as init; else use the cgroupfs driver"
                 };
-                let kind = if name == ABSENT { ErrorKind::Unsupported } else { ErrorKind::System };
-                Error::new(kind, format!("{whose} cannot be reached")).detail(text).hint(hint)
+                let code = if name == ABSENT { Code::SystemdMissing } else { Code::SystemdFailed };
+                Error::new(code, format!("{whose} cannot be reached")).detail(text).hint(hint)
             }
             Fault::Refused(name, text) if name.ends_with("AccessDenied") || name.ends_with("AuthorizationRequired") => {
-                Error::new(ErrorKind::Denied, "systemd refuses").detail(text)
+                Error::new(Code::SystemdDenied, "systemd refuses").detail(text)
             }
             Fault::Refused(name, text) if text.is_empty() => error("systemd refuses").detail(name),
             Fault::Refused(_, text) => error("systemd refuses").detail(text),

@@ -15,7 +15,7 @@ use super::create::prepare::{Decided, Opened, decide, inherited, open};
 use super::create::{Creating, StartMode};
 use super::listen_fds::Activation;
 use crate::bundle::OpenBundle;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::host::Host;
 use crate::plan::{PlanSummary, summary};
 use document::Document;
@@ -131,7 +131,7 @@ fn placed(error: Error, document: Option<&Document>) -> Option<Error> {
 fn warning(line: &str) -> Error {
     let is_place = |place: &str| !place.is_empty() && !place.contains(' ');
     match line.split_once(": ") {
-        Some((place, what)) if is_place(place) => Error::invalid(place, what),
-        _ => Error::new(ErrorKind::InvalidConfig, line),
+        Some((place, what)) if is_place(place) => Error::refused(Code::ConfigWarning, place, what),
+        _ => Error::new(Code::ConfigWarning, line),
     }
 }

@@ -7,7 +7,7 @@ use oci_spec::runtime::Spec;
 use super::super::create::prepare::Decided;
 use super::warning;
 use crate::cgroup::devices::Devices;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Code, Error};
 use crate::namespaces::NamespaceKind;
 use crate::plan::ContainerPlan;
 use crate::process::capabilities::SYS_ADMIN;
@@ -25,7 +25,7 @@ pub(super) fn all(decided: &Decided) -> Vec<Error> {
 }
 
 fn tell(at: &str, what: &str, hint: &str) -> Error {
-    Error::new(ErrorKind::InvalidConfig, what).at(at).hint(hint)
+    Error::new(Code::ConfigWarning, what).at(at).hint(hint)
 }
 
 fn without_effect(spec: &Spec, plan: &ContainerPlan) -> Option<Error> {

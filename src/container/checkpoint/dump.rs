@@ -23,7 +23,7 @@ use crate::container::status::{Status, cgroup, living_init, status};
 use crate::container::store::{self, Store};
 use crate::container::warning::Warn;
 use crate::container::{StoredContainer, delete, find, notify, saved_config};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, Result};
 use crate::namespaces::NamespaceSet;
 
 /// The name of CRIU's log, which engines copy.
@@ -83,7 +83,8 @@ fn refuse_added_mounts(record: &Record) -> Result<()> {
     let Some(added) = record.mounts.first() else { return Ok(()) };
     let id = &record.id;
     let what = format!("container \"{id}\" cannot be checkpointed: it got a mount on {}", added.destination.display());
-    Err(Error::new(ErrorKind::Unsupported, what).hint(format!("remove it first, with `tare mounts remove {id} FILE`")))
+    Err(Error::new(Code::CheckpointUnsupported, what)
+        .hint(format!("remove it first, with `tare mounts remove {id} FILE`")))
 }
 
 /// The group that is 0 in the container's user namespace; `None` without a namespace of its own, or without that group.

@@ -7,7 +7,7 @@ use rustix::fs::{CWD, Gid, Mode, OFlags, fchmod, fchown, openat};
 
 use super::options::CriuOptions;
 use crate::checkpoint::criu::Log;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Coded, Context, Error, Result};
 
 /// Where the stdio of the first process led when it was created. runc and crun read and write the same file.
 const DESCRIPTORS: &str = "descriptors.json";
@@ -50,8 +50,8 @@ impl Images {
             return Ok(());
         }
         let what = || format!("--image-path: change the group of {}", self.path.display());
-        fchown(&self.directory, None, Some(group)).context(what)?;
-        fchmod(&self.directory, Mode::RWXU | Mode::XGRP).context(what)
+        fchown(&self.directory, None, Some(group)).context(what).coded(Code::CheckpointImageFailed)?;
+        fchmod(&self.directory, Mode::RWXU | Mode::XGRP).context(what).coded(Code::CheckpointImageFailed)
     }
 
     /// Where CRIU writes its log.
@@ -72,7 +72,12 @@ impl Images {
             .chain(work)
             .map(|(directory, path)| {
                 let absolute = std::path::absolute(path);
-                Ok((directory.as_fd(), absolute.map_err(|e| Error::system(format!("find {}", path.display()), e))?))
+                Ok((
+                    directory.as_fd(),
+                    absolute.map_err(|e| {
+                        Error::system(format!("find {}", path.display()), e).coded(Code::CheckpointImageFailed)
+                    })?,
+                ))
             })
             .collect()
     }
@@ -83,11 +88,13 @@ impl Images {
     /// The file cannot be written.
     pub(super) fn write_descriptors(&self, links: &[String; 3]) -> Result<()> {
         let what = || format!("write {}", self.path.join(DESCRIPTORS).display());
-        let json =
-            serde_json::to_vec(links).map_err(|e| Error::new(ErrorKind::Internal, what()).detail(e.to_string()))?;
+        let json = serde_json::to_vec(links).map_err(|e| Error::new(Code::Internal, what()).detail(e.to_string()))?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&self.directory, DESCRIPTORS, flags, Mode::RUSR | Mode::WUSR).context(what)?;
-        std::io::Write::write_all(&mut std::fs::File::from(file), &json).map_err(|e| Error::system(what(), e))
+        let file = openat(&self.directory, DESCRIPTORS, flags, Mode::RUSR | Mode::WUSR)
+            .context(what)
+            .coded(Code::CheckpointImageFailed)?;
+        std::io::Write::write_all(&mut std::fs::File::from(file), &json)
+            .map_err(|e| Error::system(what(), e).coded(Code::CheckpointImageFailed))
     }
 }
 
@@ -98,26 +105,30 @@ impl Images {
 pub(in crate::container) fn read_descriptors(images: &Images) -> Result<Vec<String>> {
     let what = || format!("read {}", images.path.join(DESCRIPTORS).display());
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = openat(&images.directory, DESCRIPTORS, flags, Mode::empty()).context(what);
+    let file =
+        openat(&images.directory, DESCRIPTORS, flags, Mode::empty()).context(what).coded(Code::CheckpointImageFailed);
     let file = file.map_err(|error| error.hint("--image-path has to name the directory of a checkpoint"))?;
     let mut text = Vec::new();
     std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::from(file), 1 << 20), &mut text)
-        .map_err(|e| Error::system(what(), e))?;
-    serde_json::from_slice(&text).map_err(|e| Error::new(ErrorKind::InvalidConfig, what()).detail(e.to_string()))
+        .map_err(|e| Error::system(what(), e).coded(Code::CheckpointImageFailed))?;
+    serde_json::from_slice(&text).map_err(|e| Error::new(Code::CheckpointImageInvalid, what()).detail(e.to_string()))
 }
 
 fn open_directory(path: &Path, option: &str, create: bool) -> Result<OwnedFd> {
     if create {
         std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700)
             .create(path)
-            .map_err(|e| Error::system(format!("{option}: create {}", path.display()), e))?;
+            .map_err(|e| {
+                Error::system(format!("{option}: create {}", path.display()), e).coded(Code::CheckpointImageFailed)
+            })?;
     }
     openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .context(|| format!("{option}: open {}", path.display()))
+        .coded(Code::CheckpointImageFailed)
 }
 
 fn check_parent(images: &Path, parent: &Path) -> Result<()> {
-    let wrong = |what: &str| Err(Error::new(ErrorKind::InvalidConfig, format!("--parent-path: {what}")));
+    let wrong = |what: &str| Err(Error::new(Code::CheckpointImageInvalid, format!("--parent-path: {what}")));
     if parent.is_absolute() {
         return wrong("must be relative to --image-path");
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rustix::fs::OFlags;
 
 pub use crate::checkpoint::messages::{CgroupMode, NetworkLock};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// What checkpoint and restore have in common. The default: the images are in `checkpoint` below the working directory,
 /// and CRIU is the program in PATH.
@@ -163,7 +163,7 @@ impl CheckpointOptions {
     /// # Errors
     /// It is not open for writing.
     pub fn status_fd(self, number: u32) -> Result<Self> {
-        let wrong = |what: &str| Error::new(ErrorKind::InvalidConfig, format!("--status-fd {number}: {what}"));
+        let wrong = |what: &str| Error::new(Code::DescriptorInvalid, format!("--status-fd {number}: {what}"));
         let number = i32::try_from(number).map_err(|_| wrong("not a descriptor"))?;
         let status = crate::sys::descriptors::duplicate(number).map_err(|errno| wrong("duplicate it").errno(errno))?;
         let flags = rustix::fs::fcntl_getfl(&status).map_err(|errno| wrong("read its flags").errno(errno))?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::options::{CgroupMode, CriuOptions};
 use crate::annotation::CRIU_CONFIG;
 use crate::checkpoint::messages::Options;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::namespaces::NamespaceSet;
 
 /// CRIU's log has its debug messages, as with runc: a failure can hardly be explained without them.
@@ -36,7 +36,7 @@ pub(in crate::container) fn require_root(what: &str) -> Result<()> {
         return Ok(());
     }
     let what = format!("{what} a container needs root");
-    Err(Error::new(ErrorKind::Denied, what).hint("CRIU cannot do it for an ordinary user"))
+    Err(Error::new(Code::CheckpointDenied, what).hint("CRIU cannot do it for an ordinary user"))
 }
 
 /// What of a request the options of both commands decide. As with runc, the network of a container is never part of a

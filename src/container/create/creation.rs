@@ -10,7 +10,7 @@ use crate::cgroup::{self, Cgroup, Tag};
 use crate::container::record::{Phase, Record};
 use crate::container::store::{Directory, Store};
 use crate::container::{StoredContainer, delete, saved_config, status};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Code, Coded, ErrorKind, Result};
 use crate::hooks;
 use crate::host::Host;
 use crate::network::devices::Moved;
@@ -96,7 +96,8 @@ impl Creation {
     ) -> Result<Option<Guard<CreatedResctrl>>> {
         let Some((plan, looked)) = plan.zip(looked) else { return Ok(None) };
         let _span = timings::span("create the resctrl group");
-        let mut guard = transaction.guard(CreatedResctrl { group: resctrl::make(plan, looked)? });
+        let mut guard =
+            transaction.guard(CreatedResctrl { group: resctrl::make(plan, looked).coded(Code::ResctrlFailed)? });
         let recorded = &mut self.container.record.resctrl;
         let was_made = |recorded: &Option<resctrl::Recorded>| recorded.as_ref().is_some_and(|recorded| recorded.made);
         let planned = was_made(recorded);
@@ -106,7 +107,7 @@ impl Creation {
             // Another command has made it meanwhile.
             self.write_record()?;
         }
-        guard.group.set_up(plan)?;
+        guard.group.set_up(plan).coded(Code::ResctrlFailed)?;
         Ok(Some(guard))
     }
 
@@ -121,7 +122,7 @@ impl Creation {
         let _span = timings::span("create the cgroup");
         let StoredContainer { directory, record } = &mut self.container;
         let tag = delete::tag(directory)?;
-        let cgroup = Cgroup::create(plan, host.hierarchy()?, &tag).inspect_err(|error| {
+        let cgroup = Cgroup::create(plan, host.hierarchy()?, &tag).coded(Code::CgroupFailed).inspect_err(|error| {
             // systemd may have started the unit. Other kinds of error mean that the cgroup or unit is another
             // container's, or that there is no systemd.
             if record.unit.is_some() && error.kind() == ErrorKind::System {
@@ -132,7 +133,7 @@ impl Creation {
         let guard = transaction.guard(CreatedCgroup { cgroup, unit });
         record.cgroup_inode = Some(guard.cgroup.inode()?);
         if let Some(owner) = plan.owner {
-            guard.cgroup.hand_over(owner)?;
+            guard.cgroup.hand_over(owner).coded(Code::CgroupFailed)?;
         }
         Ok(Some(guard))
     }

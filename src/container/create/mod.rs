@@ -25,7 +25,7 @@ use super::{notify, open_files, pid_file, pidfd_socket, procfs, start_gate};
 use crate::annotation::PIDFD_RECEIVER;
 use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, CgroupManager};
-use crate::error::Result;
+use crate::error::{Code, Coded, Result};
 use crate::host::Host;
 use crate::init::{Gate, Init, Task, TaskKind};
 use crate::plan::{ContainerPlan, Program};
@@ -126,9 +126,9 @@ fn build_guarded(
     let opened = Init { plan: &plan, namespaces: &namespaces, rootfs: &rootfs, gate: gate.as_ref() };
     let mut init = transaction.guard(clone_init(creating, opened, created(&cgroup), &channels, &host)?);
     creation.set_init(&init)?;
-    cgroup.as_mut().map_or(Ok(()), |guard| guard.cgroup.settle())?;
+    cgroup.as_mut().map_or(Ok(()), |guard| guard.cgroup.settle()).coded(Code::CgroupFailed)?;
     let resctrl = resctrl.as_ref().map(|guard| &guard.group);
-    resctrl.map_or(Ok(()), |group| group.admit(init.pid))?;
+    resctrl.map_or(Ok(()), |group| group.admit(init.pid)).coded(Code::ResctrlFailed)?;
     let conversation = Conversation {
         plan: &plan,
         namespaces: &namespaces,
@@ -193,7 +193,7 @@ fn open_rootfs(
     if let (Some(limit), Some(program)) = (callers_limit, plan.program.as_mut()) {
         program.process.keep_open_files(limit);
     }
-    let opened = rootfs::parent::open(&plan.rootfs, namespaces.user_namespace(), watched)?;
+    let opened = rootfs::parent::open(&plan.rootfs, namespaces.user_namespace(), watched).coded(Code::RootfsFailed)?;
     if let Some(mount) = opened.callers_mount(&plan.rootfs)? {
         creation.record_mount(mount)?;
     }

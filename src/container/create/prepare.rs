@@ -15,7 +15,7 @@ use crate::container::recording::{self, Recording};
 use crate::container::store::check_id;
 use crate::container::warning::Warn;
 use crate::container::{check_preserved, checkpoint, listen_fds, notify, status, time};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Coded, Error, Result};
 use crate::host::{Host, HostFacts};
 use crate::plan::{self, ContainerPlan};
 use crate::{cgroup, namespaces, resctrl, timings};
@@ -67,7 +67,7 @@ pub(super) fn prepare(creating: &Creating<'_>, warn: Warn<'_>) -> Result<Prepare
     let Decided { spec, mut plan, notify, warnings } = decide(creating, &activation, &host, (&bundle, &config))?;
     let recording = Recording::begin(record_syscalls, &spec, plan.program.as_mut())?;
     for warning in warnings {
-        warn(Error::new(ErrorKind::InvalidConfig, warning));
+        warn(Error::new(Code::ConfigWarning, warning));
     }
     let Opened { namespaces, resctrl } = open(&plan)?;
     let mut record = first_record(creating, &spec, &bundle, &plan)?;
@@ -117,7 +117,11 @@ pub(in crate::container) fn decide(
     };
     let mut plan = plan_container(&spec, &request, host)?;
     if plan.program.is_none() && mode != StartMode::AtGate {
-        return Err(Error::invalid("process", "config.json has no process, so there is nothing to run"));
+        return Err(Error::refused(
+            Code::ContainerWithoutProcess,
+            "process",
+            "config.json has no process, so there is nothing to run",
+        ));
     }
     if let Some(program) = &mut plan.program {
         activation.env.iter().try_for_each(|(name, value)| program.process.set_env(name, value))?;
@@ -140,7 +144,7 @@ pub(in crate::container) struct Opened {
 /// It is not there, or cannot be joined; the kernel has no pidfds.
 pub(in crate::container) fn open(plan: &ContainerPlan) -> Result<Opened> {
     let namespaces = open_namespaces(plan)?;
-    let resctrl = plan.resctrl.as_ref().map(resctrl::look).transpose()?;
+    let resctrl = plan.resctrl.as_ref().map(resctrl::look).transpose().coded(Code::ResctrlFailed)?;
     status::require_pidfds()?;
     Ok(Opened { namespaces, resctrl })
 }
@@ -156,13 +160,13 @@ fn plan_container(spec: &Spec, request: &plan::Request<'_>, host: &Host) -> Resu
 /// Opens the namespaces to join. Refuses to move network devices into the runtime's own network namespace.
 fn open_namespaces(plan: &ContainerPlan) -> Result<namespaces::OpenNamespaces> {
     let _span = timings::span("open the namespaces to join");
-    let namespaces = namespaces::parent::open_all(&plan.namespaces)?;
+    let namespaces = namespaces::parent::open_all(&plan.namespaces).coded(Code::NamespaceFailed)?;
     if let Some(device) = plan.network_devices.first()
         && namespaces.is_callers_own(namespaces::NamespaceKind::Network)
     {
         let what = format!("network device {:?} cannot be moved to the host network namespace", device.name);
         let hint = "the network namespace of linux.namespaces is the runtime's own";
-        return Err(Error::invalid(&device.at, what).hint(hint));
+        return Err(Error::refused(Code::NamespaceOfRuntime, &device.at, what).hint(hint));
     }
     Ok(namespaces)
 }
@@ -175,7 +179,7 @@ pub(super) fn stdio<'fd>() -> Stdio<'fd> {
 /// The directory that the container will have at /run/notify.
 pub(super) fn notify_directory(root: &Path, id: &str) -> Result<PathBuf> {
     let root = std::path::absolute(root).map_err(|e| {
-        Error::new(ErrorKind::System, format!("the state root {}", root.display())).detail(e.to_string())
+        Error::new(Code::StateRootFailed, format!("the state root {}", root.display())).detail(e.to_string())
     })?;
     Ok(root.join(id).join(notify::DIRECTORY))
 }

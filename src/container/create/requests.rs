@@ -15,7 +15,7 @@ use crate::container::state::State;
 use crate::container::status::{self, Status};
 use crate::container::warning::Warn;
 use crate::container::{StoredContainer, death, start_hooks};
-use crate::error::Result;
+use crate::error::{Code, Coded, Result};
 use crate::hooks::{self, Place};
 use crate::namespaces;
 use crate::network::devices::{self, Moved};
@@ -52,10 +52,13 @@ impl Conversation<'_> {
         let _span = timings::span("answer init until it is ready");
         let mut moved = None;
         let conversed = init.converse(mode != StartMode::AtGate, |init, request| match request {
-            Request::Mappings => namespaces::parent::write_mappings(init.pid, &self.plan.namespaces),
+            Request::Mappings => {
+                namespaces::parent::write_mappings(init.pid, &self.plan.namespaces).coded(Code::IdMappingFailed)
+            }
             Request::Hooks(barrier) => {
                 if barrier == Barrier::BeforePivot && !self.plan.network_devices.is_empty() {
-                    let devices = devices::bring(&self.plan.network_devices, init.pid)?;
+                    let devices =
+                        devices::bring(&self.plan.network_devices, init.pid).coded(Code::NetworkDeviceFailed)?;
                     moved = Some(self.transaction.guard(devices));
                 }
                 if barrier == Barrier::BeforeExec {
@@ -66,9 +69,10 @@ impl Conversation<'_> {
             }
             Request::MapIds(mount, tree) => {
                 rootfs::parent::map_ids(&self.plan.rootfs, mount, tree.as_fd(), self.namespaces.user_namespace())
+                    .coded(Code::MountIdmapFailed)
             }
             // A child of the process that was admitted, but maybe cloned before that.
-            Request::Born => self.resctrl.map_or(Ok(()), |group| group.admit(init.pid)),
+            Request::Born => self.resctrl.map_or(Ok(()), |group| group.admit(init.pid)).coded(Code::ResctrlFailed),
             Request::Warning(fault) => {
                 warn(self.plan.explain(&fault));
                 Ok(())
@@ -99,7 +103,7 @@ impl Conversation<'_> {
         let Some((plan, cgroup)) = self.plan.cgroup.as_ref().zip(cgroup) else { return Ok(()) };
         let Some(name) = plan.delegated.as_ref() else { return Ok(()) };
         let _span = timings::span("delegate the cgroup");
-        cgroup.delegate(name, init.pid, plan.owner)
+        cgroup.delegate(name, init.pid, plan.owner).coded(Code::CgroupFailed)
     }
 
     fn run_hooks(&self, init: &Child, barrier: Barrier, warn: Warn<'_>) -> Result<()> {

@@ -31,7 +31,7 @@ use crate::container::status::{self, Status};
 use crate::container::store::{CRIU_ROOT, Store};
 use crate::container::warning::Warn;
 use crate::container::{StoredContainer, notify, start_hooks};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Coded, Context, Error, Result};
 use crate::hooks::{self, Place};
 use crate::host::Host;
 use crate::init::Init;
@@ -113,9 +113,9 @@ fn build_guarded(
         cgroup: created(&cgroup).map(crate::cgroup::Cgroup::directory),
         root: Some(Rootfs { tree: tree.as_fd(), mount_point: &root, cgroups, directories: images.directories()? }),
     })?;
-    cgroup.as_mut().map_or(Ok(()), |guard| guard.cgroup.settle())?;
+    cgroup.as_mut().map_or(Ok(()), |guard| guard.cgroup.settle()).coded(Code::CgroupFailed)?;
     // What CRIU clones is in the groups that CRIU is in.
-    resctrl.as_ref().map_or(Ok(()), |guard| guard.group.admit(criu.pid()))?;
+    resctrl.as_ref().map_or(Ok(()), |guard| guard.group.admit(criu.pid())).coded(Code::ResctrlFailed)?;
     criu.require_version()?;
     let mut request = request(&spec, source, &creation);
     request.root = Some(checkpoint::text(&root));
@@ -131,7 +131,7 @@ fn build_guarded(
         steps.take(step, pid, descriptor, warn)
     })?;
     let Steps { init, devices: _devices, .. } = steps;
-    let init = init.ok_or_else(|| Error::new(ErrorKind::System, "CRIU restored no process"))?;
+    let init = init.ok_or_else(|| Error::new(Code::CriuFailed, "CRIU restored no process"))?;
     let master = channels.master()?;
     creation.record_created()?;
     publish(&init, creation.record(), creating.request.options)?;
@@ -146,7 +146,11 @@ fn require_mount_namespace(plan: &ContainerPlan) -> Result<()> {
     if plan.namespaces.is_new(NamespaceKind::Mount) {
         return Ok(());
     }
-    Err(Error::unsupported("linux.namespaces", "a container without a new mount namespace cannot be restored"))
+    Err(Error::refused(
+        Code::CheckpointUnsupported,
+        "linux.namespaces",
+        "a container without a new mount namespace cannot be restored",
+    ))
 }
 
 /// Has an init without a program build the rootfs once, for the mount points. It stays in the caller's cgroup: with the
@@ -165,9 +169,12 @@ fn rehearse(
     let opened = Init { plan, namespaces, rootfs: &rootfs, gate: None };
     let mut init = clone_init(creating, opened, None, &Channels::default(), host)?;
     let outcome = init.converse(false, |init, request| match request {
-        Request::Mappings => namespaces::parent::write_mappings(init.pid, &plan.namespaces),
+        Request::Mappings => {
+            namespaces::parent::write_mappings(init.pid, &plan.namespaces).coded(Code::IdMappingFailed)
+        }
         Request::MapIds(mount, tree) => {
             rootfs::parent::map_ids(&plan.rootfs, mount, tree.as_fd(), namespaces.user_namespace())
+                .coded(Code::MountIdmapFailed)
         }
         // Hooks belong to the container that is restored, and so do warnings.
         Request::Hooks(_) | Request::Warning(_) | Request::Born | Request::Attaching(..) | Request::Ready => Ok(()),
@@ -239,7 +246,11 @@ fn add_namespaces(request: &mut Options, namespaces: &OpenNamespaces) -> Result<
             kind => {
                 let Some((_, word)) = JOINABLE.iter().find(|(joinable, _)| *joinable == kind) else {
                     let at = format!("linux.namespaces[{}].path", joined.index);
-                    return Err(Error::unsupported(at, "CRIU cannot restore into an existing namespace of this type"));
+                    return Err(Error::refused(
+                        Code::CheckpointUnsupported,
+                        at,
+                        "CRIU cannot restore into an existing namespace of this type",
+                    ));
                 };
                 let file = format!("/proc/self/fd/{number}");
                 request.join_namespaces.push(JoinedNamespace { kind: (*word).to_owned(), file });
@@ -286,7 +297,7 @@ impl Steps<'_> {
             return Ok(());
         }
         let what = || format!("open process {pid}, which CRIU restored");
-        let id = Pid::from_raw(pid).ok_or_else(|| Error::new(ErrorKind::System, what()))?;
+        let id = Pid::from_raw(pid).ok_or_else(|| Error::new(Code::CriuFailed, what()))?;
         let pidfd = pidfd_open(id, PidfdFlags::empty()).context(what)?;
         let init = self.transaction.guard(Child::restored(pid, pidfd));
         self.creation.set_init(&init)?;
@@ -296,7 +307,7 @@ impl Steps<'_> {
     }
 
     fn init(&self) -> Result<&Child> {
-        self.init.as_deref().ok_or_else(|| Error::new(ErrorKind::System, "CRIU named no process"))
+        self.init.as_deref().ok_or_else(|| Error::new(Code::CriuFailed, "CRIU named no process"))
     }
 
     fn state(&self, pid: i32) -> Result<Vec<u8>> {
@@ -305,7 +316,8 @@ impl Steps<'_> {
 
     fn run_hooks_before_mounts(&mut self) -> Result<()> {
         if !self.plan.network_devices.is_empty() {
-            let devices = devices::bring(&self.plan.network_devices, self.init()?.pid)?;
+            let devices =
+                devices::bring(&self.plan.network_devices, self.init()?.pid).coded(Code::NetworkDeviceFailed)?;
             self.devices = Some(self.transaction.guard(devices));
         }
         let hooks = &self.plan.hooks;
@@ -342,7 +354,7 @@ impl Steps<'_> {
     fn deliver_terminal(&self, master: Option<OwnedFd>) -> Result<()> {
         let (Some(console), Some(master)) = (self.channels.child_ends().console, master) else {
             let what = "the checkpoint has a terminal, and config.json has none";
-            return Err(Error::invalid("process.terminal", what));
+            return Err(Error::refused(Code::TerminalInvalid, "process.terminal", what));
         };
         net::send_fd(console, b"/dev/ptmx", master.as_fd()).context(|| "send the terminal").map(drop)
     }

@@ -100,14 +100,14 @@ impl<T: Undo> Drop for Guard<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
+    use crate::error::Code;
 
     struct Named(&'static str, Rc<RefCell<Vec<&'static str>>>);
 
     impl Undo for Named {
         fn undo(&mut self, transaction: &Transaction) {
             self.1.borrow_mut().push(self.0);
-            transaction.note(Err(Error::new(ErrorKind::System, self.0)));
+            transaction.note(Err(Error::new(Code::SystemCallFailed, self.0)));
         }
     }
 
@@ -117,7 +117,7 @@ mod tests {
         let create = || {
             let _first = transaction.guard(Named("first", Rc::clone(&undone)));
             let _second = transaction.guard(Named("second", Rc::clone(&undone)));
-            Err::<(), _>(Error::new(ErrorKind::System, "third"))
+            Err::<(), _>(Error::new(Code::SystemCallFailed, "third"))
         };
         let error = transaction.explain(create().unwrap_err(), "a", &mut |_| {});
         assert_eq!(*undone.borrow(), ["second", "first"]);
@@ -138,11 +138,11 @@ mod tests {
     #[test]
     fn warnings_are_printed_once_and_change_no_error() {
         let transaction = Transaction::default();
-        transaction.warn(Error::new(ErrorKind::System, "lost"));
+        transaction.warn(Error::new(Code::SystemCallFailed, "lost"));
         let mut printed = Vec::new();
         for _ in 0..2 {
             let error =
-                transaction.explain(Error::new(ErrorKind::System, "x"), "a", &mut |e| printed.push(e.to_string()));
+                transaction.explain(Error::new(Code::SystemCallFailed, "x"), "a", &mut |e| printed.push(e.to_string()));
             assert_eq!(error.to_string(), "x");
         }
         assert_eq!(printed, ["lost"]);

@@ -23,7 +23,7 @@ use super::status::{self, Status, status};
 use super::warning::Warn;
 use super::{StoredContainer, check_preserved, find, pid_file, pidfd_socket, saved_config, store};
 use crate::bundle;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 use crate::host::{Host, ProgramFacts};
 use crate::plan::{self, Program};
 use crate::spawn::{Child, Signals};
@@ -106,13 +106,17 @@ fn start_program(
 /// The pidfd of init, if the container accepts processes now.
 fn running_init(container: &StoredContainer, ignore_paused: bool) -> Result<OwnedFd> {
     let id = &container.record.id;
-    let refuse = |what: String| Err(Error::new(ErrorKind::WrongStatus, what));
+    let refuse = |code, what: String| Err(Error::new(code, what));
     match status(&container.directory, &container.record)? {
         (Status::Running | Status::Created, Some(pidfd)) => Ok(pidfd),
         (Status::Paused, Some(pidfd)) if ignore_paused => Ok(pidfd),
-        (Status::Paused, _) => refuse(format!("cannot exec in a paused container: \"{id}\"; resume it first")),
-        (Status::Creating, _) => refuse(format!("cannot exec in container \"{id}\": it is being created")),
-        _ => refuse(not_running(id)),
+        (Status::Paused, _) => {
+            refuse(Code::ContainerPaused, format!("cannot exec in a paused container: \"{id}\"; resume it first"))
+        }
+        (Status::Creating, _) => {
+            refuse(Code::ContainerCreating, format!("cannot exec in container \"{id}\": it is being created"))
+        }
+        _ => refuse(Code::ContainerNotRunning, not_running(id)),
     }
 }
 
@@ -128,7 +132,7 @@ fn plan_program(
     let spec = saved_config::spec(&container.directory)?;
     let (process, warnings) = process_object(&spec, options)?;
     let mut warn_all = |warnings: &[String]| {
-        warnings.iter().for_each(|warning| warn(Error::new(ErrorKind::InvalidConfig, warning.as_str())));
+        warnings.iter().for_each(|warning| warn(Error::new(Code::ConfigWarning, warning.as_str())));
     };
     warn_all(&warnings);
     let host = Host::default();
@@ -194,7 +198,7 @@ fn explain_end(record: &Record, error: Error) -> Error {
     if error.kind() != ErrorKind::System || !ended() {
         return error;
     }
-    Error::new(ErrorKind::WrongStatus, not_running(&record.id)).detail(format!("it ended meanwhile: {error}"))
+    Error::new(Code::ContainerNotRunning, not_running(&record.id)).detail(format!("it ended meanwhile: {error}"))
 }
 
 fn not_running(id: &str) -> String {

@@ -4,7 +4,7 @@
 use oci_spec::runtime::Process;
 
 use crate::container::options::Changes;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::process::{capabilities, user};
 
 /// Completes the process object of a file with values of the container: those that runc and crun take from the container
@@ -47,11 +47,11 @@ impl Changes {
     /// The container has no process; no command; a user or capability that does not exist.
     pub fn apply(&self, container: Option<&Process>) -> Result<Process> {
         let mut process = container.cloned().ok_or_else(|| {
-            Error::new(ErrorKind::InvalidConfig, "the container's config has no process to start from")
+            Error::new(Code::ContainerWithoutProcess, "the container's config has no process to start from")
                 .hint("give one with --process")
         })?;
         if self.args.is_empty() {
-            return Err(Error::new(ErrorKind::InvalidConfig, "process args cannot be empty"));
+            return Err(Error::new(Code::ArgumentsMissing, "process args cannot be empty"));
         }
         process.set_args(Some(self.args.clone()));
         process.set_terminal(Some(self.tty));

@@ -18,7 +18,7 @@ use crate::cgroup::{self, AttachedProgram, holds};
 use crate::container::join::open_of_init;
 use crate::container::record::Record;
 use crate::container::status;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, Result};
 use crate::network::statistics;
 use crate::process::capabilities::Masks;
 use crate::rootfs::parent::entries;
@@ -201,7 +201,7 @@ impl Reader<'_> {
 /// Source: proc_pid_status(5). The name of the program stands there too, on one line whatever it is.
 fn process(text: &str) -> Result<ProcessAttributes> {
     let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::trim);
-    let missing = |key: &str| Error::new(ErrorKind::System, format!("the status of init has no {key}"));
+    let missing = |key: &str| Error::new(Code::SystemCallFailed, format!("the status of init has no {key}"));
     // Real, effective, saved, of the filesystem.
     let id = |key: &str| {
         let id = value(key).and_then(|ids| ids.split_whitespace().nth(1)?.parse().ok());

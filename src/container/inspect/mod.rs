@@ -29,7 +29,7 @@ use super::status::{self, Status};
 use super::{StoredContainer, find, saved_config};
 use crate::cgroup::devices::{self, Devices};
 use crate::cgroup::limits::Write;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, Result};
 use crate::host::Host;
 use crate::plan::{MountsRequest, Program, plan_tree_again};
 use crate::rootfs::plan::TreePlan;
@@ -76,7 +76,7 @@ pub fn inspect(root: &Path, id: &str) -> Result<Inspection> {
         return compared;
     }
     let error =
-        Error::new(ErrorKind::WrongStatus, format!("container \"{id}\" cannot be inspected: it ended meanwhile"));
+        Error::new(Code::ContainerNotRunning, format!("container \"{id}\" cannot be inspected: it ended meanwhile"));
     Err(match compared {
         Ok(_) => error,
         Err(why) => error.detail(why.to_string()),

@@ -8,7 +8,7 @@ use super::Joining;
 use crate::cgroup::{self, Cgroup};
 use crate::container::record::Record;
 use crate::container::status;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::plan::Program;
 use crate::wire::{Fault, Step};
 
@@ -36,17 +36,17 @@ pub(super) fn choose(record: &Record, below: Option<&str>, ignore_frozen: bool) 
     }
     let Some(below) = below else { return Ok(cgroup) };
     let Some(cgroup) = cgroup else {
-        return Err(Error::new(ErrorKind::Unsupported, "--cgroup: the container has no cgroup"));
+        return Err(Error::new(Code::ContainerUnmanaged, "--cgroup: the container has no cgroup"));
     };
     match cgroup.below(below)? {
         Some(cgroup) if !ignore_frozen && cgroup.frozen()? => {
             let what = format!("--cgroup: the sub-cgroup {below:?} is frozen");
-            Err(Error::new(ErrorKind::WrongStatus, what).hint("write 0 to its cgroup.freeze first"))
+            Err(Error::new(Code::SubCgroupFrozen, what).hint("write 0 to its cgroup.freeze first"))
         }
         Some(cgroup) => Ok(Some(cgroup)),
         None => {
             let what = format!("--cgroup: the container has no sub-cgroup {below:?}");
-            Err(Error::new(ErrorKind::NotFound, what))
+            Err(Error::new(Code::SubCgroupNotFound, what))
         }
     }
 }
@@ -60,7 +60,7 @@ fn of_init(record: &Record) -> Result<Option<Cgroup>> {
     let absent = || {
         let what =
             format!("the container's cgroup {recorded} is gone, and that of its init, {path}, cannot be reached");
-        Error::new(ErrorKind::System, what)
+        Error::new(Code::CgroupFailed, what)
     };
     found.map(Some).ok_or_else(absent)
 }

@@ -20,7 +20,7 @@ use super::record::{AddedMount, Record};
 use super::status::{self, Status, cgroup, status};
 use super::warning::Warn;
 use super::{StoredContainer, find, join, open_files, saved_config};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Code, Context, Error, Result};
 use crate::host::Host;
 use crate::namespaces::NamespaceSet;
 use crate::plan::{MountsRequest, plan_mounts};
@@ -41,7 +41,7 @@ pub fn add(root: &Path, id: &str, mounts: &Mounts, warn: Warn<'_>) -> Result<()>
     let (init, frozen) = living(&container)?;
     let plan = plan(&container, init.as_fd(), mounts)?;
     for warning in mounts.warnings.iter().chain(&plan.warnings) {
-        warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
+        warn(Error::new(Code::ConfigWarning, warning.as_str()));
     }
     open_files::make_room(plan.mounts.len())?;
     let record = &container.record;
@@ -72,7 +72,7 @@ pub fn remove(root: &Path, id: &str, mounts: &Mounts, warn: Warn<'_>) -> Result<
     let mut container = lock(find(root, id)?)?;
     let (init, _) = living(&container)?;
     for warning in &mounts.warnings {
-        warn(Error::new(ErrorKind::InvalidConfig, warning.as_str()));
+        warn(Error::new(Code::ConfigWarning, warning.as_str()));
     }
     let spec = saved_config::spec(&container.directory)?;
     let destinations = rootfs::destinations(&spec, &container.record.bundle, &mounts.list)?;
@@ -91,18 +91,18 @@ pub fn remove(root: &Path, id: &str, mounts: &Mounts, warn: Warn<'_>) -> Result<
 fn living(container: &StoredContainer) -> Result<(OwnedFd, bool)> {
     let id = &container.record.id;
     let refuse =
-        |kind, why: &str| Err(Error::new(kind, format!("the mounts of container \"{id}\" cannot be changed: {why}")));
+        |code, why: &str| Err(Error::new(code, format!("the mounts of container \"{id}\" cannot be changed: {why}")));
     let namespaces = &container.record;
     match status(&container.directory, &container.record)? {
         (status @ (Status::Created | Status::Running | Status::Paused), Some(init)) => {
             if !namespaces.namespaces.contains(NamespaceSet::MOUNT) || namespaces.joined.contains(NamespaceSet::MOUNT) {
-                return refuse(ErrorKind::Unsupported, "it has no mount namespace of its own");
+                return refuse(Code::MountsUnsupported, "it has no mount namespace of its own");
             }
             status::require_signals(init.as_fd(), container.record.pid)?;
             Ok((init, status == Status::Paused))
         }
-        (Status::Creating, _) => refuse(ErrorKind::WrongStatus, "it is being created"),
-        _ => refuse(ErrorKind::WrongStatus, "container not running"),
+        (Status::Creating, _) => refuse(Code::ContainerCreating, "it is being created"),
+        _ => refuse(Code::ContainerNotRunning, "container not running"),
     }
 }
 
@@ -156,7 +156,7 @@ fn choose(record: &Record, destinations: &[CString]) -> Result<Vec<usize>> {
         let found = record.mounts.iter().enumerate().rev().find(here).map(|(position, _)| position);
         let absent = || {
             let what = format!("no mount on {} was added with `tare mounts add`", wanted.display());
-            Error::new(ErrorKind::NotFound, what).at(format!("mounts[{number}].destination"))
+            Error::new(Code::MountNotFound, what).at(format!("mounts[{number}].destination"))
         };
         chosen.push(found.ok_or_else(absent)?);
     }
@@ -180,7 +180,7 @@ fn find_interrupted(record: &mut Record, init: BorrowedFd<'_>, chosen: &[usize],
                 "whether {} was mounted on is unknown: `tare mounts add` was killed",
                 mount.destination.display()
             );
-            let error = Error::new(ErrorKind::WrongStatus, what).at(format!("mounts[{number}].destination"));
+            let error = Error::new(Code::MountCovered, what).at(format!("mounts[{number}].destination"));
             return Err(error.hint("config.json mounts there too; delete the container"));
         }
         let known = |number| record.mounts.iter().any(|mount| mount.number == Some(number));
@@ -235,7 +235,7 @@ fn refuse_covered(record: &Record, table: &[Entry], positions: &[usize], name: &
         let covers = |entry: &Entry| entry.parent == number && entry.point == point && !numbers.contains(&entry.number);
         if table.iter().any(covers) {
             let what = format!("another mount covers the one on {}", path(&point).display());
-            return Err(Error::new(ErrorKind::WrongStatus, what).at(name(*position)).hint("unmount that one first"));
+            return Err(Error::new(Code::MountCovered, what).at(name(*position)).hint("unmount that one first"));
         }
     }
     Ok(())

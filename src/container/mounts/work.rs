@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use crate::cgroup::Cgroup;
 use crate::container::record::{AddedMount, Record};
 use crate::container::{StoredContainer, join};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 use crate::host::Host;
 use crate::init::{Handover, MountChange, Mounts, Task, TaskKind};
 use crate::namespaces::NamespaceSet;
@@ -70,7 +70,7 @@ pub(super) fn remove(
         match list.get(number).filter(|_| fault.step == Step::Unmount) {
             Some(removal) => {
                 let what = format!("unmount {}", removal.point.to_string_lossy());
-                Error::system(what, fault.errno).at(name(number))
+                Error::system(what, fault.errno).coded(Code::UnmountFailed).at(name(number))
             }
             None => Error::system(fault.step.name(), fault.errno),
         }
@@ -84,7 +84,7 @@ fn paying(record: &Record, plan: &RootfsPlan, frozen: bool) -> Result<Option<Cgr
     let Some(number) = plan.mounts.iter().position(crate::rootfs::plan::Mount::copies) else { return Ok(None) };
     if frozen {
         let what = "\"tmpcopyup\" copies files, which a paused container cannot";
-        return Err(Error::new(ErrorKind::WrongStatus, what)
+        return Err(Error::new(Code::ContainerPaused, what)
             .at(format!("mounts[{number}].options"))
             .hint("resume it first"));
     }

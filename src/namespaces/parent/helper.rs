@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 const PLACES: [&str; 6] = ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/run/wrappers/bin", "/sbin"];
 
@@ -33,7 +33,7 @@ pub(in crate::namespaces) fn find(file: &str) -> Result<PathBuf> {
             "install the package uidmap or shadow-utils, or map the caller's own id alone; looked in {}",
             PLACES.join(", ")
         );
-        Error::new(ErrorKind::Unsupported, what).hint(hint)
+        Error::new(Code::IdMappingHelperMissing, what).hint(hint)
     })
 }
 
@@ -50,12 +50,12 @@ pub(super) fn write(file: &str, pid: i32, text: &str) -> Result<()> {
         .env_clear()
         .stdin(Stdio::null())
         .output()
-        .map_err(|e| Error::system(format!("execute {}", program.display()), e))?;
+        .map_err(|e| Error::system(format!("execute {}", program.display()), e).coded(Code::IdMappingFailed))?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', ", ");
     let what = format!("{name} refuses to map the {ids}");
     let hint = format!("{database} must give these ids to the user, and {name} must be set-user-ID root");
-    Err(Error::new(ErrorKind::Denied, what).detail(said).hint(hint))
+    Err(Error::new(Code::IdMappingRefused, what).detail(said).hint(hint))
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{fstat, stat};
 
 use super::super::plan::{Join, MapTexts};
-use crate::error::{Context, Error, Result};
+use crate::error::{Code, Context, Error, Result};
 use crate::sys::parked::Parked;
 
 /// Compares the mappings of the config with those of the namespace that was opened for `join`.
@@ -27,7 +27,7 @@ pub(super) fn check(join: &Join, namespace: BorrowedFd<'_>, asked: &MapTexts) ->
                         only provide one";
             let shown = present.split_whitespace().collect::<Vec<_>>().join(" ");
             let hint = format!("leave the mappings out, or repeat those of {}: {shown}", join.path.display());
-            return Err(Error::invalid(at, what).hint(hint));
+            return Err(Error::refused(Code::IdMappingInvalid, at, what).hint(hint));
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 //!
 //! World: plan (pure). Source: crun(1), "idmap mount options".
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Code, Error, Result};
 
 /// Bounds of what the kernel could take, and of the time to sort it.
 const MOST_MAPPINGS: usize = 340;
@@ -32,7 +32,7 @@ pub struct Mappings {
 /// `idmap=uids=0-1-10#10-11-10;gids=0-100-10`. Source: crun(1), "idmap mount options".
 pub(super) fn parse(word: &str) -> Result<Mappings> {
     let unknown = || {
-        Error::new(ErrorKind::InvalidConfig, format!("{word:?} is not an id mapping"))
+        Error::new(Code::IdMappingInvalid, format!("{word:?} is not an id mapping"))
             .hint("write idmap=uids=0-1000-10;gids=0-1000-10: ids of the filesystem, ids of the host, how many")
     };
     let (_, lists) = word.split_once('=').ok_or_else(unknown)?;

@@ -10,7 +10,7 @@ use oci_spec::runtime::{LinuxIdMapping, Mount as Asked, Spec};
 
 use super::{ChangeRoot, Devices, Mount, MountKind, RootfsPlan};
 use super::{inside, label_key, mounts, root, root_path};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::rootfs::RootfsFacts;
 
 /// A mount to remove.
@@ -73,7 +73,7 @@ pub fn destinations(spec: &Spec, bundle: &Path, list: &[Asked]) -> Result<Vec<CS
     let destination = |(number, mount): (usize, &Asked)| {
         let at = format!("mounts[{number}].destination");
         if mount.destination().as_os_str().is_empty() {
-            return Err(Error::invalid(at, "a mount needs a destination"));
+            return Err(Error::refused(Code::MountDestinationInvalid, at, "a mount needs a destination"));
         }
         inside(&mounts::below_root(mount.destination(), root), &at)
     };
@@ -84,14 +84,18 @@ fn refuse_what_stays(number: usize, mount: &Mount) -> Result<()> {
     let options = || format!("mounts[{number}].options");
     if mount.target.to_bytes() == b"/" {
         let what = "the root of a container that exists cannot be covered: its processes would not see it";
-        return Err(Error::unsupported(format!("mounts[{number}].destination"), what));
+        return Err(Error::refused(Code::MountOptionUnsupported, format!("mounts[{number}].destination"), what));
     }
     match &mount.kind {
-        MountKind::Remount(_) => Err(Error::unsupported(options(), "\"remount\" adds no mount")
-            .hint("remove the mount and add it with the other options")),
-        MountKind::Bind(bind) if bind.copy_symlink => {
-            Err(Error::unsupported(options(), "\"copy-symlink\" makes a link, which could not be removed again"))
+        MountKind::Remount(_) => {
+            Err(Error::refused(Code::MountOptionUnsupported, options(), "\"remount\" adds no mount")
+                .hint("remove the mount and add it with the other options"))
         }
+        MountKind::Bind(bind) if bind.copy_symlink => Err(Error::refused(
+            Code::MountOptionUnsupported,
+            options(),
+            "\"copy-symlink\" makes a link, which could not be removed again",
+        )),
         _ => Ok(()),
     }
 }

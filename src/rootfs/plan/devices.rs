@@ -7,7 +7,7 @@ use std::ffi::CString;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 
 use super::{Mount, MountKind, inside, string};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::rootfs::RootfsFacts;
 
 /// The permission bits, set-id and sticky bits of a mode.
@@ -121,11 +121,15 @@ fn node(device: &LinuxDevice, number: usize, own: bool, facts: &RootfsFacts<'_>)
     let at = format!("linux.devices[{number}]");
     let at_path = format!("{at}.path");
     if !device.path().is_absolute() {
-        return Err(Error::invalid(at_path, format!("{:?} is not an absolute path", device.path())));
+        return Err(Error::refused(
+            Code::DeviceInvalid,
+            at_path,
+            format!("{:?} is not an absolute path", device.path()),
+        ));
     }
     let path = inside(device.path(), &at_path)?;
     if path.as_bytes() == b"/" || path.as_bytes() == b"/dev" {
-        return Err(Error::invalid(at_path, format!("{path:?} cannot be a device")));
+        return Err(Error::refused(Code::DeviceInvalid, at_path, format!("{path:?} cannot be a device")));
     }
     let below = path.as_bytes().strip_prefix(b"/dev/");
     let in_dev = below.filter(|name| !name.contains(&b'/')).map(|name| string(name, &at_path)).transpose()?;
@@ -135,7 +139,7 @@ fn node(device: &LinuxDevice, number: usize, own: bool, facts: &RootfsFacts<'_>)
         LinuxDeviceType::P => NodeKind::Fifo,
         LinuxDeviceType::A => {
             let what = "type \"a\" is for cgroup rules; a device node is one of c, b, u, p";
-            return Err(Error::invalid(format!("{at}.type"), what));
+            return Err(Error::refused(Code::DeviceInvalid, format!("{at}.type"), what));
         }
     };
     let (major, minor) = match kind {
@@ -165,6 +169,10 @@ fn node(device: &LinuxDevice, number: usize, own: bool, facts: &RootfsFacts<'_>)
 fn part(value: i64, bits: u32, at: &str, name: &str) -> Result<u32> {
     match u32::try_from(value) {
         Ok(number) if number < 1 << bits => Ok(number),
-        _ => Err(Error::invalid(format!("{at}.{name}"), format!("{value} is not a {name} number of a device"))),
+        _ => Err(Error::refused(
+            Code::DeviceInvalid,
+            format!("{at}.{name}"),
+            format!("{value} is not a {name} number of a device"),
+        )),
     }
 }

@@ -3,7 +3,7 @@
 //! World: plan.
 
 use super::{Bind, DEEPEST, Mount, MountKind, NodeKind, RootfsPlan, Rule};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Code, Error};
 use crate::rootfs::options::suggestion;
 use crate::wire::{Fault, Step};
 
@@ -76,7 +76,10 @@ impl RootfsPlan {
                 None if parameter.key.as_c_str() == c"source" => format!("{at}.source"),
                 None => at,
             };
-            return hinted(placed(at, what), suggestion(&parameter.key.to_string_lossy()));
+            // Source: fs/fs_parser.c, `__fs_parse` and `vfs_parse_fs_param`.
+            let unknown = fault.said().windows(UNKNOWN.len()).any(|part| part == UNKNOWN);
+            let code = if unknown { Code::MountOptionUnknown } else { Code::MountOptionRefused };
+            return hinted(placed(at, what).recoded(code), suggestion(&parameter.key.to_string_lossy()));
         }
         hinted(placed(at, what), self.mount_hint(mount, step, errno))
     }
@@ -110,8 +113,11 @@ impl RootfsPlan {
     }
 }
 
+/// What a filesystem says of an option that it does not know.
+const UNKNOWN: &[u8] = b"Unknown parameter";
+
 fn plain(what: impl Into<String>) -> Error {
-    Error::new(ErrorKind::System, what)
+    Error::new(Code::SystemCallFailed, what)
 }
 
 fn placed(at: impl Into<String>, what: impl Into<String>) -> Error {

@@ -12,7 +12,7 @@ use oci_spec::runtime as oci;
 
 use super::{Bind, Filesystem, Idmap, KernelParameter, Mount, MountKind, OldCall, Remount, Rule, TreeChange};
 use super::{inside, string};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::rootfs::RootfsFacts;
 use crate::rootfs::options::{self, Options, Wanted};
 use crate::sys::mount::{Attributes, MountFlags};
@@ -43,7 +43,7 @@ const MOST: usize = 1 << 16;
 
 pub(super) fn plan(mounts: &[oci::Mount], context: &Context<'_>) -> Result<Vec<Mount>> {
     if mounts.len() >= MOST {
-        return Err(Error::invalid("mounts", format!("more than {} mounts", MOST - 1)));
+        return Err(Error::refused(Code::MountOptionInvalid, "mounts", format!("more than {} mounts", MOST - 1)));
     }
     let one = |(number, mount)| Request::new(mount, format!("mounts[{number}]"), context).and_then(Request::decide);
     mounts.iter().enumerate().map(one).collect()
@@ -88,7 +88,7 @@ impl<'a> Request<'a> {
     fn new(mount: &'a oci::Mount, at: String, context: &'a Context<'a>) -> Result<Self> {
         let destination = format!("{at}.destination");
         if mount.destination().as_os_str().is_empty() {
-            return Err(Error::invalid(destination, "a mount needs a destination"));
+            return Err(Error::refused(Code::MountDestinationInvalid, destination, "a mount needs a destination"));
         }
         let words = mount.options().as_deref().unwrap_or_default();
         Ok(Self {
@@ -160,12 +160,16 @@ impl<'a> Request<'a> {
             return match self.kind {
                 "proc" => Ok(()),
                 _ if self.options.bind.is_some() || self.options.remount => Ok(()),
-                other => Err(Error::invalid(&self.at, format!("{other:?} cannot be mounted on /proc"))),
+                other => Err(Error::refused(
+                    Code::MountDestinationInvalid,
+                    &self.at,
+                    format!("{other:?} cannot be mounted on /proc"),
+                )),
             };
         }
         if target.starts_with("/proc/") && !BELOW_PROC.contains(&&*target) {
             let what = format!("{target:?} cannot be mounted on because it is inside /proc");
-            return Err(Error::invalid(format!("{}.destination", self.at), what));
+            return Err(Error::refused(Code::MountDestinationInvalid, format!("{}.destination", self.at), what));
         }
         Ok(())
     }
@@ -177,7 +181,7 @@ impl<'a> Request<'a> {
             Some(source) if !source.as_os_str().is_empty() => {
                 string(self.facts.bundle.join(source).as_os_str().as_bytes(), &at)
             }
-            _ => Err(Error::invalid(at, "a bind mount needs a source")),
+            _ => Err(Error::refused(Code::MountSourceInvalid, at, "a bind mount needs a source")),
         }
     }
 
@@ -185,14 +189,18 @@ impl<'a> Request<'a> {
         let data = |parameter: &&options::Parameter| is_typo(parameter);
         if let Some(parameter) = self.options.parameters.iter().find(data) {
             let what = format!("unknown option {:?} of a bind mount", parameter.key);
-            let error = Error::invalid(self.option(parameter.option), what);
+            let error = Error::refused(Code::MountOptionUnknown, self.option(parameter.option), what);
             return Err(match options::suggestion(&parameter.key) {
                 Some(suggestion) => error.hint(suggestion),
                 None => error,
             });
         }
         if self.options.copy_up {
-            return Err(Error::invalid(format!("{}.options", self.at), "\"tmpcopyup\" applies only to tmpfs"));
+            return Err(Error::refused(
+                Code::MountOptionInvalid,
+                format!("{}.options", self.at),
+                "\"tmpcopyup\" applies only to tmpfs",
+            ));
         }
         let procfs = self.target.as_bytes() == b"/proc";
         let kind = MountKind::Bind(Bind {
@@ -244,7 +252,7 @@ impl<'a> Request<'a> {
         if let Some(mappings) = &self.options.mappings {
             if uids.is_some() || gids.is_some() {
                 let what = "id mappings are given both in \"idmap=\" and in uidMappings or gidMappings";
-                return Err(Error::invalid(format!("{}.options", self.at), what));
+                return Err(Error::refused(Code::IdMappingInvalid, format!("{}.options", self.at), what));
             }
             let own = self.context.mappings.as_ref();
             let uids = self.mappings(&mappings.uids, own.map(|own| own.0.as_slice()))?;
@@ -253,7 +261,8 @@ impl<'a> Request<'a> {
         }
         match (some(uids), some(gids), self.options.idmap) {
             (None, None, None) => Ok(None),
-            (None, None, Some(_)) if !self.facts.user_namespace => Err(Error::invalid(
+            (None, None, Some(_)) if !self.facts.user_namespace => Err(Error::refused(
+                Code::IdMappingMissing,
                 format!("{}.options", self.at),
                 "an id-mapped mount needs uidMappings and gidMappings, or a user namespace of the container",
             )),
@@ -264,7 +273,7 @@ impl<'a> Request<'a> {
             (uids, ..) => {
                 let (has, lacks) =
                     if uids.is_some() { ("uidMappings", "gidMappings") } else { ("gidMappings", "uidMappings") };
-                Err(Error::invalid(format!("{}.{has}", self.at), format!("needs {lacks} too")))
+                Err(Error::refused(Code::IdMappingMissing, format!("{}.{has}", self.at), format!("needs {lacks} too")))
             }
         }
     }
@@ -287,10 +296,13 @@ impl<'a> Request<'a> {
         let convert = |one: &options::Mapping| {
             let host = host(one).ok_or_else(|| {
                 let what = format!("id {} of an id mapping is not mapped in the container", one.host_id);
-                Error::invalid(format!("{}.options", self.at), what)
+                Error::refused(Code::IdMappingInvalid, format!("{}.options", self.at), what)
             })?;
             let mapping = oci::LinuxIdMappingBuilder::default().container_id(one.container_id).host_id(host);
-            mapping.size(one.size).build().map_err(|error| Error::invalid(&self.at, error.to_string()))
+            mapping
+                .size(one.size)
+                .build()
+                .map_err(|error| Error::refused(Code::IdMappingInvalid, &self.at, error.to_string()))
         };
         list.iter().map(convert).collect()
     }
@@ -299,7 +311,7 @@ impl<'a> Request<'a> {
     fn cgroup_of_host(self) -> Result<Mount> {
         let Some(path) = self.facts.cgroup_path else {
             let what = "a cgroup mount needs a cgroup namespace or a cgroup created for the container";
-            return Err(Error::unsupported(&self.at, what));
+            return Err(Error::refused(Code::CgroupMountUnsupported, &self.at, what));
         };
         let source = string(path.as_os_str().as_bytes(), &self.at)?;
         self.bind(source, false)
@@ -308,8 +320,11 @@ impl<'a> Request<'a> {
     fn filesystem(mut self) -> Result<Mount> {
         let name = match self.kind {
             "" | "none" => {
-                let error =
-                    Error::invalid(format!("{}.type", self.at), "a mount that is not a bind mount needs a type");
+                let error = Error::refused(
+                    Code::MountTypeMissing,
+                    format!("{}.type", self.at),
+                    "a mount that is not a bind mount needs a type",
+                );
                 return Err(error.hint("or is the option \"bind\" or \"rbind\" missing?"));
             }
             // cgroup v1 does not exist for tare.
@@ -344,14 +359,14 @@ impl<'a> Request<'a> {
         let at = || format!("{}.options", self.at);
         let mapped = [self.mount.uid_mappings(), self.mount.gid_mappings()];
         if mapped.iter().any(|list| !list.as_deref().unwrap_or_default().is_empty()) || self.options.idmap.is_some() {
-            return Err(Error::unsupported(&self.at, "only a bind mount can be id-mapped"));
+            return Err(Error::refused(Code::MountOptionUnsupported, &self.at, "only a bind mount can be id-mapped"));
         }
         if self.options.copy_up && name != "tmpfs" {
-            return Err(Error::invalid(at(), "\"tmpcopyup\" applies only to tmpfs"));
+            return Err(Error::refused(Code::MountOptionInvalid, at(), "\"tmpcopyup\" applies only to tmpfs"));
         }
         if self.options.source_nofollow || self.options.copy_symlink || self.options.destination_nofollow {
             let what = "\"src-nofollow\", \"dest-nofollow\" and \"copy-symlink\" apply only to bind mounts";
-            return Err(Error::invalid(at(), what));
+            return Err(Error::refused(Code::MountOptionInvalid, at(), what));
         }
         Ok(())
     }
@@ -394,7 +409,8 @@ impl<'a> Request<'a> {
         }
         // Such a mount is found again by its name, and "/" is the name of what it covers.
         if self.target.as_bytes() == b"/" {
-            return Err(Error::unsupported(
+            return Err(Error::refused(
+                Code::MountOptionUnsupported,
                 &self.at,
                 "\"iversion\" or a value of more than 255 bytes for a mount on /",
             ));
@@ -422,7 +438,11 @@ impl<'a> Request<'a> {
         }
         // mount(2) copies one page.
         if data.len() > 4095 {
-            return Err(Error::invalid(format!("{}.options", self.at), "more than 4095 bytes of mount data"));
+            return Err(Error::refused(
+                Code::MountOptionInvalid,
+                format!("{}.options", self.at),
+                "more than 4095 bytes of mount data",
+            ));
         }
         call.data = string(&data, &self.at)?;
         Ok(Some(call))
@@ -434,7 +454,7 @@ impl<'a> Request<'a> {
         if superblock {
             if self.options.inode_version {
                 let what = "mount option \"iversion\" cannot be changed by a remount";
-                return Err(Error::unsupported(format!("{}.options", self.at), what));
+                return Err(Error::refused(Code::MountOptionUnsupported, format!("{}.options", self.at), what));
             }
             parameters = self.kernel_parameters()?;
             let top = self.options.top;

@@ -8,7 +8,7 @@
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction as Action};
 use seccompiler::{BpfProgram, sock_filter};
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::seccomp::abi::Abi;
 use crate::seccomp::compile::LIMIT;
 use crate::seccomp::emit::{ARCHITECTURE, Comparison, EQUAL, NUMBER, RETURN, Writer, offsets};
@@ -40,7 +40,7 @@ fn refuse_agent(profile: &LinuxSeccomp) -> Result<()> {
     let mut actions = rules.map(oci_spec::runtime::LinuxSyscall::action).chain([profile.default_action()]);
     if actions.any(|action| action == Action::ScmpActNotify) {
         let what = "a profile with SCMP_ACT_NOTIFY cannot be recorded: a process can have only one seccomp listener";
-        return Err(Error::unsupported(AT, what));
+        return Err(Error::refused(Code::RecordingUnsupported, AT, what));
     }
     Ok(())
 }
@@ -56,8 +56,13 @@ fn report(mut program: BpfProgram) -> BpfProgram {
 
 /// Allows sendmsg and close with the mark, in front of `program`.
 fn exempt(program: BpfProgram, mark: [u32; 3]) -> Result<BpfProgram> {
-    let native = Abi::NATIVE
-        .ok_or_else(|| Error::unsupported(AT, "tare has no system call table for the architecture of this machine"))?;
+    let native = Abi::NATIVE.ok_or_else(|| {
+        Error::refused(
+            Code::SeccompArchitectureUnsupported,
+            AT,
+            "tare has no system call table for the architecture of this machine",
+        )
+    })?;
     let number = |name| tables::find(name).and_then(|call| native.direct(call)).map(|number| native.number(number));
     let (mut writer, program) = Writer::before(program);
     let mut marked = writer.answer(libc::SECCOMP_RET_ALLOW);
@@ -75,7 +80,7 @@ fn exempt(program: BpfProgram, mark: [u32; 3]) -> Result<BpfProgram> {
     let program = writer.finish();
     if program.len() > LIMIT {
         let what = format!("the filter needs {} instructions; the kernel accepts at most {LIMIT}", program.len());
-        return Err(Error::unsupported(AT, what));
+        return Err(Error::refused(Code::SeccompFilterTooLong, AT, what));
     }
     Ok(program)
 }

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use super::check_words;
 use crate::cli::{arguments, duration};
 use tare::internals::container::{kill, store};
-use tare::internals::error::{Error, ErrorKind};
+use tare::internals::error::{Code, Error};
 use tare::internals::process::{capabilities, user};
 
 /// A command line, one word in each line.
@@ -22,7 +22,7 @@ pub(super) fn arguments(input: &[u8]) {
         Err(arguments::End::Text(text)) => assert!(!text.is_empty()),
         Err(arguments::End::Usage { line, .. }) => {
             // As it is shown.
-            check_words(&Error::new(ErrorKind::InvalidConfig, line).to_string());
+            check_words(&Error::new(Code::ConfigValueInvalid, line).to_string());
         }
     }
 }

@@ -17,7 +17,9 @@ fn names_numbers_and_blame() {
     let own = Property::new("TasksMax", Value::U64(1));
     let asked = Property { at: Some("annotations[\"x\"]".into()), ..Property::new("KillMode", Value::U64(1)) };
     let error = |text: &str| {
-        blame(Error::new(ErrorKind::System, "x").detail(text), &[own.clone(), asked.clone()]).path().map(str::to_owned)
+        blame(Error::new(Code::SystemdFailed, "x").detail(text), &[own.clone(), asked.clone()])
+            .path()
+            .map(str::to_owned)
     };
     assert_eq!(error("Cannot set property KillMode").as_deref(), Some("annotations[\"x\"]"));
     assert_eq!(error("Cannot set property TasksMax"), None);
