@@ -109,14 +109,14 @@ fn spawn_exec(task: &Task<'_>) -> std::result::Result<Made, Fault> {
     };
     let made = match clone3(clone::Parent::Caller, NamespaceSet::empty(), task.cgroup) {
         Ok(Side::Child) => init::run(task),
-        Ok(Side::Parent { pid, pidfd }) => Made { pid, pidfd },
-        Err(errno) => return Err(errno).at(Step::Clone),
+        Ok(Side::Parent { pid, pidfd }) => Ok(Made { pid, pidfd }),
+        Err(errno) => Err(Fault::new(Step::Clone, 0, errno)),
     };
     if let Some(before) = before {
         // A failure is harmless: the rest of the command can run on any CPU.
         let _kept = scheduling::set_affinity(&before);
     }
-    Ok(made)
+    made
 }
 
 /// Blocks all signals and returns the previous mask.
