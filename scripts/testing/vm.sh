@@ -23,7 +23,8 @@ virtual_machine() {
 	fill "$share"
 	check vm-start 180 scripts/vm start $machine --share "$share"
 	if [ $code = 0 ]; then
-		check vm-install 60 scripts/vm exec $machine -- "install /root/share/repository/target/tare /usr/local/bin/"
+		check vm-install 60 scripts/vm exec $machine -- "install /root/share/repository/target/tare /usr/local/bin/ &&
+			systemd-run --quiet --unit=hold-perf-event /root/share/repository/scripts/testing/hold-perf-event"
 		for test in "$share"/repository/tests/vm/*; do
 			if [ -z "${1:-}" ] && [[ " $long_tests " == *" ${test##*/} "* ]]; then
 				in_machine $machine "${test#"$share"/repository/}" "" short
