@@ -12,6 +12,18 @@ pub(super) fn memory_limit(plan: &ContainerPlan) -> Option<u64> {
     plan.cgroup.as_ref().and_then(cgroup::CgroupPlan::memory_limit)
 }
 
+/// Why init could not be cloned into the cgroup, for the errno of clone3(2); `None` when the cgroup is not the reason. The
+/// process that keeps a unit alive until then may be killed for lack of memory, and systemd removes the cgroup.
+pub(super) fn explain_entry(cgroup: &Cgroup, plan: &ContainerPlan, errno: i32) -> Option<Error> {
+    let error = cgroup.explain_entry(errno)?;
+    let gone = matches!(errno, libc::ENODEV | libc::ENOENT);
+    let unit = plan.cgroup.as_ref().and_then(cgroup::CgroupPlan::unit);
+    match memory_limit(plan).filter(|_| gone && unit.is_some()) {
+        Some(limit) => Some(error.detail(cgroup::explain_gone(limit))),
+        None => Some(error),
+    }
+}
+
 /// Kills and reaps a child that died during its set-up, and returns the error that says why it died. `memory_limit` is that
 /// of its cgroup.
 pub(super) fn explain_early(child: &Child, cgroup: Option<&Cgroup>, memory_limit: Option<u64>) -> Error {

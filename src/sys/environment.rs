@@ -40,7 +40,8 @@ pub fn inherited() -> Strings {
 }
 
 /// Moves the environment to memory that no clone inherits, and overwrites it where it was: /proc/PID/environ shows
-/// nothing any more. [`START`] is dropped: no other program needs it. To be called once, while this process has one thread. Kernel: 2.6.16 (MADV_DONTFORK).
+/// nothing any more. [`START`] is dropped: no other program needs it. To be called once, while this process has one
+/// thread. Kernel: 2.6.16 (MADV_DONTFORK).
 ///
 /// # Errors
 /// mmap(2), madvise(2): ENOMEM.

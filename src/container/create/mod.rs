@@ -21,7 +21,7 @@ use super::options::CreateOptions;
 use super::record::Record;
 use super::recording::Recording;
 use super::store::{Directory, Store};
-use super::{notify, open_files, pid_file, pidfd_socket, procfs, start_gate};
+use super::{death, notify, open_files, pid_file, pidfd_socket, procfs, start_gate};
 use crate::annotation::PIDFD_RECEIVER;
 use crate::bundle::Bundle;
 use crate::cgroup::{Cgroup, CgroupManager};
@@ -230,7 +230,8 @@ fn clone_init(
     drop(sockets.child);
     let made = spawned?.map_err(|fault| {
         let cgroup = cgroup.filter(|_| fault.step == Step::Clone);
-        cgroup.and_then(|cgroup| cgroup.explain_entry(fault.errno)).unwrap_or_else(|| plan.explain(&fault))
+        let entry = cgroup.and_then(|cgroup| death::explain_entry(cgroup, plan, fault.errno));
+        entry.unwrap_or_else(|| plan.explain(&fault))
     })?;
     Ok(Child::new(made, sockets.parent))
 }
