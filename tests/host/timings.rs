@@ -108,7 +108,8 @@ fn each_command_writes_a_trace() {
     let mount = find(&create, "mount proc on /proc");
     assert!(mount.child && mount.config == "mounts[0]", "{mount:?}");
     assert_eq!(find(&create, "set the hostname").config, "hostname");
-    assert!(has(&create, "report that the process is ready") && !has(&create, "execute the program"));
+    // The last mark before the gate, of the report that init is ready, may come after the parent has looked.
+    assert!(!has(&create, "execute the program"));
     let gate = create.last().unwrap();
     assert!(gate.child && gate.name == "wait on the start gate", "{gate:?}");
 
