@@ -11,6 +11,7 @@ mod summary;
 use std::path::{Path, PathBuf};
 
 pub use added_mounts::{MountsRequest, explain_mounts, plan_mounts, plan_tree_again};
+pub(crate) use rootless::keeps_groups;
 pub use summary::{PlanSection, PlanSummary, summary};
 
 use oci_spec::runtime::{Process, Spec};

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tare::error::{Result, escaped};
 use tare::{Inspection, InspectionEntry};
 
-/// Characters of a cell at the most.
+/// The longest cell, in characters.
 const WIDEST: usize = 36;
 
 const RED: &str = "\x1b[31m";

@@ -21,12 +21,10 @@ use tare::error::{Code, Error, Result};
 use tare::timings::{Recording, Timings};
 
 use super::log::Log;
+use super::options::{self, Place};
 
 /// The name of the option.
 const OPTION: &str = "timings";
-
-/// The commands that are measured; the others accept the option before their name.
-const MEASURED: [&str; 5] = ["create", "run", "exec", "start", "delete"];
 
 /// What a measured command line says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,12 +58,13 @@ pub fn note_start(args: &[OsString]) {
 /// # Errors
 /// FILE has neither of the two endings, or a `%` that means nothing.
 pub fn record(matches: &ArgMatches, log: &Rc<Log>) -> Result<Option<Recording>> {
-    let Some((name, options)) = matches.subcommand() else { return Ok(None) };
+    let Some((name, command_line)) = matches.subcommand() else { return Ok(None) };
     let given = |matches: &ArgMatches| matches.try_get_one::<PathBuf>(OPTION).ok().flatten().cloned();
-    let Some(file) = given(options).or_else(|| given(matches)) else { return Ok(None) };
-    let command = Command { name: name.to_owned(), id: id(name, options) };
+    let Some(file) = given(command_line).or_else(|| given(matches)) else { return Ok(None) };
+    let command = Command { name: name.to_owned(), id: id(name, command_line) };
     let output = output(&file, &command, std::process::id())?;
-    if !MEASURED.contains(&name) {
+    // The others accept the option before their name.
+    if !options::command(name).is_some_and(|command| Place::TIMED.contains(command.place)) {
         return Ok(None);
     }
     let log = Rc::clone(log);

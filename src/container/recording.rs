@@ -6,7 +6,7 @@
 //! Promises: the file is replaced as a whole; several recordings into one file wait for each other and lose nothing.
 
 use std::fs::File;
-use std::io::{ErrorKind as IoKind, Read, Write};
+use std::io::{ErrorKind as IoKind, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -17,13 +17,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::warning::Warn;
+use super::whole_file;
 use crate::annotation::annotation;
 use crate::error::{Code, Context, Error, Result};
 use crate::plan::Program;
+use crate::plan::annotations::RAW_FILTER;
 use crate::seccomp::record::{self, Calls, parent::Recorder, refuses_by_default, written};
-
-/// The annotation that replaces the profile by a program.
-const RAW: &str = "run.oci.seccomp_bpf_data";
 
 /// A profile that is being recorded.
 #[derive(Debug)]
@@ -51,9 +50,9 @@ impl Recording {
     /// agent, or is a ready-made program.
     pub fn begin(file: Option<&Path>, spec: &Spec, program: Option<&mut Program>) -> Result<Option<Self>> {
         let Some((file, program)) = file.zip(program) else { return Ok(None) };
-        if annotation(spec, RAW).is_some() {
+        if annotation(spec, RAW_FILTER).is_some() {
             let what = "a ready-made filter cannot be recorded: it has no rules by name";
-            return Err(Error::refused(Code::RecordingUnsupported, format!("annotations[{RAW:?}]"), what));
+            return Err(Error::refused(Code::RecordingUnsupported, format!("annotations[{RAW_FILTER:?}]"), what));
         }
         let in_force = spec.linux().as_ref().and_then(|linux| linux.seccomp().clone());
         let recording = Self { file: file.to_owned(), in_force, recorder: Recorder::new()? };
@@ -137,10 +136,7 @@ impl Recording {
     fn replace(&self, profile: &LinuxSeccomp) -> Result<()> {
         let text = serde_json::to_string_pretty(profile)
             .map_err(|e| Error::new(Code::Internal, self.what()).detail(e.to_string()))?;
-        let temporary = self.file.with_file_name(format!(".{}.{}", self.name()?, std::process::id()));
-        super::pid_file::create(&temporary)
-            .and_then(|mut file| writeln!(file, "{text}"))
-            .and_then(|()| std::fs::rename(&temporary, &self.file))
+        whole_file::replace(&self.file, std::process::id(), format!("{text}\n").as_bytes())
             .map_err(|e| Error::system(self.what(), e))
     }
 }

@@ -21,13 +21,16 @@ const NOT_DONE: [(&str, &str); 5] = [
 /// The agent's socket for a profile that names none.
 const RECEIVER: &str = "run.oci.seccomp.receiver";
 
+/// The annotation that replaces the profile by a ready-made program.
+pub(crate) const RAW_FILTER: &str = "run.oci.seccomp_bpf_data";
+
 /// The filter: a ready-made one goes before the profile.
 ///
 /// # Errors
 /// As [`seccomp::plan`] and [`seccomp::plan_raw`].
 pub(super) fn filter(spec: &Spec) -> Result<Option<seccomp::SeccompPlan>> {
     let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
-    if let Some(data) = annotation(spec, "run.oci.seccomp_bpf_data") {
+    if let Some(data) = annotation(spec, RAW_FILTER) {
         return seccomp::plan_raw(data, profile).map(Some);
     }
     let Some(profile) = profile else { return Ok(None) };

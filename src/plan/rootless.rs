@@ -85,7 +85,7 @@ pub(super) fn may_set_groups(own: &namespaces::NamespacePlan, host: &HostFacts) 
 }
 
 /// Whether `podman run --group-add keep-groups` was asked for.
-pub(super) fn keeps_groups(spec: &Spec) -> bool {
+pub(crate) fn keeps_groups(spec: &Spec) -> bool {
     annotation(spec, "run.oci.keep_original_groups") == Some("1")
 }
 

@@ -13,6 +13,16 @@ pub use mappings::{Mapping, Mappings};
 use crate::error::{Code, Error, Result, nearest};
 use crate::sys::mount::{Attributes, MountFlags};
 
+/// The flags of a mount other than access times: as they are set, and the words that set and clear them.
+pub const FLAG_WORDS: [(Attributes, &str, &str); 6] = [
+    (Attributes::RDONLY, "ro", "rw"),
+    (Attributes::NOSUID, "nosuid", "suid"),
+    (Attributes::NODEV, "nodev", "dev"),
+    (Attributes::NOEXEC, "noexec", "exec"),
+    (Attributes::NODIRATIME, "nodiratime", "diratime"),
+    (Attributes::NOSYMFOLLOW, "nosymfollow", "symfollow"),
+];
+
 /// What a word asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {

@@ -10,7 +10,7 @@ use oci_spec::runtime::{
 use super::abi::Abi;
 use crate::error::{Code, Error, Result};
 
-const AT: &str = "linux.seccomp";
+pub(super) const AT: &str = "linux.seccomp";
 
 /// The kernel's MAX_ERRNO: a higher number would be cut to it.
 const MAX_ERRNO: u32 = 4095;
@@ -58,14 +58,7 @@ impl<'a> Profile<'a> {
 
 /// The native ABI and the listed ones: a profile cannot leave out the native one, as with libseccomp.
 fn abis(seccomp: &LinuxSeccomp) -> Result<Vec<Abi>> {
-    let native = Abi::NATIVE.ok_or_else(|| {
-        Error::refused(
-            Code::SeccompArchitectureUnsupported,
-            AT,
-            "tare has no system call table for the architecture of this machine",
-        )
-    })?;
-    let mut abis = vec![native];
+    let mut abis = vec![native()?];
     // One without a table is never met here: all that this machine can run are in the tables.
     for abi in seccomp.architectures().iter().flatten().filter_map(|arch| Abi::of(*arch)) {
         if !abis.contains(&abi) {
@@ -73,6 +66,17 @@ fn abis(seccomp: &LinuxSeccomp) -> Result<Vec<Abi>> {
         }
     }
     Ok(abis)
+}
+
+/// The ABI of this build.
+pub(super) fn native() -> Result<Abi> {
+    Abi::NATIVE.ok_or_else(|| {
+        Error::refused(
+            Code::SeccompArchitectureUnsupported,
+            AT,
+            "tare has no system call table for the architecture of this machine",
+        )
+    })
 }
 
 fn rule(i: usize, call: &LinuxSyscall) -> Result<Rule<'_>> {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::bundle::{Bundle, Done, give};
+use crate::bundle::{Bundle, Done};
 use crate::support::{Bait, Storm, mount, only_tare, rounds};
 
 fn sleeper(configure: impl FnOnce(&mut Bundle)) -> Bundle {
@@ -15,15 +15,6 @@ fn sleeper(configure: impl FnOnce(&mut Bundle)) -> Bundle {
     configure(&mut bundle);
     bundle.begin();
     bundle
-}
-
-/// In a user namespace, where root is nobody on the host.
-fn map_ids(bundle: &mut Bundle) {
-    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-    bundle.set("/linux/namespaces/-", json!({ "type": "user" }));
-    bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
-    fs::set_permissions(bundle.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    give(&bundle.file("rootfs"), 100_000);
 }
 
 fn mounts(bundle: &Bundle, action: &str, list: &[Value]) -> Done {
@@ -67,7 +58,7 @@ fn class_43_destinations_are_links() {
             symlink("/proc", rootfs.join("procfs")).unwrap();
             symlink("/proc/self/cwd", rootfs.join("magic")).unwrap();
             if user {
-                map_ids(bundle);
+                bundle.map_ids();
             }
         });
         for target in ["/absolute", "/upwards/sub", "/absolute/new", "/dangling", "/../../absolute/other"] {
@@ -102,7 +93,7 @@ fn class_43_destinations_are_swapped() {
             fs::create_dir(bundle.file("rootfs/volume")).unwrap();
             symlink(bait.path(), bundle.file("rootfs/link")).unwrap();
             if user {
-                map_ids(bundle);
+                bundle.map_ids();
             }
         });
         let list = [

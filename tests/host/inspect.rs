@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use nix::mount::{MntFlags, MsFlags};
 use serde_json::{Value, json};
 
-use crate::bundle::{Bundle, eventually, finish, give, is_tare, reap, wait};
+use crate::bundle::{Bundle, eventually, finish, is_tare, reap, wait};
 
 /// A container like Docker's that sleeps; `None` if the runtime under test is another one.
 fn sleeper(configure: impl FnOnce(&mut Bundle)) -> Option<Bundle> {
@@ -61,14 +61,6 @@ fn inside(bundle: &Bundle, words: &[&str]) {
     let mut command = Command::new("nsenter");
     command.args(["-t", &bundle.pid().to_string(), "-m", "-p", "/bin/busybox"]).args(words);
     finish(command).silent();
-}
-
-fn map_ids(bundle: &mut Bundle) {
-    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-    bundle.set("/linux/namespaces/-", json!({ "type": "user" }));
-    bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
-    fs::set_permissions(bundle.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    give(&bundle.file("rootfs"), 100_000);
 }
 
 /// The output with what differs from run to run and from host to host as in the document.
@@ -233,7 +225,7 @@ fn users_capabilities_and_user_namespaces_are_as_configured() {
     assert_eq!((&set["effective"], set["configured"].as_array().unwrap().len()), (&json!([]), 14));
     assert_eq!(set["note"], "execve takes what is not ambient from a user other than 0");
 
-    let Some(bundle) = running(map_ids) else { return };
+    let Some(bundle) = running(Bundle::map_ids) else { return };
     let report = inspect(&bundle);
     assert_eq!(differences(&report), [""; 0]);
     assert_eq!(entry(&report, "user", "uid")["effective"], 0);

@@ -275,14 +275,7 @@ fn filesystems_show_the_containers_namespaces() {
 #[ignore = "needs root: sudo scripts/test host"]
 fn user_namespaces() {
     let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-    let Some(bundle) = sleeper(|bundle| {
-        bundle.set("/linux/namespaces/-", json!({ "type": "user" }));
-        bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map.clone());
-        crate::bundle::give(&bundle.file("rootfs"), 100_000);
-        fs::set_permissions(bundle.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    }) else {
-        return;
-    };
+    let Some(bundle) = sleeper(Bundle::map_ids) else { return };
     let list = json!([
         bind("/mine/a", "source", &[]),
         bind("/mapped", "source", &["idmap"]),

@@ -21,7 +21,7 @@ const ROW: f64 = 20.0;
 const BAR: f64 = 15.0;
 /// Of a character in the size of the words. An estimate: fonts differ.
 const CHARACTER: f64 = 6.1;
-/// Characters of a name at the most.
+/// The longest name, in characters.
 const LONGEST: usize = 60;
 /// The part of the whole time that a step with words takes at least.
 const WORTH_WORDS: f64 = 0.004;

@@ -23,7 +23,7 @@ use document::Document;
 /// Stands for the id that the container would have.
 pub const ID: &str = "ID";
 
-/// Errors at the most: a config may be wrong in a million places.
+/// The most errors that are reported: a config may be wrong in a million places.
 const MOST: usize = 100;
 
 /// What was found.

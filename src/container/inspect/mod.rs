@@ -24,6 +24,7 @@ use oci_spec::runtime::Spec;
 use self::effective::{Effective, Reader};
 use self::namespaces::NamespaceRow;
 pub use self::report::{Entry, Inspection};
+use super::mounts::request as mounts_request;
 use super::record::Record;
 use super::status::{self, Status};
 use super::{StoredContainer, find, saved_config};
@@ -31,7 +32,7 @@ use crate::cgroup::devices::{self, Devices};
 use crate::cgroup::limits::Write;
 use crate::error::{Code, Context, Error, Result};
 use crate::host::Host;
-use crate::plan::{MountsRequest, Program, plan_tree_again};
+use crate::plan::{Program, keeps_groups, plan_tree_again};
 use crate::rootfs::plan::TreePlan;
 
 /// What config.json and the record say of a container.
@@ -111,7 +112,7 @@ fn compare(container: &StoredContainer, status: Status, init: Option<&OwnedFd>) 
         writes: resources
             .map_or_else(|| Ok(Vec::new()), |resources| crate::cgroup::limits::plan(resources, "linux.resources"))?,
         devices: devices::plan(rules, "linux.resources.devices", host.rootless()?)?,
-        keeps_groups: crate::annotation::annotation(&spec, "run.oci.keep_original_groups") == Some("1"),
+        keeps_groups: keeps_groups(&spec),
         page_size: u64::try_from(rustix::param::page_size()).unwrap_or(4096),
     };
     let waiting = status::gate(&container.directory)?.is_some();
@@ -137,15 +138,7 @@ fn tree(record: &Record, spec: &Spec, mappings: &[String; 2], host: &Host) -> Re
     let below = record.cgroup.as_deref().unwrap_or_default();
     let cgroup_path = hierarchy.map(|hierarchy| PathBuf::from(format!("{}{below}", hierarchy.root.display())));
     let [uids, gids] = mappings;
-    let request = MountsRequest {
-        bundle: &record.bundle,
-        namespaces: record.namespaces,
-        joined: record.joined,
-        in_user_namespace: host.in_user_namespace()?,
-        mappings: [uids, gids],
-        cgroup_path: cgroup_path.as_deref(),
-        selinux: host.selinux(),
-    };
+    let request = mounts_request(record, host, [uids, gids], cgroup_path.as_deref())?;
     plan_tree_again(spec, &request).context(|| "plan the mounts of the saved config")
 }
 

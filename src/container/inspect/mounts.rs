@@ -12,6 +12,7 @@ use super::report::Entry;
 use super::{Configured, Effective};
 use crate::container::record::AddedMount;
 use crate::namespaces::NamespaceSet;
+use crate::rootfs::options::FLAG_WORDS;
 use crate::rootfs::parent::Entry as MountEntry;
 use crate::rootfs::plan::{ExpectedMount, TreePlan, default_paths};
 use crate::sys::mount::{Attributes, MountFlags};
@@ -253,20 +254,11 @@ fn compared(name: &str, asked: Value, entry: &MountEntry, faults: &[String]) -> 
     row.differs(!faults.is_empty(), || format!("{name} {}", faults.join("; ")))
 }
 
-/// The flags of mountinfo, and the words for them.
-const FLAGS: [(Attributes, &str, &str); 6] = [
-    (Attributes::RDONLY, "ro", "rw"),
-    (Attributes::NOSUID, "nosuid", "suid"),
-    (Attributes::NODEV, "nodev", "dev"),
-    (Attributes::NOEXEC, "noexec", "exec"),
-    (Attributes::NODIRATIME, "nodiratime", "diratime"),
-    (Attributes::NOSYMFOLLOW, "nosymfollow", "symfollow"),
-];
-
 /// The flags of a mount; without relatime and noatime it has strict access times.
 fn flags(options: &str) -> Attributes {
     let has = |wanted: &str| options.split(',').any(|word| word == wanted);
-    let set = FLAGS.iter().filter(|(_, word, _)| has(word)).fold(Attributes::empty(), |all, (flag, ..)| all | *flag);
+    let set =
+        FLAG_WORDS.iter().filter(|(_, word, _)| has(word)).fold(Attributes::empty(), |all, (flag, ..)| all | *flag);
     match (has("noatime"), has("relatime")) {
         (true, _) => set | Attributes::NOATIME,
         (false, true) => set,
@@ -281,7 +273,7 @@ fn wrong(entry: &MountEntry, expected: &ExpectedMount) -> Vec<String> {
         return vec![format!("has the type {}, config says {kind}", entry.kind)];
     }
     let has = flags(&entry.options);
-    for (flag, set, clear) in FLAGS {
+    for (flag, set, clear) in FLAG_WORDS {
         if expected.set.contains(flag) && !has.contains(flag) {
             faults.push(format!("is {clear}, config says {set}"));
         }

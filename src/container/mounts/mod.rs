@@ -113,6 +113,24 @@ fn lock(mut container: StoredContainer) -> Result<StoredContainer> {
     Ok(container)
 }
 
+/// What a plan of mounts of an existing container needs to know. `mappings` are the texts of uid_map and gid_map.
+pub(super) fn request<'a>(
+    record: &'a Record,
+    host: &Host,
+    mappings: [&'a str; 2],
+    cgroup_path: Option<&'a Path>,
+) -> Result<MountsRequest<'a>> {
+    Ok(MountsRequest {
+        bundle: &record.bundle,
+        namespaces: record.namespaces,
+        joined: record.joined,
+        in_user_namespace: host.in_user_namespace()?,
+        mappings,
+        cgroup_path,
+        selinux: host.selinux(),
+    })
+}
+
 fn plan(container: &StoredContainer, init: BorrowedFd<'_>, mounts: &Mounts) -> Result<RootfsPlan> {
     let record = &container.record;
     let spec = saved_config::spec(&container.directory)?;
@@ -126,15 +144,7 @@ fn plan(container: &StoredContainer, init: BorrowedFd<'_>, mounts: &Mounts) -> R
         Some(cgroup) => Some(PathBuf::from(format!("{}{}", host.hierarchy()?.root.display(), cgroup.path()))),
         None => host.hierarchy().ok().map(|hierarchy| hierarchy.root.clone()),
     };
-    let request = MountsRequest {
-        bundle: &record.bundle,
-        namespaces: record.namespaces,
-        joined: record.joined,
-        in_user_namespace: host.in_user_namespace()?,
-        mappings: [&uids, &gids],
-        cgroup_path: cgroup_path.as_deref(),
-        selinux: host.selinux(),
-    };
+    let request = request(record, &host, [&uids, &gids], cgroup_path.as_deref())?;
     let plan = plan_mounts(&spec, &mounts.list, &request)?;
     // The pid was still init's.
     crate::sys::pidfd::send_signal(init, 0).context(|| format!("look at init, process {}", record.pid))?;

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 
 use super::text;
-use crate::rootfs::options::{Propagation, Wanted};
+use crate::rootfs::options::{FLAG_WORDS, Propagation, Wanted};
 use crate::rootfs::plan::{
     Bind, ChangeRoot, Device, DeviceFile, Filesystem, KernelParameter, Mount, MountKind, NodeKind, RootfsPlan,
 };
@@ -92,16 +92,8 @@ fn asked(wanted: Wanted, implied: Attributes, before: &str) -> Vec<String> {
 
 /// As options of config.json; `before` is "r" for those of a whole tree.
 fn attributes(wanted: Wanted, before: &str) -> Vec<String> {
-    const WORDS: [(Attributes, &str, &str); 6] = [
-        (Attributes::RDONLY, "ro", "rw"),
-        (Attributes::NOSUID, "nosuid", "suid"),
-        (Attributes::NODEV, "nodev", "dev"),
-        (Attributes::NOEXEC, "noexec", "exec"),
-        (Attributes::NODIRATIME, "nodiratime", "diratime"),
-        (Attributes::NOSYMFOLLOW, "nosymfollow", "symfollow"),
-    ];
     let mut words: Vec<String> = Vec::new();
-    for (bit, set, clear) in WORDS {
+    for (bit, set, clear) in FLAG_WORDS {
         match (wanted.set.contains(bit), wanted.clear.contains(bit)) {
             (true, _) => words.push(format!("{before}{set}")),
             (false, true) => words.push(format!("{before}{clear}")),

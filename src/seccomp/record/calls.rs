@@ -81,7 +81,7 @@ impl Calls {
     }
 }
 
-/// The call is made, at the most with a line in the log.
+/// The call is made; the kernel may log it.
 pub(super) fn is_permissive(action: Action) -> bool {
     matches!(action, Action::ScmpActAllow | Action::ScmpActLog)
 }

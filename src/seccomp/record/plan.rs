@@ -9,13 +9,11 @@ use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction as Action};
 use seccompiler::{BpfProgram, sock_filter};
 
 use crate::error::{Code, Error, Result};
-use crate::seccomp::abi::Abi;
 use crate::seccomp::compile::LIMIT;
 use crate::seccomp::emit::{ARCHITECTURE, Comparison, EQUAL, NUMBER, RETURN, Writer, offsets};
 use crate::seccomp::plan::{SeccompPlan, flag, flags};
+use crate::seccomp::profile::{AT, native};
 use crate::seccomp::tables;
-
-const AT: &str = "linux.seccomp";
 
 /// Plans the filter; `in_force` is the profile of the container.
 ///
@@ -56,13 +54,7 @@ fn report(mut program: BpfProgram) -> BpfProgram {
 
 /// Allows sendmsg and close with the mark, in front of `program`.
 fn exempt(program: BpfProgram, mark: [u32; 3]) -> Result<BpfProgram> {
-    let native = Abi::NATIVE.ok_or_else(|| {
-        Error::refused(
-            Code::SeccompArchitectureUnsupported,
-            AT,
-            "tare has no system call table for the architecture of this machine",
-        )
-    })?;
+    let native = native()?;
     let number = |name| tables::find(name).and_then(|call| native.direct(call)).map(|number| native.number(number));
     let (mut writer, program) = Writer::before(program);
     let mut marked = writer.answer(libc::SECCOMP_RET_ALLOW);
