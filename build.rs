@@ -11,6 +11,7 @@ fn main() {
     println!("cargo::rustc-env=TARE_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
     println!("cargo::rerun-if-changed=build.rs");
     order_functions();
+    begin_before_the_c_library();
     // The log of HEAD grows with every commit and checkout. In a worktree it is not below `.git`. A file that does not
     // exist would cause a rebuild each time.
     for name in ["HEAD", "logs/HEAD"] {
@@ -33,5 +34,13 @@ fn order_functions() {
         let lld = std::env::var("RUSTC_LINKER").is_ok_and(|linker| linker.ends_with("lld"));
         println!("cargo::rustc-link-arg-bins={}{script}", if lld { "-T" } else { "-Wl,-T," });
         println!("cargo::rerun-if-changed={script}");
+    }
+}
+
+/// src/sys/exe_file.rs has the entry point.
+fn begin_before_the_c_library() {
+    let target = |name: &str| std::env::var(format!("CARGO_CFG_TARGET_{name}")).unwrap_or_default();
+    if target("ARCH") == "x86_64" && target("ENV") == "musl" {
+        println!("cargo::rustc-link-arg-bins=-Wl,--entry=tare_entry");
     }
 }

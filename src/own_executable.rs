@@ -54,7 +54,8 @@ pub fn require_protected() -> Result<()> {
     Err(Error::new(Code::Unprotected, what).hint("call tare::protect at the start of main"))
 }
 
-/// Returns when this process runs from a protected image; else executes itself from one.
+/// Returns when this process runs from a protected image, as after the exchange in sys/exe_file.rs; else executes itself
+/// from one.
 fn execute_protected(name: &CStr) -> Result<()> {
     let exe = rustix::fs::open(EXE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).context(|| format!("open {EXE}"))?;
     if is_protected(&exe).context(|| "examine tare's own executable")? {

@@ -1,6 +1,9 @@
 //! Class 1: the runtime's own binary, seen from a container as /proc/PID/exe.
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -156,6 +159,57 @@ fn class_01_exec_executes_itself() {
     let kill = || rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), KILL).unwrap();
     let Some(pid) = waiting(pid) else { return };
     pod.attack(pid, kill);
+}
+
+/// The executed file and all that is mapped of it are on a read-only mount: no link to them can be opened for writing,
+/// whoever opens it. The released binary, for x86-64, gets there with one execution.
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn class_01_nothing_mapped_is_writable() {
+    let bundle = Bundle::script("echo >/tmp/runs; sleep 1000");
+    bundle.write();
+    let copy = bundle.file("runtime");
+    copy_program(&runtime(), &copy);
+    let mut run = Command::new(&copy);
+    run.arg("--root").arg(bundle.root()).args(["run", &bundle.id]).current_dir(bundle.path());
+    let mut run = run.env("TARE_TEST_MARK", &bundle.name).spawn().unwrap();
+    bundle.wait_file("tmp/runs");
+    let own = PathBuf::from(format!("/proc/{}", run.id()));
+    let mapped = fs::read_dir(own.join("map_files")).unwrap().map(|entry| entry.unwrap().path());
+    let links: Vec<PathBuf> =
+        mapped.chain([own.join("exe")]).filter(|link| link.metadata().unwrap().is_file()).collect();
+    assert!(links.len() > 1, "nothing is mapped: {links:?}");
+    for link in links {
+        if fs::read_link(&link).unwrap().components().count() > 2 {
+            continue; // A library of a debug build.
+        }
+        // Not tried: as long as it is executed, it cannot be written in any case.
+        let flags = rustix::fs::statvfs(&link).unwrap().f_flag;
+        assert!(flags.contains(rustix::fs::StatVfsMountFlags::RDONLY), "{link:?} can be written later");
+    }
+    if cfg!(target_arch = "x86_64") && is_static_pie(&copy) {
+        assert_eq!(executed_as(&own), copy.as_os_str(), "the runtime has executed itself again");
+    }
+    bundle.tare(&["delete", "--force", &bundle.id]).good();
+    run.wait().unwrap();
+}
+
+/// Whether it needs no dynamic linker, though it is position-independent.
+fn is_static_pie(program: &Path) -> bool {
+    const DYNAMIC: u8 = 3;
+    let listed = Command::new("ldd").arg(program).output().unwrap();
+    fs::read(program).unwrap()[16] == DYNAMIC && !String::from_utf8_lossy(&listed.stdout).contains("=>")
+}
+
+/// What the last execve(2) of a process executed: AT_EXECFN of its auxiliary vector.
+fn executed_as(own: &Path) -> OsString {
+    let pairs = fs::read(own.join("auxv")).unwrap();
+    let word = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().unwrap());
+    let place = pairs.chunks(16).find(|pair| word(&pair[..8]) == libc::AT_EXECFN).map(|pair| word(&pair[8..])).unwrap();
+    let mut text = vec![0; 4096];
+    let read = fs::File::open(own.join("mem")).unwrap().read_at(&mut text, place).unwrap();
+    text.truncate(text[..read].iter().position(|byte| *byte == 0).unwrap());
+    OsString::from_vec(text)
 }
 
 const KILL: rustix::process::Signal = rustix::process::Signal::KILL;

@@ -104,7 +104,7 @@ fn each_command_writes_a_trace() {
     };
     let create = trace("create", &[]);
     assert_child_within(&create[..create.len() - 1], "clone init", "answer init until it is ready");
-    assert!(has(&create, "execute tare from a read-only image") && has(&create, "create the cgroup"));
+    assert!(has(&create, "create the cgroup"));
     let mount = find(&create, "mount proc on /proc");
     assert!(mount.child && mount.config == "mounts[0]", "{mount:?}");
     assert_eq!(find(&create, "set the hostname").config, "hostname");
@@ -390,6 +390,8 @@ fn the_documented_table_is_what_run_prints() {
     let Done { code, stderr, .. } = bundle.tare(&["run", "--timings", "-", &bundle.id]);
     assert_eq!(code, 0, "{stderr}");
     let parent = stderr.lines().skip(1).take_while(|line| !line.ends_with("  child"));
+    // Not the released binary for x86-64, which the page is about.
+    let parent = parent.filter(|line| !line.ends_with("execute tare from a read-only image"));
     let zeros = format!("{0:>10} {0:>10}", "0.000");
     let without_times = |line: &str| match line.split_at(zeros.len()) {
         (times, _) if times.contains("start") => line.to_string(),
