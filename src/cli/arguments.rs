@@ -1,8 +1,8 @@
 //! Parses the command line with clap, which gets its commands and options from the tables in options.rs.
 //!
-//! Building all commands takes longer than most of them run, so only the command that is used is built, without texts.
-//! A line that it does not accept is parsed again with everything, for the help or the error. An option may be
-//! repeated: the last one wins.
+//! Building all commands takes longer than most of them run, so clap first gets the command and the options that the
+//! line names, without texts. A line that these do not accept is parsed again with everything, for the help or the
+//! error. An option may be repeated: the last one wins.
 //!
 //! World: parent.
 
@@ -53,7 +53,7 @@ pub fn parse(args: Vec<OsString>) -> Result<ArgMatches, End> {
     }
     let line = go_flags::normalize(args);
     if let Some(row) = line.command
-        && let Ok(matches) = program(bare).subcommand(bare_command(row)).try_get_matches_from(&line.words)
+        && let Ok(matches) = bare_program(row, &line.given).try_get_matches_from(&line.words)
     {
         return Ok(matches);
     }
@@ -68,11 +68,13 @@ pub fn parse(args: Vec<OsString>) -> Result<ArgMatches, End> {
 /// The whole command line; public for the generator of man pages and completions.
 #[must_use]
 pub fn command() -> Command {
-    COMMANDS.iter().fold(program(described), |all, row| all.subcommand(described_command(row)))
+    COMMANDS.iter().fold(program().args(arguments(options::in_place(Place::PROGRAM), described)), |all, row| {
+        all.subcommand(described_command(row))
+    })
 }
 
-/// The program and its options, without commands.
-fn program(argument: fn(&'static CliOption) -> Arg) -> Command {
+/// The program, without options and commands.
+fn program() -> Command {
     Command::new("tare")
         .about("A low-level OCI container runtime")
         .version(super::commands::version())
@@ -80,13 +82,14 @@ fn program(argument: fn(&'static CliOption) -> Arg) -> Command {
         .args_override_self(true)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .args(arguments(Place::PROGRAM, argument))
 }
 
-/// A command that can parse, but has no help.
-fn bare_command(row: &'static CliCommand) -> Command {
-    let command = Command::new(row.name).args_override_self(true).args(arguments(row.place, bare));
-    operands(row.alias.into_iter().fold(command, Command::alias), row.operands)
+/// The command line with one command and the options that are given, without help.
+fn bare_program(row: &'static CliCommand, given: &[&'static CliOption]) -> Command {
+    let options = |place| arguments(given.iter().copied().filter(move |option| option.places.contains(place)), bare);
+    let command = Command::new(row.name).args_override_self(true).args(options(row.place));
+    let command = operands(row.alias.into_iter().fold(command, Command::alias), row.operands);
+    program().args(options(Place::PROGRAM)).subcommand(command)
 }
 
 /// A command with its help, built when it is used.
@@ -94,14 +97,17 @@ fn described_command(row: &'static CliCommand) -> Command {
     let command = Command::new(row.name).about(row.about).args_override_self(true);
     row.alias.into_iter().fold(command, Command::alias).defer(|command| {
         let Some(row) = options::command(command.get_name()) else { return command };
-        let command = command.args(arguments(row.place, described));
+        let command = command.args(arguments(options::in_place(row.place), described));
         operands(command.after_help(examples::after_help(row.name, row.more)), row.operands)
     })
 }
 
-/// The options of a place one by one: an array of them would fill pages of the stack. clap adds --help itself.
-fn arguments(place: Place, argument: fn(&'static CliOption) -> Arg) -> impl Iterator<Item = Arg> {
-    options::in_place(place).filter(|option| !matches!(option.takes, Takes::Help)).map(argument)
+/// The options one by one: an array of them would fill pages of the stack. clap adds --help itself.
+fn arguments(
+    options: impl Iterator<Item = &'static CliOption>,
+    argument: fn(&'static CliOption) -> Arg,
+) -> impl Iterator<Item = Arg> {
+    options.filter(|option| !matches!(option.takes, Takes::Help)).map(argument)
 }
 
 /// An option with all that parsing needs.

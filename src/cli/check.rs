@@ -2,18 +2,19 @@
 //!
 //! World: parent.
 
-use clap::ArgMatches;
 use serde_json::{Map, Value, json};
 use tare::error::{Error, Result, escaped};
 use tare::{CheckReport, CreateOptions, PlanSummary};
 
+use super::values::Values;
+
 /// The options of create that decide what is refused.
-pub fn options(command: &ArgMatches) -> CreateOptions<'static> {
+pub fn options(command: Values<'_>) -> CreateOptions<'static> {
     let options = CreateOptions::default()
-        .no_pivot(command.get_flag("no-pivot"))
-        .keep_keyring(command.get_flag("no-new-keyring"))
-        .preserve_fds(command.get_one::<u32>("preserve-fds").copied().unwrap_or(0));
-    match command.get_one::<std::path::PathBuf>("console-socket").filter(|path| !path.as_os_str().is_empty()) {
+        .no_pivot(command.flag("no-pivot"))
+        .keep_keyring(command.flag("no-new-keyring"))
+        .preserve_fds(command.one::<u32>("preserve-fds").copied().unwrap_or(0));
+    match command.one::<std::path::PathBuf>("console-socket").filter(|path| !path.as_os_str().is_empty()) {
         Some(path) => options.console_socket(path),
         None => options,
     }

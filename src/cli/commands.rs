@@ -6,7 +6,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use clap::ArgMatches;
 use clap_complete::Shell;
 
 use tare::{
@@ -15,6 +14,7 @@ use tare::{
 };
 
 use super::log::{Log, Messages};
+use super::values::Values;
 
 /// The options before the command.
 #[derive(Debug)]
@@ -31,19 +31,19 @@ pub struct Global {
 
 impl Global {
     /// Reads them.
-    pub fn new(matches: &ArgMatches) -> Self {
+    pub fn new(matches: Values<'_>) -> Self {
         Self {
-            root: matches.get_one::<PathBuf>("root").cloned().unwrap_or_else(Runtime::default_root),
+            root: matches.one::<PathBuf>("root").cloned().unwrap_or_else(Runtime::default_root),
             messages: Messages {
-                file: matches.get_one::<PathBuf>("log").filter(|path| !path.as_os_str().is_empty()).cloned(),
-                json: matches.get_one::<String>("log-format").is_some_and(|format| format == "json"),
-                level: matches.get_one::<String>("log-level").cloned(),
-                debug: matches.get_flag("debug"),
+                file: matches.one::<PathBuf>("log").filter(|path| !path.as_os_str().is_empty()).cloned(),
+                json: matches.one::<String>("log-format").is_some_and(|format| format == "json"),
+                level: matches.one::<String>("log-level").cloned(),
+                debug: matches.flag("debug"),
             },
-            systemd: matches.get_flag("systemd-cgroup"),
-            manager: matches.get_one::<String>("cgroup-manager").cloned(),
-            rootless: matches.get_one::<String>("rootless").and_then(|mode| mode.parse().ok()),
-            criu: matches.get_one::<PathBuf>("criu").cloned(),
+            systemd: matches.flag("systemd-cgroup"),
+            manager: matches.one::<String>("cgroup-manager").cloned(),
+            rootless: matches.one::<String>("rootless").and_then(|mode| mode.parse().ok()),
+            criu: matches.one::<PathBuf>("criu").cloned(),
         }
     }
 
@@ -64,12 +64,12 @@ pub fn version() -> &'static str {
 }
 
 /// Runs the command; its exit code.
-pub fn dispatch(matches: &ArgMatches, global: &Global, log: &Rc<Log>) -> Result<i32> {
-    let Some((name, command)) = matches.subcommand() else { return Ok(1) };
+pub fn dispatch(matches: Values<'_>, global: &Global, log: &Rc<Log>) -> Result<i32> {
+    let Some((name, command)) = matches.command() else { return Ok(1) };
     let runtime = runtime(global, log);
-    let id = || command.get_one::<String>("id").map_or("", String::as_str);
+    let id = || command.one::<String>("id").map_or("", String::as_str);
     let container = || runtime.container(id());
-    let json = || command.get_one::<String>("format").is_some_and(|format| format == "json");
+    let json = || command.one::<String>("format").is_some_and(|format| format == "json");
     log.debug(&format!("tare {name}, state root {}", runtime.root().display()));
     match name {
         "create" => drop(runtime.create(id(), &bundle(command), &creation(command))?),
@@ -82,21 +82,21 @@ pub fn dispatch(matches: &ArgMatches, global: &Global, log: &Rc<Log>) -> Result<
         "start" => start(&container())?,
         "state" => super::print(&super::table::pretty(&container().state()?)?)?,
         "kill" => {
-            let signal: Signal = command.get_one::<String>("signal").map_or("TERM", String::as_str).parse()?;
-            let target = if command.get_flag("all") { Target::All } else { Target::Init };
+            let signal: Signal = command.one::<String>("signal").map_or("TERM", String::as_str).parse()?;
+            let target = if command.flag("all") { Target::All } else { Target::Init };
             each(&runtime, command, log, |container| container.kill(signal, target))?;
         }
         "delete" => {
-            let force = if command.get_flag("force") { Force::Yes } else { Force::No };
+            let force = if command.flag("force") { Force::Yes } else { Force::No };
             each(&runtime, command, log, |container| container.delete(force))?;
         }
         "exec" => {
             let (id, options) = execution(command)?;
             return runtime.container(&id).exec(&options);
         }
-        "list" => super::table::list(&runtime, json(), command.get_flag("quiet"))?,
+        "list" => super::table::list(&runtime, json(), command.flag("quiet"))?,
         "ps" => {
-            let arguments = command.get_many::<String>("arguments").into_iter().flatten().map(String::as_str).collect();
+            let arguments = command.many::<String>("arguments").map(String::as_str).collect();
             super::table::ps(&container(), json(), arguments)?;
         }
         "pause" => container().pause()?,
@@ -104,26 +104,26 @@ pub fn dispatch(matches: &ArgMatches, global: &Global, log: &Rc<Log>) -> Result<
         "events" => events(&container(), command)?,
         "update" => container().update(&super::update::resources(command, |warning| log.warning(&warning))?)?,
         "mounts" => mounts(&container(), command)?,
-        "inspect" => super::inspect::print(&container().inspect()?, command.get_flag("json"))?,
+        "inspect" => super::inspect::print(&container().inspect()?, command.flag("json"))?,
         "spec" => {
-            let path = |name| command.get_one::<PathBuf>(name);
+            let path = |name| command.one::<PathBuf>(name);
             let example = super::spec::Example {
-                rootless: command.get_flag("rootless"),
-                docker_default: command.get_flag("docker-default"),
+                rootless: command.flag("rootless"),
+                docker_default: command.flag("docker-default"),
             };
             super::spec::write(path("bundle"), path("config"), &example)?;
         }
         "doctor" => {
-            let report = runtime.doctor(command.get_flag("repair"))?;
-            super::table::doctor(&report, command.get_flag("json"))?;
+            let report = runtime.doctor(command.flag("repair"))?;
+            super::table::doctor(&report, command.flag("json"))?;
             return Ok(i32::from(!report.is_well()));
         }
         "check" => {
             let report = runtime.check(&bundle(command), &super::check::options(command));
-            super::check::print(&report, command.get_flag("plan"), command.get_flag("json"))?;
+            super::check::print(&report, command.flag("plan"), command.flag("json"))?;
             return Ok(i32::from(!report.would_start()));
         }
-        "info" => super::table::info(&tare::info(), command.get_flag("json"))?,
+        "info" => super::table::info(&tare::info(), command.flag("json"))?,
         "features" => super::print(&super::table::pretty(&tare::features())?)?,
         "completion" => super::print(&completion(command))?,
         other => return Err(Error::new(Code::Internal, format!("command {other:?} has no code"))),
@@ -131,9 +131,9 @@ pub fn dispatch(matches: &ArgMatches, global: &Global, log: &Rc<Log>) -> Result<
     Ok(0)
 }
 
-fn completion(command: &ArgMatches) -> Vec<u8> {
+fn completion(command: Values<'_>) -> Vec<u8> {
     let mut script = Vec::new();
-    if let Some(shell) = command.get_one::<Shell>("shell") {
+    if let Some(shell) = command.one::<Shell>("shell") {
         clap_complete::generate(*shell, &mut super::arguments::command(), "tare", &mut script);
     }
     script
@@ -150,10 +150,10 @@ fn runtime(global: &Global, log: &Rc<Log>) -> Runtime {
     }
 }
 
-fn mounts(container: &Container<'_>, command: &ArgMatches) -> Result<()> {
-    let file = command.get_one::<PathBuf>("file").map_or(Path::new("-"), PathBuf::as_path);
+fn mounts(container: &Container<'_>, command: Values<'_>) -> Result<()> {
+    let file = command.one::<PathBuf>("file").map_or(Path::new("-"), PathBuf::as_path);
     let list = if file == Path::new("-") { Mounts::from_stdin()? } else { Mounts::from_file(file)? };
-    match command.get_one::<String>("action").map(String::as_str) {
+    match command.one::<String>("action").map(String::as_str) {
         Some("remove") => container.unmount(&list),
         _ => container.mount(&list),
     }
@@ -170,12 +170,12 @@ fn start(container: &Container<'_>) -> Result<()> {
 /// The container that is named, or all whose ids a regular expression matches: one that fails does not spare the others.
 fn each(
     runtime: &Runtime,
-    command: &ArgMatches,
+    command: Values<'_>,
     log: &Log,
     mut act: impl FnMut(&Container<'_>) -> Result<()>,
 ) -> Result<()> {
-    let id = command.get_one::<String>("id").map_or("", String::as_str);
-    if !command.get_flag("regex") {
+    let id = command.one::<String>("id").map_or("", String::as_str);
+    if !command.flag("regex") {
         return act(&runtime.container(id));
     }
     let mut result = Ok(());
@@ -187,8 +187,8 @@ fn each(
     result
 }
 
-fn bundle(command: &ArgMatches) -> Bundle {
-    let path = |name: &str| command.get_one::<PathBuf>(name).cloned();
+fn bundle(command: Values<'_>) -> Bundle {
+    let path = |name: &str| command.one::<PathBuf>(name).cloned();
     let bundle = Bundle::new(path("bundle").unwrap_or_else(|| PathBuf::from(".")));
     match path("config") {
         Some(name) => bundle.config(name),
@@ -204,13 +204,13 @@ fn set<O, V>(options: O, value: Option<V>, setter: impl FnOnce(O, V) -> O) -> O 
     }
 }
 
-fn creation(command: &ArgMatches) -> CreateOptions<'static> {
-    let path = |name: &str| command.get_one::<PathBuf>(name).cloned();
+fn creation(command: Values<'_>) -> CreateOptions<'static> {
+    let path = |name: &str| command.one::<PathBuf>(name).cloned();
     let not_empty = |name: &str| path(name).filter(|path| !path.as_os_str().is_empty());
     let options = CreateOptions::default()
-        .no_pivot(command.get_flag("no-pivot"))
-        .keep_keyring(command.get_flag("no-new-keyring"))
-        .preserve_fds(command.get_one::<u32>("preserve-fds").copied().unwrap_or(0));
+        .no_pivot(command.flag("no-pivot"))
+        .keep_keyring(command.flag("no-new-keyring"))
+        .preserve_fds(command.one::<u32>("preserve-fds").copied().unwrap_or(0));
     let options = set(options, not_empty("console-socket"), CreateOptions::console_socket);
     let options = set(options, path("pidfd-socket"), CreateOptions::pidfd_socket);
     let options = set(options, recorded(command), CreateOptions::record_syscalls);
@@ -218,22 +218,22 @@ fn creation(command: &ArgMatches) -> CreateOptions<'static> {
 }
 
 /// Not every command that starts a process has the option.
-fn recorded(command: &ArgMatches) -> Option<PathBuf> {
-    command.try_get_one::<PathBuf>("record-syscalls").ok().flatten().cloned()
+fn recorded(command: Values<'_>) -> Option<PathBuf> {
+    command.one::<PathBuf>("record-syscalls").cloned()
 }
 
-fn running(command: &ArgMatches) -> RunOptions {
+fn running(command: Values<'_>) -> RunOptions {
     RunOptions::default()
-        .detach(command.get_flag("detach"))
-        .keep(command.get_flag("keep"))
-        .no_subreaper(command.get_flag("no-subreaper"))
+        .detach(command.flag("detach"))
+        .keep(command.flag("keep"))
+        .no_subreaper(command.flag("no-subreaper"))
 }
 
-fn execution(command: &ArgMatches) -> Result<(String, ExecOptions<'static>)> {
-    let path = |name: &str| command.get_one::<PathBuf>(name).filter(|path| !path.as_os_str().is_empty()).cloned();
-    let text = |name: &str| command.get_one::<String>(name).cloned();
-    let texts = |name: &str| command.get_many::<String>(name).into_iter().flatten().cloned();
-    let mut words = command.get_many::<OsString>("words").into_iter().flatten().map(word);
+fn execution(command: Values<'_>) -> Result<(String, ExecOptions<'static>)> {
+    let path = |name: &str| command.one::<PathBuf>(name).filter(|path| !path.as_os_str().is_empty()).cloned();
+    let text = |name: &str| command.one::<String>(name).cloned();
+    let texts = |name: &str| command.many::<String>(name).cloned();
+    let mut words = command.many::<OsString>("words").map(word);
     let id = words.next().unwrap_or_else(|| Ok(String::new()))?;
     let words = words.collect::<Result<Vec<_>>>()?;
     let options = match path("process") {
@@ -241,13 +241,13 @@ fn execution(command: &ArgMatches) -> Result<(String, ExecOptions<'static>)> {
         None => ExecOptions::new(words),
     };
     let options = options
-        .terminal(command.get_flag("tty"))
-        .no_new_privs(command.get_flag("no-new-privs"))
-        .detach(command.get_flag("detach"))
-        .ignore_paused(command.get_flag("ignore-paused"))
-        .keep_keyring(command.get_flag("no-new-keyring"))
-        .preserve_fds(command.get_one::<u32>("preserve-fds").copied().unwrap_or(0));
-    let gids = command.get_many::<u32>("additional-gids").into_iter().flatten().copied();
+        .terminal(command.flag("tty"))
+        .no_new_privs(command.flag("no-new-privs"))
+        .detach(command.flag("detach"))
+        .ignore_paused(command.flag("ignore-paused"))
+        .keep_keyring(command.flag("no-new-keyring"))
+        .preserve_fds(command.one::<u32>("preserve-fds").copied().unwrap_or(0));
+    let gids = command.many::<u32>("additional-gids").copied();
     let options = gids.fold(options, ExecOptions::additional_gid);
     let options = texts("env").fold(options, ExecOptions::env);
     let options = texts("cap").fold(options, ExecOptions::capability);
@@ -262,15 +262,15 @@ fn execution(command: &ArgMatches) -> Result<(String, ExecOptions<'static>)> {
     Ok((id, set(options, path("pidfd-socket"), ExecOptions::pidfd_socket)))
 }
 
-fn events(container: &Container<'_>, command: &ArgMatches) -> Result<()> {
-    let text = command.get_one::<String>("interval").map_or("5s", String::as_str);
+fn events(container: &Container<'_>, command: Values<'_>) -> Result<()> {
+    let text = command.one::<String>("interval").map_or("5s", String::as_str);
     let wrong = |what: &str| Error::new(Code::OptionValueInvalid, format!("--interval: {what}"));
     let interval = super::duration::parse(text)
         .ok_or_else(|| wrong(&format!("{text:?} is not a duration")).hint("write it like 5s, 500ms or 1m30s"))?;
     if interval.is_zero() {
         return Err(wrong("must be greater than 0"));
     }
-    if command.get_flag("stats") {
+    if command.flag("stats") {
         return super::print(&container.stats()?.line(container.id())?);
     }
     container.events(interval, &mut EventOutput { print: &mut super::print, reader: rustix::stdio::stdout() })

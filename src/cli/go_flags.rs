@@ -14,6 +14,8 @@ pub struct Line {
     pub words: Vec<OsString>,
     /// The command, if it is one of tare's.
     pub command: Option<&'static CliCommand>,
+    /// The options of tare that it names, each once.
+    pub given: Vec<&'static CliOption>,
 }
 
 /// Rewrites a command line; the first word is the program's name.
@@ -23,7 +25,7 @@ pub fn normalize(args: Vec<OsString>) -> Line {
     words.extend(args.next());
     let mut reader = Reader::default();
     words.extend(args.filter_map(|arg| reader.read(arg)));
-    Line { words, command: reader.command }
+    Line { words, command: reader.command, given: reader.given }
 }
 
 /// How far a command line has been read.
@@ -32,6 +34,7 @@ struct Reader {
     /// A word that is neither an option nor a value was read: the command.
     is_named: bool,
     command: Option<&'static CliCommand>,
+    given: Vec<&'static CliOption>,
     /// The next word is the value of an option.
     expects_value: bool,
     /// No option of tare can follow.
@@ -60,6 +63,9 @@ impl Reader {
         let name = dashed.trim_start_matches('-');
         let place = self.command.map_or(Place::PROGRAM, |command| command.place);
         let Some(option) = options::find(place, name) else { return Some(arg) };
+        if !self.given.iter().any(|given| std::ptr::eq(*given, option)) {
+            self.given.push(option);
+        }
         self.expects_value = value.is_none() && option.takes.value_name().is_some();
         let is_long = option.name == name;
         let mut word = OsString::from(if is_long && !text.starts_with("--") { "-" } else { "" });

@@ -19,6 +19,7 @@ mod table;
 mod timings;
 mod update;
 mod usage;
+mod values;
 mod welcome;
 
 use std::ffi::OsString;
@@ -63,14 +64,15 @@ fn execute(args: Vec<OsString>) -> i32 {
         Ok(matches) => matches,
         Err(end) => return end.show(),
     };
-    let global = commands::Global::new(&matches);
+    let values = values::Values::new(&matches);
+    let global = commands::Global::new(values);
     let log = Rc::new(log::Log::new(&global.messages));
     if let Err(error) = log.check() {
         print_error(&format!("tare: {error}\n"));
         return failure_code(matches.subcommand_name());
     }
-    let dispatched = timings::record(&matches, &log).and_then(|recording| {
-        let dispatched = commands::dispatch(&matches, &global, &log);
+    let dispatched = timings::record(values, &log).and_then(|recording| {
+        let dispatched = commands::dispatch(values, &global, &log);
         // Before the error, whose line is to be the last.
         drop(recording);
         dispatched

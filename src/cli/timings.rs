@@ -16,12 +16,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use clap::ArgMatches;
 use tare::error::{Code, Error, Result};
 use tare::timings::{Recording, Timings};
 
 use super::log::Log;
 use super::options::{self, Place};
+use super::values::Values;
 
 /// The name of the option.
 const OPTION: &str = "timings";
@@ -57,9 +57,9 @@ pub fn note_start(args: &[OsString]) {
 ///
 /// # Errors
 /// FILE has neither of the two endings, or a `%` that means nothing.
-pub fn record(matches: &ArgMatches, log: &Rc<Log>) -> Result<Option<Recording>> {
-    let Some((name, command_line)) = matches.subcommand() else { return Ok(None) };
-    let given = |matches: &ArgMatches| matches.try_get_one::<PathBuf>(OPTION).ok().flatten().cloned();
+pub fn record(matches: Values<'_>, log: &Rc<Log>) -> Result<Option<Recording>> {
+    let Some((name, command_line)) = matches.command() else { return Ok(None) };
+    let given = |matches: Values<'_>| matches.one::<PathBuf>(OPTION).cloned();
     let Some(file) = given(command_line).or_else(|| given(matches)) else { return Ok(None) };
     let command = Command { name: name.to_owned(), id: id(name, command_line) };
     let output = output(&file, &command, std::process::id())?;
@@ -75,13 +75,13 @@ pub fn record(matches: &ArgMatches, log: &Rc<Log>) -> Result<Option<Recording>> 
     })))
 }
 
-fn id(name: &str, options: &ArgMatches) -> String {
+fn id(name: &str, options: Values<'_>) -> String {
     match name {
-        "exec" => options.get_many::<OsString>("words").and_then(|mut words| words.next()),
+        "exec" => options.many::<OsString>("words").next(),
         _ => None,
     }
     .map(|word| word.to_string_lossy().into_owned())
-    .or_else(|| options.try_get_one::<String>("id").ok().flatten().cloned())
+    .or_else(|| options.one::<String>("id").cloned())
     .unwrap_or_default()
 }
 

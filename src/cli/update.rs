@@ -4,18 +4,18 @@
 
 use std::path::Path;
 
-use clap::ArgMatches;
 use serde_json::{Value, json};
 
 use tare::{Code, Error, Resources, Result};
 
 use super::options::{self, Setting, SettingKind};
+use super::values::Values;
 
 const FILE: &str = "resources";
 
 /// The settings of the file and of the options, which override the file's.
-pub fn resources(matches: &ArgMatches, mut warn: impl FnMut(Error)) -> Result<Resources> {
-    let given = |name: &str| matches.get_one::<String>(name).map(String::as_str).filter(|text| !text.is_empty());
+pub fn resources(matches: Values<'_>, mut warn: impl FnMut(Error)) -> Result<Resources> {
+    let given = |name: &str| matches.one::<String>(name).map(String::as_str).filter(|text| !text.is_empty());
     let file = match given(FILE) {
         None => Resources::from(json!({})),
         Some("-") => Resources::from_stdin()?,
