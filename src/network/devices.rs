@@ -6,13 +6,13 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::LinkFlags;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::plan::Device;
-use super::route::Route;
+use super::route::{self, Route};
 use crate::error::{Code, Context, Error, Result};
 
 /// An index that is free is looked for so often.
@@ -82,16 +82,14 @@ fn route_in(namespace: &OwnedFd, ours: &OwnedFd) -> Result<Route> {
     route.context(|| "list the network devices of the container")
 }
 
-fn named(name: &str) -> LinkMessage {
-    let mut message = LinkMessage::default();
-    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
-    message
+fn named(name: &str) -> route::Link {
+    route::Link::default().with(libc::IFLA_IFNAME, &[name.as_bytes(), &[0]].concat())
 }
 
-fn numbered(index: u32) -> LinkMessage {
-    let mut message = LinkMessage::default();
-    message.header.index = index;
-    message
+fn numbered(index: u32) -> route::Link {
+    let mut link = route::Link::default();
+    link.header.index = index;
+    link
 }
 
 impl Moved {
@@ -209,12 +207,12 @@ fn relocate(
 ) -> std::result::Result<u32, (Errno, Option<u32>)> {
     let first = i32::try_from(index).map_err(|_| (Errno::RANGE, None))?;
     for candidate in first..first.saturating_add(TRIES) {
-        let mut message = named(name);
-        message.header.index = index;
-        message.attributes.push(LinkAttribute::NetNsFd(to.fd.as_raw_fd()));
-        message.attributes.push(LinkAttribute::NewIfIndex(candidate));
+        let mut link = named(name)
+            .with(libc::IFLA_NET_NS_FD, &to.fd.as_raw_fd().to_ne_bytes())
+            .with(libc::IFLA_NEW_IFINDEX, &candidate.to_ne_bytes());
+        link.header.index = index;
         let arrived = candidate.cast_unsigned();
-        match from.route.change(message) {
+        match from.route.change(link) {
             Ok(()) => return Ok(arrived),
             // Another link has this index there.
             Err(Errno::BUSY) => (),
@@ -240,8 +238,8 @@ fn settle(at: &Namespace, link: &Link, renamed: bool, up: bool) -> std::result::
     if !up {
         return Ok(());
     }
-    let mut message = numbered(link.index);
-    message.header.flags = LinkFlags::Up;
-    message.header.change_mask = LinkFlags::Up;
-    at.route.change(message).map_err(|errno| ("set the network device up", errno))
+    let mut change = numbered(link.index);
+    change.header.flags = LinkFlags::Up;
+    change.header.change_mask = LinkFlags::Up;
+    at.route.change(change).map_err(|errno| ("set the network device up", errno))
 }

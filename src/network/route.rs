@@ -5,12 +5,11 @@
 use std::os::fd::OwnedFd;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload, Parseable,
+    DefaultNla, Emitable, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REPLACE, NLM_F_REQUEST,
+    NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable, Parseable,
 };
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressMessage;
-use netlink_packet_route::link::{LinkHeader, LinkMessage};
+use netlink_packet_route::link::LinkHeader;
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -20,11 +19,62 @@ const ERROR: u16 = 2;
 const DONE: u16 = 3;
 /// Of linux/rtnetlink.h.
 const NEW_LINK: u16 = 16;
+const GET_LINK: u16 = 18;
+const SET_LINK: u16 = 19;
 const NEW_ADDRESS: u16 = 20;
+const GET_ADDRESS: u16 = 22;
 /// No part of an answer is longer.
 const LONGEST: usize = 1 << 16;
 /// A list that changes while it is told is asked for again so often.
 const PATIENCE: usize = 20;
+
+/// A link, by its index or by attributes. The crate's own type, which every attribute can be in, would add code and
+/// relocations that each start of tare pays for.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    pub header: LinkHeader,
+    attributes: Vec<DefaultNla>,
+}
+
+impl Link {
+    /// Adds an attribute: a number of libc's (IFLA_*), and its value.
+    pub(super) fn with(mut self, kind: u16, value: &[u8]) -> Self {
+        self.attributes.push(DefaultNla::new(kind, value.to_vec()));
+        self
+    }
+}
+
+/// What rtnetlink is asked for.
+enum Request {
+    Link(u16, Link),
+    Address(u16, AddressMessage),
+}
+
+impl NetlinkSerializable for Request {
+    fn message_type(&self) -> u16 {
+        match self {
+            Self::Link(kind, _) | Self::Address(kind, _) => *kind,
+        }
+    }
+
+    fn buffer_len(&self) -> usize {
+        match self {
+            Self::Link(_, link) => link.header.buffer_len() + link.attributes.as_slice().buffer_len(),
+            Self::Address(_, address) => address.buffer_len(),
+        }
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        match self {
+            Self::Link(_, link) => {
+                let (header, attributes) = buffer.split_at_mut(link.header.buffer_len());
+                link.header.emit(header);
+                link.attributes.as_slice().emit(attributes);
+            }
+            Self::Address(_, address) => address.emit(buffer),
+        }
+    }
+}
 
 /// A socket of rtnetlink that hears the kernel alone.
 #[derive(Debug)]
@@ -39,10 +89,10 @@ impl Route {
         Ok(Self(socket))
     }
 
-    /// The link that `message` names, by its index or by its name.
-    pub(super) fn link(&self, message: LinkMessage) -> Result<LinkHeader, Errno> {
+    /// The link that `link` names, by its index or by its name.
+    pub(super) fn link(&self, link: Link) -> Result<LinkHeader, Errno> {
         let mut found = None;
-        self.ask(RouteNetlinkMessage::GetLink(message), 0, |kind, payload| {
+        self.ask(Request::Link(GET_LINK, link), 0, |kind, payload| {
             if kind == NEW_LINK {
                 found = LinkHeader::parse(payload).ok();
             }
@@ -51,8 +101,8 @@ impl Route {
     }
 
     /// Changes the link of the header's index.
-    pub(super) fn change(&self, message: LinkMessage) -> Result<(), Errno> {
-        self.ask(RouteNetlinkMessage::SetLink(message), 0, |_, _| ())
+    pub(super) fn change(&self, link: Link) -> Result<(), Errno> {
+        self.ask(Request::Link(SET_LINK, link), 0, |_, _| ())
     }
 
     /// All addresses of the link `index`, in the kernel's order: primary ones before secondary ones.
@@ -61,7 +111,7 @@ impl Route {
             let mut found = Vec::new();
             let mut odd = false;
             let asked =
-                self.ask(RouteNetlinkMessage::GetAddress(AddressMessage::default()), NLM_F_DUMP, |kind, payload| {
+                self.ask(Request::Address(GET_ADDRESS, AddressMessage::default()), NLM_F_DUMP, |kind, payload| {
                     if kind == NEW_ADDRESS {
                         match AddressMessage::parse(payload) {
                             Ok(address) if address.header.index == index => found.push(address),
@@ -82,14 +132,14 @@ impl Route {
 
     /// Gives a link an address; one that it has already stays.
     pub(super) fn add_address(&self, message: AddressMessage) -> Result<(), Errno> {
-        self.ask(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE, |_, _| ())
+        self.ask(Request::Address(NEW_ADDRESS, message), NLM_F_CREATE | NLM_F_REPLACE, |_, _| ())
     }
 
     /// Sends a request and hands each message of the answer to `each`, with its type.
     ///
     /// # Errors
     /// The kernel's; INTR when a list has changed meanwhile.
-    fn ask(&self, request: RouteNetlinkMessage, flags: u16, mut each: impl FnMut(u16, &[u8])) -> Result<(), Errno> {
+    fn ask(&self, request: Request, flags: u16, mut each: impl FnMut(u16, &[u8])) -> Result<(), Errno> {
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
         let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(request));
