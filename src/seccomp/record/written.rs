@@ -87,7 +87,11 @@ fn with_names(rule: &LinuxSyscall, names: Vec<String>) -> LinuxSyscall {
 }
 
 /// The rules of a profile that refuses by default.
-fn restricted(in_force: &LinuxSeccomp, names: &BTreeSet<&str>) -> Vec<LinuxSyscall> {
+fn restricted<'names>(in_force: &'names LinuxSeccomp, names: &BTreeSet<&'names str>) -> Vec<LinuxSyscall> {
+    let mut names = names.clone();
+    for outer in MULTIPLEXERS {
+        names.extend(inseparable(in_force, outer, &names));
+    }
     let keep = |rule: &LinuxSyscall| {
         if !is_permissive(rule.action()) {
             return Some(rule.clone());
@@ -96,6 +100,21 @@ fn restricted(in_force: &LinuxSeccomp, names: &BTreeSet<&str>) -> Vec<LinuxSysca
         (!kept.is_empty()).then(|| with_names(rule, kept))
     };
     in_force.syscalls().iter().flatten().filter_map(keep).collect()
+}
+
+/// The names of a multiplexer and of the calls inside it, if one of them is kept and they are allowed by different
+/// actions: which one counts depends on which rules there are.
+fn inseparable<'profile>(in_force: &'profile LinuxSeccomp, outer: &str, kept: &BTreeSet<&str>) -> Vec<&'profile str> {
+    let of_group = |name: &&str| *name == outer || multiplexer(name) == Some(outer);
+    let permissive = in_force.syscalls().iter().flatten().filter(|rule| is_permissive(rule.action()));
+    let (mut group, mut actions) = (Vec::new(), BTreeSet::new());
+    for rule in permissive {
+        for name in rule.names().iter().map(String::as_str).filter(of_group) {
+            group.push(name);
+            actions.insert(rule.action().as_u32(rule.errno_ret()));
+        }
+    }
+    if actions.len() > 1 && group.iter().any(|name| kept.contains(name)) { group } else { Vec::new() }
 }
 
 /// The rules for a profile that does not refuse by default, and the recorded names that are left out.
@@ -115,7 +134,7 @@ fn inverted(
     let entangled = entangled(&by_name);
     let (mut rules, mut left_out, mut plain) = (Vec::new(), Vec::new(), Vec::new());
     for (name, list) in by_name {
-        let allowed = names.contains(name) && !entangled.contains(name);
+        let allowed = names.contains(name) && !entangled.contains(name) && !is_contradictory(name, &list);
         let own = allowed.then(|| allowing(in_force.default_action(), &list)).flatten();
         if own.is_none() && recorded.contains(name) {
             left_out.push(name.to_owned());
@@ -138,10 +157,6 @@ fn inverted(
 /// Names that stand for the same call as another one with rules of its own: socket(2) is also a socketcall(2).
 fn entangled(by_name: &BTreeMap<&str, Vec<&LinuxSyscall>>) -> BTreeSet<String> {
     let has_rules = |name: &str| by_name.get(name).is_some_and(|rules| !rules.is_empty());
-    let multiplexer = |name: &str| match tables::find(name) {
-        Some([.., code]) if *code != N => MULTIPLEXERS.get(usize::from(code >> 9)).copied(),
-        _ => None,
-    };
     let mut found = BTreeSet::new();
     for (name, outer) in by_name.keys().filter_map(|name| Some((*name, multiplexer(name)?))) {
         if has_rules(outer) {
@@ -152,6 +167,25 @@ fn entangled(by_name: &BTreeMap<&str, Vec<&LinuxSyscall>>) -> BTreeSet<String> {
         }
     }
     found
+}
+
+/// The call that contains this one on i386.
+fn multiplexer(name: &str) -> Option<&'static str> {
+    match tables::find(name) {
+        Some([.., code]) if *code != N => MULTIPLEXERS.get(usize::from(code >> 9)).copied(),
+        _ => None,
+    }
+}
+
+/// Different actions for calls that are not told apart: by rules without conditions, or inside a multiplexer, where
+/// conditions cannot be seen. Which one counts depends on the order, the architecture and the other rules.
+fn is_contradictory(name: &str, list: &[&LinuxSyscall]) -> bool {
+    let actions: BTreeSet<u32> = list.iter().map(|rule| rule.action().as_u32(rule.errno_ret())).collect();
+    actions.len() > 1 && (multiplexer(name).is_some() || list.iter().any(|rule| is_unconditional(rule)))
+}
+
+fn is_unconditional(rule: &LinuxSyscall) -> bool {
+    rule.args().as_ref().is_none_or(Vec::is_empty)
 }
 
 /// The rules that allow a name.
@@ -167,8 +201,8 @@ fn allowing(default: Action, list: &[&LinuxSyscall]) -> Option<Allowing> {
         return is_permissive(default).then(|| Allowing { rules: Vec::new(), is_plain: true });
     }
     let rules = |rules| Some(Allowing { rules, is_plain: false });
-    // The first rule without conditions wins over all others.
-    if let Some(always) = list.iter().find(|rule| rule.args().as_ref().is_none_or(Vec::is_empty)) {
+    // Whatever others with the same action say.
+    if let Some(always) = list.iter().find(|rule| is_unconditional(rule)) {
         return rules(vec![LinuxSyscall::clone(always)]).filter(|_| is_permissive(always.action()));
     }
     // EPERM is the default of the written profile, so that a rule with it would not be stricter than one that allows.

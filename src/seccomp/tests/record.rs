@@ -162,6 +162,38 @@ fn a_default_that_allows_becomes_rules() {
     assert_eq!(rule("read"), [json!(["SCMP_ACT_ALLOW", null])]);
 }
 
+/// semop(2) of i386.
+#[cfg(target_arch = "x86_64")]
+const IPC: Call = Call { arch: 0x4000_0003, number: 117, args: [1, 0, 0, 0, 0, 0] };
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_log_of_what_contains_a_call_stays() {
+    let in_force =
+        profile(json!({ "defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86"], "syscalls": [
+            { "names": ["semop", "open"], "action": "SCMP_ACT_ALLOW" },
+            { "names": ["ipc"], "action": "SCMP_ACT_LOG" },
+        ]}));
+    let found = written(Some(&in_force), &seen(Some(&in_force), &[IPC])).profile;
+    assert_eq!(run(&compiled(&in_force), &IPC), libc::SECCOMP_RET_LOG);
+    assert_eq!(run(&compiled(&found), &IPC), libc::SECCOMP_RET_LOG);
+    assert!(!serde_json::to_string(&found).unwrap().contains("open"));
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn rules_that_contradict_each_other_inside_ipc_allow_nothing() {
+    let in_force =
+        profile(json!({ "defaultAction": "SCMP_ACT_TRACE", "architectures": ["SCMP_ARCH_X86"], "syscalls": [
+            { "names": ["semop"], "action": "SCMP_ACT_ALLOW" },
+            { "names": ["semop"], "action": "SCMP_ACT_KILL" },
+        ]}));
+    let found = written(Some(&in_force), &seen(Some(&in_force), &[plain("semop"), IPC]));
+    assert_eq!(found.left_out, ["semop"]);
+    assert_eq!(run(&compiled(&in_force), &IPC), libc::SECCOMP_RET_KILL_THREAD);
+    assert_eq!(run(&compiled(&found.profile), &IPC), libc::SECCOMP_RET_KILL_THREAD);
+}
+
 #[test]
 fn every_number_that_the_machine_has_is_named() {
     for abi in Abi::REACHABLE.iter().copied() {
