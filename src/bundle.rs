@@ -293,7 +293,9 @@ pub fn parse_mounts(mounts: &Value) -> Result<(Vec<Mount>, Vec<String>)> {
 /// # Errors
 /// As [`parse_spec`].
 pub fn parse<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<(T, Vec<String>)> {
-    let error = match serde_json::from_slice(bytes) {
+    // All at once: string by string costs a sixth of the time that the parser takes.
+    let text = std::str::from_utf8(bytes).map_err(|e| not_utf8(bytes, what, e))?;
+    let error = match serde_json::from_str(text) {
         Ok(value) => return Ok((value, Vec::new())),
         Err(error) => error,
     };
@@ -309,11 +311,20 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<(T, Vec<St
     if !repair::repair(&mut value, &mut warnings) {
         return Err(words::explain(&error, bytes, &value, what));
     }
-    let repaired = serde_json::to_vec(&value).unwrap_or_default();
-    match serde_json::from_slice(&repaired) {
+    let repaired = serde_json::to_string(&value).unwrap_or_default();
+    match serde_json::from_str(&repaired) {
         Ok(model) => Ok((model, warnings)),
-        Err(error) => Err(words::explain(&error, &repaired, &value, what)),
+        Err(error) => Err(words::explain(&error, repaired.as_bytes(), &value, what)),
     }
+}
+
+/// JSON is UTF-8 (RFC 8259, section 8.1). The parser says in which line it is not.
+fn not_utf8(bytes: &[u8], what: &str, error: std::str::Utf8Error) -> Error {
+    let why = match serde_json::from_slice::<Value>(bytes) {
+        Err(error) => error.to_string(),
+        Ok(_) => error.to_string(),
+    };
+    Error::new(Code::ConfigJsonInvalid, format!("{what}: {why}"))
 }
 
 #[cfg(test)]
@@ -331,5 +342,7 @@ mod tests {
         let deep = format!("{{\"annotations\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(parse_spec(deep.as_bytes()).is_err());
         assert!(error(r#"{"ociVersion":"1.2.0","hostname":"a","hostname":"b"}"#).contains("duplicate field"));
+        let odd = parse_spec(b"{\n\"ociVersion\":\"1.2.0\",\n\"x\":\"\xff\"}").unwrap_err().to_string();
+        assert!(odd.starts_with("config.json: ") && odd.contains("line 3"), "{odd}");
     }
 }

@@ -62,14 +62,14 @@ fn walk(text: &[u8], line: usize, column: usize) -> Option<Vec<Segment>> {
 
 /// Bytes of the string at the beginning of `text`, with both quotes.
 pub fn string_length(text: &[u8]) -> usize {
-    let mut escaped = false;
-    for (at, byte) in text.iter().enumerate().skip(1) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return at + 1,
-            _ => {}
+    let mut at = 1;
+    while let Some(found) = text.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        at += found + 1;
+        if text[at - 1] == b'"' {
+            return at;
         }
+        // What is escaped.
+        at += 1;
     }
     text.len()
 }

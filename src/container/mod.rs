@@ -76,7 +76,16 @@ impl StoredContainer {
 pub fn find(root: &std::path::Path, id: &str) -> Result<StoredContainer> {
     let _span = crate::timings::span("find the container");
     store::check_id(id)?;
-    let directory = Store::open(root)?.map_or(Ok(None), |store| store.find(id))?.ok_or_else(|| store::absent(id))?;
+    let store = Store::open(root)?.ok_or_else(|| store::absent(id))?;
+    find_in(&store, id)
+}
+
+/// Finds a container in a state root that is open already.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_in(store: &Store, id: &str) -> Result<StoredContainer> {
+    let directory = store.find(id)?.ok_or_else(|| store::absent(id))?;
     let record = Record::read(&directory)?.ok_or_else(|| {
         Error::new(Code::ContainerCreating, format!("container \"{id}\" has no record yet"))
             .hint(format!("its creation is under way or was interrupted; `tare delete --force {id}` removes it"))

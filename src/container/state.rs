@@ -89,9 +89,14 @@ fn owner(uid: u32) -> String {
 /// # Errors
 /// It does not exist, its record is damaged, the kernel cannot be asked.
 pub fn state(root: &std::path::Path, id: &str) -> Result<State> {
-    let StoredContainer { directory, record } = find(root, id)?;
-    let (status, _) = status(&directory, &record)?;
-    Ok(State::new(&record, status))
+    find(root, id)?.state()
+}
+
+impl StoredContainer {
+    fn state(&self) -> Result<State> {
+        let (status, _) = status(&self.directory, &self.record)?;
+        Ok(State::new(&self.record, status))
+    }
 }
 
 /// The states of all containers; one that cannot be read is reported through `warn` and left out.
@@ -102,7 +107,7 @@ pub fn list(root: &std::path::Path, mut warn: impl FnMut(Error)) -> Result<Vec<S
     let Some(store) = super::store::Store::open(root)? else { return Ok(Vec::new()) };
     let mut states = Vec::new();
     for id in store.ids()? {
-        match state(root, &id) {
+        match super::find_in(&store, &id).and_then(|container| container.state()) {
             Ok(state) => states.push(state),
             // Deleted while we looked.
             Err(e) if e.kind() == ErrorKind::NotFound => {}

@@ -3,6 +3,7 @@
 //! World: parent. A pid means init only with the same boot id and start time; a pidfd pins it while we look.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, openat};
@@ -63,13 +64,17 @@ impl Status {
     }
 }
 
-/// The id of this boot.
+/// The id of this boot, which is read once.
 ///
 /// # Errors
 /// /proc is not mounted.
-pub fn boot_id() -> Result<String> {
+pub fn boot_id() -> Result<&'static str> {
+    static ID: OnceLock<String> = OnceLock::new();
+    if let Some(id) = ID.get() {
+        return Ok(id);
+    }
     let text = read_small("/proc/sys/kernel/random/boot_id").context(|| "read /proc/sys/kernel/random/boot_id")?;
-    Ok(text.trim_end().to_string())
+    Ok(ID.get_or_init(|| text.trim_end().to_owned()))
 }
 
 /// What /proc/PID/stat says of a process.
@@ -268,7 +273,7 @@ mod tests {
     fn a_recycled_pid_is_not_init() {
         let mut record = super::super::record::tests::example();
         record.pid = i32::try_from(std::process::id()).unwrap();
-        record.boot_id = boot_id().unwrap();
+        record.boot_id = boot_id().unwrap().into();
         record.start_time = process_facts(record.pid).unwrap().unwrap().start_time;
         assert!(living_init(&record).unwrap().is_some());
         record.start_time += 1;

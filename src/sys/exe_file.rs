@@ -181,17 +181,22 @@ fn exchange(start: &Start) -> Option<()> {
     Some(())
 }
 
-/// Makes the pages that every command writes to, in one call: those with relocations, and the first ones of the arena
-/// (allocation.rs), which lies behind them. Kernel: 5.14 (MADV_POPULATE_WRITE).
+/// Makes the pages that the command will write to, in two calls: those with relocations, and the first ones of the arena
+/// (allocation.rs), which lies behind them; then those of the stack. Kernel: 5.14 (MADV_POPULATE_WRITE).
 fn populate(start: &Start) -> Option<()> {
-    const ARENA: usize = 12 * PAGE;
+    // Measured: what state and kill use, and what create, run and exec do.
+    let (arena, stack) = if start.enters_a_container { (20, 10) } else { (8, 4) };
     for header in start.segments().filter(|header| header.p_flags & PF_W != 0) {
         let begin = start.begin_of_file().wrapping_add(header.p_vaddr as usize);
-        let end = begin + (header.p_filesz as usize + ARENA).min(header.p_memsz as usize);
-        let first = begin & !(PAGE - 1);
-        call(SYS_madvise, [first, end - first, MADV_POPULATE_WRITE as usize, 0, 0, 0])?;
+        let end = begin + (header.p_filesz as usize + arena * PAGE).min(header.p_memsz as usize);
+        populate_range(begin, end)?;
     }
-    Some(())
+    populate_range(start.stack - stack * PAGE, start.stack)
+}
+
+fn populate_range(begin: usize, end: usize) -> Option<()> {
+    let first = begin & !(PAGE - 1);
+    call(SYS_madvise, [first, end - first, MADV_POPULATE_WRITE as usize, 0, 0, 0]).map(drop)
 }
 
 /// Maps a segment as execve(2) has done, from `file`; returns where the file's part of it begins and ends.

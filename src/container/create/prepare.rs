@@ -200,7 +200,7 @@ fn first_record(creating: &Creating<'_>, spec: &Spec, bundle: &OpenBundle<'_>, p
         rootfs: plan.rootfs_path.clone(),
         created: time::now(),
         owner: rustix::process::geteuid().as_raw(),
-        boot_id: status::boot_id()?,
+        boot_id: status::boot_id()?.to_owned(),
         pid: 0,
         start_time: 0,
         pidfd_inode: None,
