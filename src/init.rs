@@ -10,14 +10,16 @@
 //! privileges next to last; the seccomp filter last: after it only execve, and the one call that hands a listener over.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicU64;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use crate::namespaces::{NamespaceKind, NamespaceSet};
 use crate::plan::{ContainerPlan, Program};
-use crate::sys::clone::{Parent, Side, clone_with_memory, clone3, exit_now};
+use crate::sys::clone::{Parent, Side, clone_with_memory, clone3, exit_now, trap};
 use crate::sys::marks::Marks;
+use crate::sys::memory::SharedPage;
 use crate::wire::{At, Barrier, ChildResult, Fault, Packet, Step, mark, receive_go_on};
 use crate::{namespaces, network, process, rootfs, seccomp, sys, terminal};
 
@@ -45,6 +47,8 @@ pub struct Task<'a> {
     pub hidden: bool,
     /// Where the child marks its steps, for `--timings`.
     pub marks: Option<&'a Marks>,
+    /// Where it leaves the fault of its last steps, if its filter may deny it to say so. With a gate `start` has it.
+    pub page: Option<&'a [AtomicU64]>,
 }
 
 /// The child's ends of the channels for descriptors; each exists only when the plan needs it.
@@ -486,18 +490,41 @@ fn enter_program(task: &Task<'_>, gate: Option<&Gate>, origin: Origin) -> ChildR
     let signal = if task.stdio.is_some() { libc::SIGKILL } else { 0 };
     sys::process_attributes::set_parent_death_signal(signal).at(Step::Session)?;
     Packet::Ready.send(task.socket).at(Step::StartGate)?;
-    let Some(gate) = gate else { return execute(program, found, task.handover.listener) };
+    let Some(gate) = gate else { return execute(program, found, task.handover.listener, task.page) };
     let started = wait_for_start(gate).and_then(|connection| {
         let connection = connection.as_ref().map(AsFd::as_fd);
-        execute(program, found, connection)
+        let page = connection.filter(|_| program.is_muted()).and_then(page_of_start);
+        execute(program, found, connection, page.as_deref())
     });
     let Err(fault) = started;
     let _lost = Packet::Failed(fault).send(gate.result.as_fd());
     exit_now(1)
 }
 
-/// The last act: the filter, the listener if there is one, the program.
-fn execute(program: &Program, found: usize, listener: Option<BorrowedFd<'_>>) -> ChildResult<Never> {
+/// The memory that `start` has sent before it opened the gate. One that does not come (from a tare of another version) is
+/// not waited for.
+fn page_of_start(connection: BorrowedFd<'_>) -> Option<SharedPage> {
+    let (_, file) = sys::net::receive_fd_at_once(connection, &mut [0]).ok()?;
+    SharedPage::of_file(file?.as_fd()).ok()
+}
+
+/// The last act. With a page the filter may deny every call, so what fails is left there, and the process ends by a trap.
+fn execute(
+    program: &Program,
+    found: usize,
+    listener: Option<BorrowedFd<'_>>,
+    page: Option<&[AtomicU64]>,
+) -> ChildResult<Never> {
+    let Err(fault) = load_and_execute(program, found, listener);
+    if let Some(page) = page {
+        fault.leave(page);
+        trap();
+    }
+    Err(fault)
+}
+
+/// The filter, the listener if there is one, the program.
+fn load_and_execute(program: &Program, found: usize, listener: Option<BorrowedFd<'_>>) -> ChildResult<Never> {
     if let Some(plan) = program.filter() {
         match (seccomp::child::install(plan)?, listener, plan.handover()) {
             (Some(made), Some(socket), Some(handover)) => seccomp::child::send_listener(socket, made, handover)?,

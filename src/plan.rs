@@ -343,6 +343,12 @@ impl Program {
         self.seccomp.as_ref().is_some_and(|seccomp| seccomp.handover().is_some())
     }
 
+    /// Whether a failed execve may have to be reported by memory that the parent shares.
+    #[must_use]
+    pub fn is_muted(&self) -> bool {
+        self.filter().is_some_and(|filter| filter.mutes)
+    }
+
     /// The filter, if there is one to load.
     #[must_use]
     pub fn filter(&self) -> Option<&seccomp::SeccompPlan> {

@@ -16,8 +16,10 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::error::{Code, Coded, Context, Error, Result};
 use crate::init::{self, Made, Task, TaskKind};
+use crate::plan::Program;
 use crate::sys::clone::{self, Side, clone3, in_intermediate, own_pidfd};
 use crate::sys::marks::Marks;
+use crate::sys::memory::SharedPage;
 use crate::sys::namespace::NamespaceSet;
 use crate::sys::process_attributes::{is_dumpable, set_dumpable};
 use crate::sys::scheduling;
@@ -44,6 +46,17 @@ pub fn sockets() -> Result<Sockets> {
         .context(|| "make the socket pair for init")
         .coded(Code::CloneFailed)?;
     Ok(Sockets { parent, child })
+}
+
+/// The memory in which a process leaves why its program was not executed, if its filter may deny it a packet. `at_gate`:
+/// `start` has its own.
+///
+/// # Errors
+/// Out of memory.
+pub fn fault_page(program: Option<&Program>, at_gate: bool) -> Result<Option<SharedPage>> {
+    let is_muted = program.is_some_and(Program::is_muted) && !at_gate;
+    let page = is_muted.then(SharedPage::new).transpose();
+    page.context(|| "map the memory for the fault of the program").coded(Code::CloneFailed)
 }
 
 /// The parent's signal mask after the clone.

@@ -8,9 +8,11 @@
 //! End-of-file after `Ready` means that the program was executed, or that init waits on the gate. `Failed` may come at any
 //! time and is the last packet; behind the gate it goes to the FIFO `result`. The parent answers `MapMe`, `Barrier`,
 //! `MapIds`, `Attaching` and `Born` with one byte.
-//! The process that becomes the program sends and waits before its seccomp filter is loaded.
+//! The process that becomes the program sends and waits before its seccomp filter is loaded. If the filter may deny
+//! `Failed`, the fault is left in memory that both share, and the parent looks there after end-of-file.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 
@@ -209,6 +211,30 @@ impl Fault {
         self.text[..len].copy_from_slice(&text[..len]);
         self.text_len = u16::try_from(len).unwrap_or(0);
         self
+    }
+}
+
+impl Fault {
+    /// Leaves the fault in memory that the parent reads later, for a process whose filter may keep it from sending a
+    /// packet: a store is not a system call.
+    pub fn leave(&self, memory: &[AtomicU64]) {
+        let errno = u16::try_from(self.errno).unwrap_or(0);
+        let word = u64::from(self.step as u16) << 48 | u64::from(errno) << 32 | u64::from(self.index);
+        if let Some(place) = memory.first() {
+            place.store(word, Ordering::Release);
+        }
+    }
+
+    /// The fault in `word`, which may be anybody's: `None` unless it is about one of the steps after which nothing is
+    /// sent. Errors are at most 4095 (MAX_ERRNO of linux/err.h).
+    #[must_use]
+    pub fn left(word: u64) -> Option<Self> {
+        let [a, b, c, d, index @ ..] = word.to_be_bytes();
+        let step = Step::from_number(u16::from_be_bytes([a, b]))?;
+        let errno = Some(u16::from_be_bytes([c, d])).filter(|errno| (1..4096).contains(errno))?;
+        let errno = Errno::from_raw_os_error(errno.into());
+        let is_last = matches!(step, Step::Seccomp | Step::SeccompNotify | Step::Exec);
+        is_last.then(|| Self { index: u32::from_be_bytes(index), ..Self::new(step, 0, errno) })
     }
 }
 
@@ -452,6 +478,21 @@ mod tests {
         let plain = Fault::new(Step::Keyring, 7, Errno::INVAL);
         let Some(Packet::Tolerated(back)) = Packet::decode(&Packet::Tolerated(plain).encode()) else { panic!() };
         assert_eq!((back.index, back.parameter, back.said()), (7, None, &b""[..]));
+    }
+
+    #[test]
+    fn a_fault_in_memory_is_one_of_the_last_steps() {
+        let memory = [AtomicU64::new(0)];
+        let left = || Fault::left(memory[0].load(Ordering::Acquire));
+        assert!(left().is_none());
+        Fault::new(Step::Exec, 70_000, Errno::NOENT).leave(&memory);
+        let back = left().unwrap();
+        assert_eq!((back.step, back.index, back.errno), (Step::Exec, 70_000, libc::ENOENT));
+        Fault::new(Step::Mount, 1, Errno::NOENT).leave(&memory);
+        assert!(left().is_none());
+        assert!(
+            [0, 1, u64::MAX, u64::from(Step::Exec as u16) << 48].into_iter().all(|word| Fault::left(word).is_none())
+        );
     }
 
     #[test]

@@ -83,7 +83,8 @@ fn open_gate(container: &StoredContainer) -> Result<()> {
     // Before `go`: init closes its end of `go` first, so if `go` still has a reader, `result` still has a writer, and
     // its end-of-file is not missed.
     let result = start_gate::open_result(directory)?;
-    let listener = start_gate::connect(directory)?;
+    let connection = start_gate::connect(directory)?;
+    let memory = connection.as_ref().map(|connection| start_gate::lend_memory(connection.as_fd())).transpose()?;
     let Some(go) = status::gate(directory)? else {
         return Err(refusal(container, Status::Stopped));
     };
@@ -93,10 +94,10 @@ fn open_gate(container: &StoredContainer) -> Result<()> {
         written => written.context(|| "open the start gate")?,
     };
     drop(go);
-    if let Some(listener) = listener {
-        deliver_listener(container, listener.as_fd())?;
+    if let Some(connection) = connection {
+        deliver_listener(container, connection.as_fd())?;
     }
-    match start_gate::wait_for_exec(&result)? {
+    match start_gate::wait_for_exec(&result, memory.as_ref())? {
         None => Ok(()),
         Some(fault) => Err(saved_config::program(container)?.explain(&fault)),
     }

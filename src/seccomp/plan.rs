@@ -42,6 +42,8 @@ pub struct SeccompPlan {
     pub empty: bool,
     /// The name of the action with which the filter refuses every execve(2): no program can be run under it.
     pub refuses_execve: Option<&'static str>,
+    /// The process may be unable to report under the filter that execve failed, or to end then.
+    pub mutes: bool,
     /// For a filter that reports all calls to tare: the mark of the calls that the child makes under it.
     pub mark: Option<[u32; 3]>,
 }
@@ -102,7 +104,8 @@ pub fn plan(seccomp: &LinuxSeccomp) -> Result<SeccompPlan> {
     let program = compile(&decisions)?;
     let empty = notify.is_none() && decisions.allow_everything();
     let refuses_execve = decisions.always("execve").and_then(refusal);
-    Ok(SeccompPlan { at: "linux.seccomp", program, flags, empty, refuses_execve, notify, mark: None })
+    let mutes = !["write", "exit_group"].into_iter().all(|name| decisions.permits(name));
+    Ok(SeccompPlan { at: "linux.seccomp", program, flags, empty, refuses_execve, notify, mutes, mark: None })
 }
 
 /// The name of an action that lets no call through; `None` for the others. A tracer may let one through.

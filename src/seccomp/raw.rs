@@ -34,7 +34,8 @@ pub fn plan_raw(data: &str, profile: Option<&LinuxSeccomp>) -> Result<SeccompPla
     };
     let program = instructions.iter().map(instruction).collect();
     let flags = flags(profile, false);
-    Ok(SeccompPlan { at: AT, program, flags, notify: None, empty: false, refuses_execve: None, mark: None })
+    let (notify, refuses_execve, mark) = (None, None, None);
+    Ok(SeccompPlan { at: AT, program, flags, notify, empty: false, refuses_execve, mutes: true, mark })
 }
 
 /// Source: RFC 4648, section 4.

@@ -3,6 +3,7 @@
 //! `wire.rs` lists the packets. The child waits for an answer after each request, so requests are served in order.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
 
 use rustix::process::Pid;
 
@@ -10,6 +11,7 @@ use super::reap;
 use crate::error::{Code, Context, Error, Result};
 use crate::init::Made;
 use crate::sys::clone::own_pidfd;
+use crate::sys::memory::SharedPage;
 use crate::wire::{Barrier, Fault, Packet};
 
 /// A process that tare created.
@@ -23,6 +25,8 @@ pub struct Child {
     preparing: Option<OwnedFd>,
     /// None for a process that CRIU restored: it says nothing.
     socket: Option<OwnedFd>,
+    /// Where it leaves why its program was not executed, see [`super::fault_page`].
+    page: Option<SharedPage>,
 }
 
 /// What the child asks for before it is ready.
@@ -60,13 +64,19 @@ impl Child {
     /// Takes over what [`super::spawn`] created. The child's end of the socket pair must be closed by then.
     #[must_use]
     pub fn new(made: Made, socket: OwnedFd) -> Self {
-        Self { pid: made.pid, pidfd: own_pidfd(made.pidfd), preparing: None, socket: Some(socket) }
+        Self { pid: made.pid, pidfd: own_pidfd(made.pidfd), preparing: None, socket: Some(socket), page: None }
+    }
+
+    /// The same, with the memory that it shares.
+    #[must_use]
+    pub fn sharing(self, page: Option<SharedPage>) -> Self {
+        Self { page, ..self }
     }
 
     /// Takes over a child of this process that CRIU created.
     #[must_use]
     pub fn restored(pid: i32, pidfd: OwnedFd) -> Self {
-        Self { pid, pidfd, preparing: None, socket: None }
+        Self { pid, pidfd, preparing: None, socket: None, page: None }
     }
 
     /// Serves the child's requests until it is ready or, with `until_exec`, has executed its program.
@@ -90,7 +100,7 @@ impl Child {
             }
             let received = Packet::receive_with(self.socket()?).context(|| "hear from init")?;
             let Some((packet, descriptor)) = received else {
-                return Ok(if ready { Outcome::Ready } else { Outcome::Died });
+                return Ok(if ready { self.executed() } else { Outcome::Died });
             };
             match (packet, descriptor) {
                 (Packet::MapMe, _) => {
@@ -129,6 +139,12 @@ impl Child {
                 }
             }
         }
+    }
+
+    /// After end-of-file: whether the process has executed its program, or has left a fault in memory and ended.
+    fn executed(&self) -> Outcome {
+        let word = self.page.as_ref().and_then(|page| page.first()).map(|word| word.load(Ordering::Acquire));
+        word.and_then(Fault::left).map_or(Outcome::Ready, Outcome::Failed)
     }
 
     /// Waits for a packet or the end of the process; true if the process ended and left nothing to read. End-of-file alone

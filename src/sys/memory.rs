@@ -4,11 +4,12 @@
 //! World: all.
 
 use std::ops::Deref;
+use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 /// A list of fixed capacity that grows and shrinks at its end. It has a mapping of its own, in which a page that was
 /// never written costs nothing. Every access is checked against the length, so the mapping needs no guard page.
@@ -115,6 +116,17 @@ impl SharedPage {
         let (size, protection) = (size_of::<[AtomicU64; Self::LENGTH]>(), ProtFlags::READ | ProtFlags::WRITE);
         // SAFETY: a new anonymous mapping at an address of the kernel's choice.
         let start = unsafe { mmap_anonymous(std::ptr::null_mut(), size, protection, MapFlags::SHARED) }?;
+        Ok(Self(NonNull::new(start.cast()).ok_or(Errno::NOMEM)?))
+    }
+
+    /// The first page of `file`, which others may write to: shared with those who have mapped or read it.
+    ///
+    /// # Errors
+    /// ENOMEM; EACCES if the file is not open for reading and writing.
+    pub fn of_file(file: BorrowedFd<'_>) -> Result<Self, Errno> {
+        let (size, protection) = (size_of::<[AtomicU64; Self::LENGTH]>(), ProtFlags::READ | ProtFlags::WRITE);
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let start = unsafe { mmap(std::ptr::null_mut(), size, protection, MapFlags::SHARED, file, 0) }?;
         Ok(Self(NonNull::new(start.cast()).ok_or(Errno::NOMEM)?))
     }
 }

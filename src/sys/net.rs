@@ -105,10 +105,26 @@ pub fn send_fd_marked(
 /// # Errors
 /// recvmsg(2).
 pub fn receive_fd(socket: BorrowedFd<'_>, payload: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
+    receive_with(socket, payload, RecvFlags::empty())
+}
+
+/// The same, but only a message that is there already.
+///
+/// # Errors
+/// recvmsg(2); EAGAIN when there is none.
+pub fn receive_fd_at_once(socket: BorrowedFd<'_>, payload: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
+    receive_with(socket, payload, RecvFlags::DONTWAIT)
+}
+
+fn receive_with(
+    socket: BorrowedFd<'_>,
+    payload: &mut [u8],
+    flags: RecvFlags,
+) -> Result<(usize, Option<OwnedFd>), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut data = [IoSliceMut::new(payload)];
-    let receive = || recvmsg(socket, &mut data, &mut control, RecvFlags::CMSG_CLOEXEC);
+    let receive = || recvmsg(socket, &mut data, &mut control, flags | RecvFlags::CMSG_CLOEXEC);
     let count = rustix::io::retry_on_intr(receive)?.bytes;
     let descriptor = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),

@@ -258,3 +258,84 @@ fn class_35_the_last_calls_before_the_program() {
     }
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+/// Every call that could say something, or end the process.
+const VOICES: [&str; 13] = [
+    "write",
+    "writev",
+    "pwritev2",
+    "sendto",
+    "sendmmsg",
+    "splice",
+    "vmsplice",
+    "tee",
+    "kill",
+    "tgkill",
+    "exit",
+    "exit_group",
+    "sendmsg",
+];
+
+/// A program that cannot be executed, under a profile that leaves the process no call to say so.
+fn failing(way: Way, action: Action, no_new_privileges: bool) -> Option<String> {
+    let mut bundle = bundle(way);
+    let script = bundle.file("rootfs/script");
+    fs::write(&script, "#!/nonexistent\n").unwrap();
+    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = bundle.file("agent");
+    let agent = (action == Action::Notify).then(|| Agent::new(&path, Answer::Never));
+    let (word, denied) = match action {
+        Action::Errno => ("SCMP_ACT_ERRNO", VOICES.as_slice()),
+        Action::Kill => ("SCMP_ACT_KILL_PROCESS", VOICES.as_slice()),
+        Action::Trap => ("SCMP_ACT_TRAP", VOICES.as_slice()),
+        // The listener itself needs sendmsg, and what never answers lets nothing end.
+        Action::Notify | Action::NotifyNobody => ("SCMP_ACT_NOTIFY", &VOICES[..10]),
+    };
+    let rule = json!({ "names": denied, "action": word });
+    let mut profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule] });
+    if agent.is_some() {
+        profile["listenerPath"] = json!(path.display().to_string());
+    }
+    bundle.set("/linux/seccomp", profile).set("/process/noNewPrivileges", json!(no_new_privileges));
+    if way != Way::Exec {
+        bundle.set("/process/args", json!(["/script"]));
+    }
+    bundle.write();
+    let done = match way {
+        Way::Run => within(&bundle, &["run", &bundle.id]),
+        Way::Create => within(&bundle, &["create", &bundle.id])
+            .map(|created| assert_eq!(created.code, 0, "{created:?}"))
+            .and_then(|()| within(&bundle, &["start", &bundle.id])),
+        Way::Exec => {
+            bundle.begin();
+            within(&bundle, &["exec", &bundle.id, "/script"])
+        }
+    };
+    let deleted = patience::ends_within(&bundle, &["delete", "--force", &bundle.id], LIMIT);
+    bundle.reap_orphans();
+    drop(agent);
+    match (done, deleted) {
+        (Err(hangs), _) | (_, Err(hangs)) => Some(hangs),
+        (Ok(done), _) if done.code == 0 => Some(format!("success: {done:?}")),
+        (Ok(done), _) if is_tare() && !done.stderr.contains("exec /script: no such file") => {
+            Some(format!("not the reason: {done:?}"))
+        }
+        (Ok(_), _) => None,
+    }
+}
+
+/// No filter denies a store to memory.
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn class_35_a_failed_execve_is_reported_without_a_call() {
+    let mut wrong = Vec::new();
+    for action in [Action::Errno, Action::Kill, Action::Trap, Action::Notify] {
+        for way in [Way::Run, Way::Create, Way::Exec] {
+            for no_new_privileges in [true, false] {
+                let what = failing(way, action, no_new_privileges);
+                wrong.extend(what.map(|what| format!("{action:?} {way:?} {no_new_privileges}: {what}")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+}

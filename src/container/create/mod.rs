@@ -177,7 +177,8 @@ fn create_gate(directory: &Directory, program: Option<&Program>, mode: StartMode
         return Ok(None);
     }
     let _span = timings::span("create the start gate");
-    start_gate::create(directory, program.is_some_and(Program::notifies)).map(Some)
+    let connects = program.is_some_and(|program| program.notifies() || program.is_muted());
+    start_gate::create(directory, connects).map(Some)
 }
 
 /// Opens the rootfs and the sources of mounts. Records the mount that a container without a mount namespace adds to the
@@ -214,6 +215,7 @@ fn clone_init(
     let (plan, joins_time) = (init.plan, init.namespaces.joins_time());
     let procfs = procfs::open(plan.program.as_ref())?;
     let sockets = spawn::sockets()?;
+    let page = spawn::fault_page(plan.program.as_ref(), creating.mode == StartMode::AtGate)?;
     let task = Task {
         kind: TaskKind::Init(init),
         program: plan.program.as_ref(),
@@ -225,6 +227,7 @@ fn clone_init(
         stdio: creating.request.options.stdio,
         hidden: host.traces(),
         marks: marks.as_deref(),
+        page: page.as_deref(),
     };
     let spawned = spawn::spawn(&task, joins_time, signals);
     drop(sockets.child);
@@ -233,7 +236,7 @@ fn clone_init(
         let entry = cgroup.and_then(|cgroup| death::explain_entry(cgroup, plan, fault.errno));
         entry.unwrap_or_else(|| plan.explain(&fault))
     })?;
-    Ok(Child::new(made, sockets.parent))
+    Ok(Child::new(made, sockets.parent).sharing(page))
 }
 
 /// Tells the engine: sends the pidfd to its sockets and writes the pid file.

@@ -82,6 +82,7 @@ impl Joining<'_> {
     fn spawn_in(&self, cgroup: Option<&Cgroup>, channels: &Channels) -> Result<std::result::Result<Child, Fault>> {
         let procfs = procfs::open(Some(self.program))?;
         let sockets = spawn::sockets()?;
+        let page = spawn::fault_page(Some(self.program), false)?;
         let task = Task {
             kind: TaskKind::Exec(open_container(self.record, self.init)?),
             program: Some(self.program),
@@ -93,10 +94,11 @@ impl Joining<'_> {
             stdio: self.stdio,
             hidden: Host::default().traces(),
             marks: self.marks,
+            page: page.as_deref(),
         };
         let spawned = spawn::spawn(&task, false, self.signals);
         drop(sockets.child);
-        Ok(spawned?.map(|made| Child::new(made, sockets.parent)))
+        Ok(spawned?.map(|made| Child::new(made, sockets.parent).sharing(page)))
     }
 
     /// Moves the process to the container's resctrl group; a group that is gone holds no process of the container.

@@ -118,6 +118,7 @@ fn spawn(
         stdio: None,
         hidden: Host::default().traces(),
         marks: None,
+        page: None,
     };
     let spawned = spawn::spawn(&task, false, Signals::Restored);
     drop(sockets.child);

@@ -20,17 +20,19 @@ use crate::seccomp::tables;
 /// # Errors
 /// A profile with an agent: a process can have one listener. A profile or an architecture that cannot be compiled.
 pub fn plan(in_force: Option<&LinuxSeccomp>, mark: [u32; 3]) -> Result<SeccompPlan> {
-    let program = match in_force {
+    let (program, mutes) = match in_force {
         Some(profile) => {
             refuse_agent(profile)?;
-            crate::seccomp::plan(profile)?.program
+            let plan = crate::seccomp::plan(profile)?;
+            (plan.program, plan.mutes)
         }
-        None => vec![sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW }],
+        None => (vec![sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW }], false),
     };
     let program = exempt(report(program), mark)?;
     // LOG would log each call that is reported.
     let flags = flags(in_force, true) & !flag::LOG | flag::WAIT_KILLABLE_RECV;
-    Ok(SeccompPlan { at: AT, program, flags, notify: None, empty: false, refuses_execve: None, mark: Some(mark) })
+    let (notify, refuses_execve, mark) = (None, None, Some(mark));
+    Ok(SeccompPlan { at: AT, program, flags, notify, empty: false, refuses_execve, mutes, mark })
 }
 
 fn refuse_agent(profile: &LinuxSeccomp) -> Result<()> {
