@@ -271,9 +271,10 @@ fn events(container: &Container<'_>, command: Values<'_>) -> Result<()> {
         return Err(wrong("must be greater than 0"));
     }
     if command.flag("stats") {
-        return super::print(&container.stats()?.line(container.id())?);
+        return super::print(&super::table::escaped_json(container.stats()?.line(container.id())?));
     }
-    container.events(interval, &mut EventOutput { print: &mut super::print, reader: rustix::stdio::stdout() })
+    let mut print = |line: &[u8]| super::print(&super::table::escaped_json(line.to_vec()));
+    container.events(interval, &mut EventOutput { print: &mut print, reader: rustix::stdio::stdout() })
 }
 
 /// The model of a process holds text.

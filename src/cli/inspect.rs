@@ -27,7 +27,7 @@ struct Row {
 /// stdout cannot be written to.
 pub fn print(inspection: &Inspection, json: bool) -> Result<()> {
     if json {
-        return super::print(&escaped_json(&super::table::pretty(inspection)?));
+        return super::print(&super::table::pretty(inspection)?);
     }
     super::print(table(inspection, has_colours()).as_bytes())
 }
@@ -36,20 +36,6 @@ pub fn print(inspection: &Inspection, json: bool) -> Result<()> {
 fn has_colours() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     !refused && rustix::termios::isatty(rustix::stdio::stdout())
-}
-
-/// JSON has its own escapes for the characters below the space alone; these stand in strings only.
-fn escaped_json(text: &[u8]) -> Vec<u8> {
-    let text = String::from_utf8_lossy(text);
-    let is_obeyed = |c: char| !c.is_ascii() && escaped(c.encode_utf8(&mut [0; 4])).starts_with('\\') || c == '\x7f';
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        match u32::from(c) {
-            code if is_obeyed(c) => shown.push_str(&format!("\\u{code:04x}")),
-            _ => shown.push(c),
-        }
-    }
-    shown.into_bytes()
 }
 
 fn table(inspection: &Inspection, colours: bool) -> String {

@@ -17,7 +17,25 @@ pub fn pretty(value: &impl Serialize) -> Result<Vec<u8>> {
     let mut text = serde_json::to_vec_pretty(value)
         .map_err(|e| Error::new(Code::Internal, "encode the output").detail(e.to_string()))?;
     text.push(b'\n');
-    Ok(text)
+    Ok(escaped_json(text))
+}
+
+/// JSON has its own escapes for the characters below the space alone, and a terminal acts on others too. They stand in
+/// strings only.
+pub fn escaped_json(text: Vec<u8>) -> Vec<u8> {
+    if text.iter().all(|byte| byte.is_ascii() && *byte != b'\x7f') {
+        return text;
+    }
+    let text = String::from_utf8_lossy(&text);
+    let is_obeyed = |c: char| !c.is_ascii() && escaped(c.encode_utf8(&mut [0; 4])).starts_with('\\') || c == '\x7f';
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match u32::from(c) {
+            code if is_obeyed(c) => shown.push_str(&format!("\\u{code:04x}")),
+            _ => shown.push(c),
+        }
+    }
+    shown.into_bytes()
 }
 
 /// Prints all containers.
@@ -34,7 +52,7 @@ pub fn list(runtime: &Runtime, json: bool, quiet: bool) -> Result<()> {
         let mut text = serde_json::to_string(&states)
             .map_err(|e| Error::new(Code::Internal, "encode the list").detail(e.to_string()))?;
         text.push('\n');
-        return super::print(text.as_bytes());
+        return super::print(&escaped_json(text.into_bytes()));
     }
     let head = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_string);
     let rows = states.iter().map(|state| {
