@@ -52,6 +52,7 @@ mod init;
 pub mod internals;
 mod json_path;
 mod label;
+mod mountinfo;
 mod namespaces;
 mod network;
 mod number_list;
@@ -67,6 +68,7 @@ pub mod startup;
 mod sys;
 mod terminal;
 pub mod timings;
+mod whole_file;
 mod wire;
 
 pub use bundle::Bundle;

@@ -13,9 +13,10 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::sys::clock;
 use crate::sys::marks::Marks;
+use crate::whole_file;
 use crate::wire::Fault;
 
 pub use entry::enter;
@@ -79,6 +80,15 @@ thread_local! {
 #[derive(Debug)]
 #[must_use]
 pub struct Recording(PhantomData<Rc<()>>);
+
+/// Writes a picture or a trace to `path`, which is replaced as a whole: a reader never finds half of it.
+///
+/// # Errors
+/// The directory is missing or not writable.
+pub fn write_file(path: &std::path::Path, text: &[u8]) -> Result<()> {
+    let written = whole_file::replace(path, std::process::id(), text);
+    written.map_err(|e| Error::system(format!("write {}", path.display()), e))
+}
 
 impl Recording {
     /// Starts to record. `done` gets the result once. The recording begins with the call of [`enter`], if there was one.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// know each other. A name is a module of the crate; one with a slash is a file or folder that is apart from its module.
 const LAYERS: &[&[&str]] = &[
     &["sys"],
-    &["error", "wire", "json_path", "annotation", "number_list"],
+    &["error", "wire", "json_path", "annotation", "number_list", "mountinfo", "whole_file"],
     &["label", "timings"],
     // The rooms, one kernel subject each; and the bundle's files.
     &[

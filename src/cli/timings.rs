@@ -9,15 +9,12 @@ mod table;
 mod trace;
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, OpenOptions};
-use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use tare::error::{Code, Error, Result};
-use tare::timings::{Recording, Timings};
+use tare::timings::{Recording, Timings, write_file};
 
 use super::log::Log;
 use super::options::{self, Place};
@@ -135,20 +132,9 @@ fn write(output: &Output, command: &Command, timings: &Timings) -> Result<()> {
             super::print_error(&table::table(command, timings));
             Ok(())
         }
-        Output::Json(path) => replace(path, trace::json(command, timings).as_bytes()),
-        Output::Svg(path) => replace(path, picture::svg(command, timings).as_bytes()),
+        Output::Json(path) => write_file(path, trace::json(command, timings).as_bytes()),
+        Output::Svg(path) => write_file(path, picture::svg(command, timings).as_bytes()),
     }
-}
-
-fn replace(path: &Path, text: &[u8]) -> Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(format!(".{}.new", std::process::id()));
-    let written = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&new).and_then(|mut file| {
-        file.write_all(text).and_then(|()| fs::rename(&new, path)).inspect_err(|_| {
-            let _left = fs::remove_file(&new);
-        })
-    });
-    written.map_err(|e| Error::system(format!("write {}", path.display()), e))
 }
 
 /// Milliseconds with microseconds: `1.234`.

@@ -43,7 +43,6 @@ pub mod store;
 pub mod time;
 pub mod update;
 pub mod warning;
-mod whole_file;
 
 use crate::error::{Code, Error, Result};
 use record::Record;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::whole_file;
 use crate::error::{Code, Error, Result};
+use crate::whole_file;
 
 /// Writes `pid` to `path`.
 ///

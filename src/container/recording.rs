@@ -17,12 +17,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::warning::Warn;
-use super::whole_file;
 use crate::annotation::annotation;
 use crate::error::{Code, Context, Error, Result};
 use crate::plan::Program;
 use crate::plan::annotations::RAW_FILTER;
 use crate::seccomp::record::{self, Calls, parent::Recorder, refuses_by_default, written};
+use crate::whole_file;
 
 /// A profile that is being recorded.
 #[derive(Debug)]

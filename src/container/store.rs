@@ -363,18 +363,24 @@ impl Directory {
     pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let temporary = format!("{name}.new");
         let what = || format!("write {}", self.path.join(name).display());
+        let written = self.write_new(&temporary, bytes).and_then(|()| renameat(&self.fd, &*temporary, &self.fd, name));
+        written
+            .inspect_err(|_| {
+                let _left = unlinkat(&self.fd, &*temporary, AtFlags::empty());
+            })
+            .context(what)
+            .coded(Code::StateRootFailed)
+    }
+
+    fn write_new(&self, name: &str, bytes: &[u8]) -> rustix::io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file =
-            openat(&self.fd, &*temporary, flags, Mode::RUSR | Mode::WUSR).context(what).coded(Code::StateRootFailed)?;
+        let file = openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)?;
         let mut rest = bytes;
         while !rest.is_empty() {
-            let written = rustix::io::retry_on_intr(|| rustix::io::write(&file, rest))
-                .context(what)
-                .coded(Code::StateRootFailed)?;
+            let written = rustix::io::retry_on_intr(|| rustix::io::write(&file, rest))?;
             rest = rest.get(written..).unwrap_or_default();
         }
-        drop(file);
-        renameat(&self.fd, &*temporary, &self.fd, name).context(what).coded(Code::StateRootFailed)
+        Ok(())
     }
 
     /// Reads the file `name`; `None` when it is missing.

@@ -8,6 +8,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::error::{Code, Context, Error, Result};
+use crate::mountinfo;
 
 /// Where it is mounted unless somebody chose another place. The kernel makes this directory if the CPU has RDT.
 const DEFAULT: &str = "/sys/fs/resctrl";
@@ -29,7 +30,7 @@ pub fn mount() -> Result<String> {
     }
     let mounts = std::fs::read("/proc/self/mountinfo")
         .map_err(|e| Error::new(Code::SystemCallFailed, "read /proc/self/mountinfo").detail(e.to_string()))?;
-    mount_point(&String::from_utf8_lossy(&mounts)).ok_or_else(not_mounted)
+    mount_point(&mounts).ok_or_else(not_mounted)
 }
 
 /// The error of a host without it.
@@ -39,20 +40,10 @@ pub(super) fn not_mounted() -> Error {
     )
 }
 
-/// The first mount of resctrl as a whole. Source: proc_pid_mountinfo(5).
-pub(super) fn mount_point(mountinfo: &str) -> Option<String> {
-    mountinfo.lines().find_map(|line| {
-        let (mount, filesystem) = line.split_once(" - ")?;
-        let mut fields = mount.split(' ').skip(3);
-        let (root, point) = (fields.next()?, fields.next()?);
-        let is_ours = filesystem.split(' ').next() == Some("resctrl") && root == "/";
-        is_ours.then(|| {
-            ["\\040", "\\011", "\\012", "\\134"]
-                .iter()
-                .zip([" ", "\t", "\n", "\\"])
-                .fold(point.to_owned(), |text, (from, to)| text.replace(from, to))
-        })
-    })
+/// The first mount of resctrl as a whole.
+pub(super) fn mount_point(table: &[u8]) -> Option<String> {
+    let mount = mountinfo::lines(table).find(|line| line.kind == b"resctrl" && line.root == b"/")?;
+    Some(String::from_utf8_lossy(&mountinfo::unescape(mount.point)).into_owned())
 }
 
 /// The word size of `f_type` differs between architectures.

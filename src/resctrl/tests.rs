@@ -99,10 +99,10 @@ fn a_host_without_resctrl_is_an_error_with_the_remedy() {
 
 #[test]
 fn the_mount_is_found_elsewhere() {
-    let mounts = "22 1 0:20 / /sys rw - sysfs sysfs rw\n30 22 0:26 /a /part rw shared:1 - resctrl resctrl rw\n\
+    let mounts = b"22 1 0:20 / /sys rw - sysfs sysfs rw\n30 22 0:26 /a /part rw shared:1 - resctrl resctrl rw\n\
                   31 22 0:26 / /mnt/r\\040d rw shared:7 - resctrl none rw\n";
     assert_eq!(mount_point(mounts).as_deref(), Some("/mnt/r d"));
-    assert_eq!(mount_point("22 1 0:20 / /resctrl rw - tmpfs resctrl rw\n"), None);
+    assert_eq!(mount_point(b"22 1 0:20 / /resctrl rw - tmpfs resctrl rw\n"), None);
 }
 
 #[test]

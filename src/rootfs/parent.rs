@@ -6,11 +6,9 @@
 
 mod added;
 mod idmap;
-mod mountinfo;
 mod passwd;
 
 pub use added::open_added;
-pub use mountinfo::{Entry, entries};
 pub use passwd::Passwd;
 
 use std::cell::Cell;
@@ -25,6 +23,7 @@ use rustix::io::Errno;
 use super::child::source;
 use super::plan::{Bind, ChangeRoot, Device, DeviceFile, Mount, MountKind, NodeKind, RootfsPlan};
 use crate::error::{Code, Context, Error, Result};
+use crate::mountinfo;
 
 /// Descriptors for the child. Cells, because the child takes and leaves descriptors in its copy.
 pub struct OpenRootfs {
@@ -343,11 +342,9 @@ fn reachable(root: &CStr) -> Result<Vec<CString>> {
     let table = std::fs::read("/proc/self/mountinfo").context(|| "read /proc/self/mountinfo")?;
     let root = Path::new(std::ffi::OsStr::from_bytes(root.to_bytes()));
     let mut found = Vec::new();
-    for line in table.split(|byte| *byte == b'\n') {
-        let mut fields = line.split(|byte| *byte == b' ');
-        let Some(point) = fields.nth(4).map(mountinfo::unescape) else { continue };
-        let kind = fields.skip_while(|field| *field != b"-").nth(1).unwrap_or_default();
-        if matches!(kind, b"proc" | b"sysfs") && !Path::new(std::ffi::OsStr::from_bytes(&point)).starts_with(root) {
+    for line in mountinfo::lines(&table).filter(|line| matches!(line.kind, b"proc" | b"sysfs")) {
+        let point = mountinfo::unescape(line.point);
+        if !Path::new(std::ffi::OsStr::from_bytes(&point)).starts_with(root) {
             found.extend(CString::new(point));
         }
     }

@@ -19,9 +19,9 @@ use crate::container::join::open_of_init;
 use crate::container::record::Record;
 use crate::container::status;
 use crate::error::{Code, Context, Error, Result};
+use crate::mountinfo::entries;
 use crate::network::statistics;
 use crate::process::capabilities::Masks;
-use crate::rootfs::parent::entries;
 
 /// Bytes of one file of procfs that are read; those of a table of mounts.
 const FILE: u64 = 1 << 20;

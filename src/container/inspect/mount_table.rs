@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 
-use crate::rootfs::parent::Entry;
+use crate::mountinfo::Entry;
 
 /// The table.
 #[derive(Debug)]

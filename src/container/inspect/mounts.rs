@@ -11,9 +11,9 @@ use super::effective::Place;
 use super::report::Entry;
 use super::{Configured, Effective};
 use crate::container::record::AddedMount;
+use crate::mountinfo::Entry as MountEntry;
 use crate::namespaces::NamespaceSet;
 use crate::rootfs::options::FLAG_WORDS;
-use crate::rootfs::parent::Entry as MountEntry;
 use crate::rootfs::plan::{ExpectedMount, TreePlan, default_paths};
 use crate::sys::mount::{Attributes, MountFlags};
 

@@ -22,9 +22,10 @@ use super::warning::Warn;
 use super::{StoredContainer, find, join, open_files, saved_config};
 use crate::error::{Code, Context, Error, Result};
 use crate::host::Host;
+use crate::mountinfo::{Entry, entries};
 use crate::namespaces::NamespaceSet;
 use crate::plan::{MountsRequest, plan_mounts};
-use crate::rootfs::parent::{Entry, entries, open_added};
+use crate::rootfs::parent::open_added;
 use crate::rootfs::{self, Removal, RootfsPlan};
 
 pub use list::Mounts;

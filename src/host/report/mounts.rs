@@ -12,6 +12,7 @@ use rustix::mount::OpenTreeFlags;
 use serde_json::{Value, json};
 
 use super::{Answer, Impossible, refused};
+use crate::mountinfo;
 use crate::sys::mount::{Attributes, Change, number, set_attributes};
 use crate::sys::namespace::NamespaceSet;
 use crate::sys::parked::Parked;
@@ -30,14 +31,6 @@ pub(super) enum IdMapped {
     Refused(String),
 }
 
-/// A mount of /proc/self/mountinfo.
-#[derive(Debug, PartialEq, Eq)]
-struct Mounted<'text> {
-    number: u64,
-    point: &'text str,
-    kind: &'text str,
-}
-
 impl IdMapped {
     pub(super) fn ask() -> Self {
         // The namespace lasts as long as its descriptor.
@@ -46,18 +39,19 @@ impl IdMapped {
             Err(errno) => return Self::Refused(refused("create a user namespace", errno)),
         };
         let kinds = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
-        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
         let mut tried = BTreeMap::new();
-        for mount in table.lines().filter_map(mounted).filter(|mount| is_local(&kinds, mount.kind)) {
-            if tried.contains_key(mount.kind) {
+        for mount in mountinfo::lines(&table) {
+            let kind = String::from_utf8_lossy(mount.kind);
+            if !is_local(&kinds, &kind) || tried.contains_key(&*kind) {
                 continue;
             }
-            match map(&mount, namespace.as_fd()) {
+            match map(mount, namespace.as_fd()) {
                 Err(Refusal::Clone(Errno::PERM)) => return Self::Refused(refused("open_tree(2)", Errno::PERM)),
                 // Another mount hides it, or the caller may not go there.
                 Err(Refusal::Clone(_)) => {}
-                Err(Refusal::Map(errno)) => drop(tried.insert(mount.kind.to_owned(), Err(errno))),
-                Ok(()) => drop(tried.insert(mount.kind.to_owned(), Ok(()))),
+                Err(Refusal::Map(errno)) => drop(tried.insert(kind.into_owned(), Err(errno))),
+                Ok(()) => drop(tried.insert(kind.into_owned(), Ok(()))),
             }
         }
         Self::Tried(tried)
@@ -91,9 +85,10 @@ enum Refusal {
     Map(Errno),
 }
 
-fn map(mount: &Mounted<'_>, namespace: BorrowedFd<'_>) -> Result<(), Refusal> {
+fn map(mount: mountinfo::Line<'_>, namespace: BorrowedFd<'_>) -> Result<(), Refusal> {
     let flags = OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_NO_AUTOMOUNT | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
-    let open = |flags| rustix::mount::open_tree(CWD, mount.point, flags).map_err(Refusal::Clone);
+    let point = mountinfo::unescape(mount.point);
+    let open = |flags| rustix::mount::open_tree(CWD, &*point, flags).map_err(Refusal::Clone);
     if number(open(flags)?.as_fd()).map_err(Refusal::Clone)? != mount.number {
         return Err(Refusal::Clone(Errno::NOENT));
     }
@@ -114,15 +109,6 @@ fn user_namespace() -> Result<OwnedFd, Errno> {
     File::open(format!("{directory}/ns/user")).map(OwnedFd::from).map_err(errno)
 }
 
-/// Mount points with characters that are escaped are left out. Source: proc_pid_mountinfo(5).
-fn mounted(line: &str) -> Option<Mounted<'_>> {
-    let (mount, filesystem) = line.split_once(" - ")?;
-    let mut fields = mount.split(' ');
-    let number = fields.next()?.parse().ok()?;
-    let point = fields.nth(3).filter(|point| !point.contains('\\'))?;
-    Some(Mounted { number, point, kind: filesystem.split(' ').next()? })
-}
-
 /// `kinds` is /proc/filesystems: those without a device are marked.
 fn is_local(kinds: &str, kind: &str) -> bool {
     let has_device = |line: &str| line.strip_prefix('\t').is_some_and(|name| name == kind);
@@ -134,10 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mounts_and_filesystems_are_read_from_the_kernels_tables() {
-        let line = "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue";
-        assert_eq!(mounted(line), Some(Mounted { number: 36, point: "/mnt2", kind: "ext3" }));
-        assert_eq!(mounted("36 35 98:0 / /a\\040b rw - ext3 /dev/root rw"), None);
+    fn filesystems_are_read_from_the_kernels_table() {
         let kinds = "nodev\tsysfs\nnodev\ttmpfs\n\text3\n\tfuseblk\n";
         let local = ["ext3", "tmpfs", "sysfs", "fuseblk", "nfs"].map(|kind| is_local(kinds, kind));
         assert_eq!(local, [true, true, false, false, false]);
