@@ -59,7 +59,9 @@ pub struct Change<'fd> {
 /// # Errors
 /// As statx(2).
 pub fn number(file: BorrowedFd<'_>) -> Result<u64, Errno> {
-    let facts = rustix::fs::statx(file, c"", rustix::fs::AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::MNT_ID)?;
+    // The filesystem need not be asked.
+    let flags = rustix::fs::AtFlags::EMPTY_PATH | rustix::fs::AtFlags::STATX_DONT_SYNC;
+    let facts = rustix::fs::statx(file, c"", flags, rustix::fs::StatxFlags::MNT_ID)?;
     Ok(facts.stx_mnt_id)
 }
 

@@ -282,16 +282,20 @@ fn places(root: &OwnedFd, mounts: &MountTable, configured: &Configured<'_>) -> V
 }
 
 fn place(root: &OwnedFd, mounts: &MountTable, path: &CString) -> Place {
-    if mounts.walk(path).may_hang {
-        return Place::Unknown;
+    let walk = mounts.walk(path);
+    // Even to open the root of a mount can ask a server.
+    if let Some(mount) = walk.point.filter(|mount| mounts.may_hang(*mount)) {
+        return Place::There { mount, is_mount_point: true, kind: PlaceKind::Other };
     }
-    let look = |more: ResolveFlags| {
-        let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | more;
+    let look = |more: ResolveFlags, may_hang: bool| {
+        let mut how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | more;
+        // What the kernel knows without asking; EAGAIN for all else, EINVAL before Linux 5.12.
+        how.set(ResolveFlags::CACHED, may_hang);
         rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), how)
     };
-    let found = match look(ResolveFlags::NO_SYMLINKS) {
+    let found = match look(ResolveFlags::NO_SYMLINKS, walk.may_hang) {
         // A link leads anywhere.
-        Err(Errno::LOOP) if !mounts.any_may_hang() => look(ResolveFlags::empty()),
+        Err(Errno::LOOP) => look(ResolveFlags::empty(), mounts.any_may_hang()),
         found => found,
     };
     match found {

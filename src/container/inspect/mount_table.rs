@@ -31,8 +31,9 @@ pub(super) struct Walk {
     pub may_hang: bool,
 }
 
-/// Filesystems that a program serves, or that are far away.
-const SLOW: [&str; 10] = ["nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs", "autofs", "coda", "lustre"];
+/// Filesystems that a program serves, or that are far away; and those that may be layers over one.
+const SLOW: [&str; 12] =
+    ["nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs", "autofs", "coda", "lustre", "overlay", "ecryptfs"];
 
 impl MountTable {
     pub(super) fn new(entries: Vec<Entry>, root: u64, is_cut: bool) -> Self {
@@ -75,6 +76,11 @@ impl MountTable {
         }
         walk.point = walk.stack.last().copied();
         walk
+    }
+
+    /// Whether this mount might not answer.
+    pub(super) fn may_hang(&self, number: u64) -> bool {
+        number != self.root && self.get(number).is_some_and(is_slow)
     }
 
     /// Whether any mount but the root, which the engine has chosen, might not answer.
