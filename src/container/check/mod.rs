@@ -26,6 +26,9 @@ pub const ID: &str = "ID";
 /// The most errors that are reported: a config may be wrong in a million places.
 const MOST: usize = 100;
 
+/// Bytes of the config that are parsed in all rounds together, so that a config of 16 MiB is decided four times.
+const BYTES: usize = 64 << 20;
+
 /// What was found.
 #[derive(Debug, Default)]
 pub struct CheckReport {
@@ -61,7 +64,8 @@ fn examine(creating: &Creating<'_>, report: &mut CheckReport) -> Result<()> {
     let host = Host::default();
     let bundle = creating.request.bundle.open()?;
     let mut config = bundle.read_config()?;
-    let mut rounds = Rounds { creating, activation, host: &host, bundle: &bundle, document: None, errors: Vec::new() };
+    let mut rounds =
+        Rounds { creating, activation, host: &host, bundle: &bundle, document: None, errors: Vec::new(), bytes: 0 };
     let decided = loop {
         match rounds.one(&config) {
             Ok(decided) => break Some(decided),
@@ -92,6 +96,8 @@ struct Rounds<'a> {
     /// The config without what was refused; made when something is.
     document: Option<Document>,
     errors: Vec<Error>,
+    /// How much was parsed.
+    bytes: usize,
 }
 
 impl Rounds<'_> {
@@ -115,7 +121,9 @@ impl Rounds<'_> {
         if !is_known && !document.is_consequence(&place) {
             self.errors.push(error.moved_to(place.shown.clone()));
         }
-        let goes_on = self.errors.len() < MOST && document.repair(&place);
+        self.bytes += config.len();
+        let may_go_on = self.errors.len() < MOST && self.bytes + config.len() <= BYTES;
+        let goes_on = may_go_on && document.repair(&place);
         goes_on.then(|| document.text())
     }
 }
