@@ -9,6 +9,7 @@ use nix::mount::{MntFlags, MsFlags};
 use serde_json::{Value, json};
 
 use crate::bundle::{Bundle, eventually, finish, is_tare, reap, wait};
+use crate::programs;
 
 /// A container like Docker's that sleeps; `None` if the runtime under test is another one.
 fn sleeper(configure: impl FnOnce(&mut Bundle)) -> Option<Bundle> {
@@ -435,4 +436,34 @@ fn the_end_of_the_container_is_one_clear_error() {
         }
         eventually("the end", || bundle.status() == "stopped");
     }
+}
+
+/// bpf(2) takes the device program away; and a host without a security module has no label.
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn a_device_program_that_is_gone_is_named() {
+    let Some(bundle) = running(|bundle| {
+        let deny = json!({ "allow": false, "access": "rwm" });
+        bundle.set("/linux/resources/devices", json!([deny]));
+        programs::bring(bundle, "detach");
+    }) else {
+        return;
+    };
+    let report = inspect(&bundle);
+    assert_eq!(differences(&report), [""; 0]);
+    let modules = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+    if !["apparmor", "selinux", "smack"].iter().any(|module| modules.contains(module)) {
+        let label = entry(&report, "security", "label");
+        assert_eq!((&label["configured"], &label["effective"]), (&Value::Null, &Value::Null));
+    }
+    let attached = entry(&report, "cgroup", "devices")["effective"].as_array().unwrap().clone();
+    let ours: Vec<&Value> = attached.iter().filter(|program| program["kind"] == "tare").collect();
+    assert_eq!(ours.len(), 1, "{attached:?}");
+    let mut detach = Command::new(bundle.file("rootfs/detach"));
+    detach.arg(bundle.cgroup()).arg(ours[0]["id"].to_string());
+    finish(detach).silent();
+    let sentence = "no device program of tare's is attached, config has device rules: every device can be used";
+    assert_eq!(differences(&inspect(&bundle)), [sentence]);
+    let table = bundle.tare(&["inspect", &bundle.id]).good();
+    assert!(table.contains(&format!("! {sentence}\n")), "{table}");
 }

@@ -317,3 +317,182 @@ fn what_cannot_be_recorded_is_refused_before_anything_exists() {
     assert!(!bundle.file(FILE).exists());
     bundle.assert_nothing_left();
 }
+
+/// An ELF file for 32-bit x86 that makes these calls by `int 0x80`: eax, ebx, ecx and edx. The text is at [`TEXT`].
+fn program_of_32_bits(calls: &[[u32; 4]], text: &[u8]) -> Vec<u8> {
+    let mut code = Vec::new();
+    for call in calls {
+        // mov r32, imm32
+        for (opcode, value) in [0xb8, 0xbb, 0xb9, 0xba].into_iter().zip(call) {
+            code.push(opcode);
+            code.extend(value.to_le_bytes());
+        }
+        code.extend([0xcd, 0x80]);
+    }
+    assert!(code.len() < 0x100 && text.len() < 0x100);
+    code.resize(0x100, 0x90);
+    code.extend(text);
+    let size = u32::try_from(HEADERS + code.len()).unwrap();
+    let half = |file: &mut Vec<u8>, values: &[u16]| values.iter().for_each(|value| file.extend(value.to_le_bytes()));
+    let word = |file: &mut Vec<u8>, values: &[u32]| values.iter().for_each(|value| file.extend(value.to_le_bytes()));
+    // ELFCLASS32, little endian; ET_EXEC, EM_386; one PT_LOAD of everything, readable, writable and executable.
+    let mut file = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    half(&mut file, &[2, 3]);
+    word(&mut file, &[1, BASE + 84, 52, 0, 0]);
+    half(&mut file, &[52, 32, 1, 0, 0, 0]);
+    word(&mut file, &[1, 0, BASE, BASE, size, size, 7, 0x1000]);
+    file.extend(code);
+    file
+}
+
+/// Bytes of the two headers of [`program_of_32_bits`], where it is loaded, and where its text is then.
+const HEADERS: usize = 84;
+const BASE: u32 = 0x0804_8000;
+const TEXT: u32 = BASE + 84 + 0x100;
+
+fn install(bundle: &Bundle, name: &str, calls: &[[u32; 4]]) {
+    let file = bundle.file("rootfs").join(name);
+    fs::write(&file, program_of_32_bits(calls, b"32 bits\n")).unwrap();
+    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+/// The numbers of the calls are others than those of 64 bits.
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn programs_of_32_bits_are_recorded() {
+    if skipped() {
+        return;
+    }
+    if !cfg!(target_arch = "x86_64") {
+        return eprintln!("skipped: a program for x86");
+    }
+    let [write, getpid, socketcall, mkdir, exit] = [4, 20, 102, 39, 1];
+    let mut bundle = Bundle::script("/first; echo $?");
+    let exit = [exit, 5, 0, 0];
+    // The arguments of socketcall(SYS_SOCKET) are the text: no such address family.
+    install(&bundle, "first", &[[write, 1, TEXT, 8], [getpid, 0, 0, 0], [socketcall, 1, TEXT, 0], exit]);
+    let first = recorded(&bundle);
+    if first.stdout == "126\n" || first.stdout == "127\n" {
+        return eprintln!("skipped: the kernel has no IA32 emulation");
+    }
+    assert_eq!((first.stdout.as_str(), first.code), ("32 bits\n5\n", 0), "{}", first.stderr);
+    let written = profile(&bundle);
+    assert_eq!(written["architectures"], json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]));
+    let names = allowed(&written);
+    let lacking = ["write", "getpid", "socket", "exit", "sigreturn"].map(|name| !names.contains(name));
+    assert_eq!(lacking, [false; 5], "{names:?}");
+    assert!(!names.contains("mkdir"), "{names:?}");
+    let again = under_profile(&mut bundle, &["/bin/sh", "-c", "/first; echo $?"]);
+    assert_eq!((again.stdout, again.code), (first.stdout, 0), "{}", again.stderr);
+    // Another call of 32 bits is refused: no directory is made.
+    install(&bundle, "first", &[[mkdir, TEXT, 0o755, 0], exit]);
+    under_profile(&mut bundle, &["/bin/sh", "-c", "/first; echo $?"]).good();
+    assert!(!bundle.file("rootfs/32 bits\n").exists());
+    bundle.unset("/linux/seccomp");
+    bundle.run().good();
+    assert!(bundle.file("rootfs/32 bits\n").exists(), "the control");
+    bundle.assert_nothing_left();
+}
+
+/// Before Linux 5.19 the kernel refuses the flag with which signals do not interrupt a call that is noted.
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn kernels_before_5_19_record_too() {
+    if skipped() {
+        return;
+    }
+    if std::process::Command::new("strace").arg("-V").output().is_err() {
+        return eprintln!("skipped: needs strace");
+    }
+    let mut bundle = Bundle::script(LINE);
+    bundle.write();
+    let mut strace = std::process::Command::new("strace");
+    strace.args(["-f", "-qq", "-o", "trace", "-e", "trace=seccomp", "-e", "inject=seccomp:error=EINVAL:when=1"]);
+    strace.arg(crate::bundle::runtime()).arg("--root").arg(bundle.root());
+    strace.args(["run", "--record-syscalls", FILE, &bundle.id]).current_dir(bundle.path());
+    let first = crate::bundle::finish(strace);
+    assert_eq!((first.code, first.stdout.as_str()), (7, "caught\nxyz\npasswd\ntext\n"), "{}", first.stderr);
+    let trace = fs::read_to_string(bundle.file("trace")).unwrap();
+    let tries: Vec<&str> = trace.lines().filter(|line| line.contains("seccomp(SECCOMP_SET_MODE_FILTER")).collect();
+    assert!(tries.len() == 2 && tries[0].contains("(INJECTED)") && !tries[1].contains("INJECTED"), "{trace}");
+    assert!(tries[0].contains("WAIT_KILLABLE_RECV") || tries[0].contains("0x2"), "{trace}");
+    assert!(!tries[1].contains("WAIT_KILLABLE_RECV"), "{trace}");
+    let again = under_profile(&mut bundle, &["/bin/sh", "-c", LINE]);
+    assert_eq!((again.code, again.stdout.as_str(), again.stderr.as_str()), (7, first.stdout.as_str(), ""));
+    bundle.assert_nothing_left();
+}
+
+/// What runc calls between the filter and execve, as docs/seccomp-profiles.md has it.
+fn calls_of_runc(no_new_privileges: bool) -> BTreeSet<String> {
+    let page = include_str!("../../docs/seccomp-profiles.md");
+    let cell = |start: &str| {
+        let row = page.lines().find_map(|line| line.strip_prefix(start)).unwrap();
+        let words = row.trim_end_matches(" |").trim_start_matches(" also ");
+        words.split(", ").map(|word| word.trim().to_owned()).collect::<BTreeSet<String>>()
+    };
+    let mut calls = cell("| runc 1.1 | true |");
+    if !no_new_privileges {
+        calls.append(&mut cell("| runc 1.1 | false |"));
+    }
+    calls
+}
+
+/// The same workload under runc, with the profile that was written and the calls that runc makes itself.
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn runc_takes_the_profile() {
+    if skipped() {
+        return;
+    }
+    let runc = std::process::Command::new("runc").arg("--version").output();
+    let version = runc.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    if !version.starts_with("runc version 1.1.") {
+        return eprintln!("skipped: docs/seccomp-profiles.md is about runc 1.1, and here is {version:?}");
+    }
+    for no_new_privileges in [true, false] {
+        let mut bundle = Bundle::script(LINE);
+        bundle.set("/process/noNewPrivileges", json!(no_new_privileges));
+        let first = recorded(&bundle);
+        assert_eq!(first.code, 7, "{}", first.stderr);
+        let mut written = profile(&bundle);
+        let run = |bundle: &Bundle| {
+            bundle.write();
+            let mut command = std::process::Command::new("runc");
+            command.arg("--root").arg(bundle.file("runc")).args(["run", &bundle.id]).current_dir(bundle.path());
+            crate::bundle::finish(command)
+        };
+        let names = written["syscalls"][0]["names"].as_array_mut().unwrap();
+        names.extend(calls_of_runc(no_new_privileges).into_iter().map(Value::from));
+        bundle.set("/linux/seccomp", written);
+        let done = run(&bundle);
+        assert_eq!((done.code, done.stdout.as_str()), (7, first.stdout.as_str()), "{}", done.stderr);
+        // It is in force there too.
+        bundle.set("/process/args", json!(["/bin/mkdir", "/tmp/new"]));
+        let other = run(&bundle);
+        assert_ne!(other.code, 0);
+        assert!(!bundle.file("rootfs/tmp/new").exists(), "{}", other.stderr);
+    }
+}
+
+/// In a user namespace of the caller's own, without a privilege of the host.
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn an_ordinary_user_records() {
+    let Some(mut bundle) = crate::rootless::script(LINE) else { return };
+    let first = recorded(&bundle);
+    assert_eq!((first.code, first.stdout.as_str(), first.stderr.as_str()), (7, "caught\nxyz\npasswd\ntext\n", ""));
+    let written = profile(&bundle);
+    let names = allowed(&written);
+    assert!(names.contains("wait4") && !names.contains("mkdir") && names.len() < 60, "{names:?}");
+    let again = under_profile(&mut bundle, &["/bin/sh", "-c", LINE]);
+    assert_eq!((again.code, again.stdout.as_str(), again.stderr.as_str()), (7, first.stdout.as_str(), ""));
+    let other = under_profile(&mut bundle, &["/bin/mkdir", "/tmp/new"]);
+    assert_eq!(other.stderr, "mkdir: can't create directory '/tmp/new': Operation not permitted\n");
+    // And in a container that runs.
+    bundle.unset("/linux/seccomp").set("/process/args", json!(["/bin/sleep", "1000"]));
+    bundle.begin();
+    bundle.tare(&["exec", "--record-syscalls", FILE, &bundle.id, "/bin/mkdir", "/tmp/new"]).silent();
+    assert!(allowed(&profile(&bundle)).is_superset(&names) && allowed(&profile(&bundle)).contains("mkdir"));
+    bundle.tare(&["delete", "--force", &bundle.id]).silent();
+    bundle.assert_nothing_left();
+}

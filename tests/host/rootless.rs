@@ -15,7 +15,7 @@ const USER: u32 = 4242;
 const FIRST: u32 = 200_000;
 
 /// The container of `tare spec --rootless`; its program is a line for the shell.
-fn script(line: &str) -> Option<Bundle> {
+pub fn script(line: &str) -> Option<Bundle> {
     let mut bundle = Bundle::new();
     if !is_tare() {
         eprintln!("skipped: other runtimes find no state root here");
