@@ -10,5 +10,4 @@ mod cli;
 mod entry;
 #[cfg(all(not(test), target_arch = "x86_64", target_env = "musl"))]
 #[path = "sys/exe_file.rs"]
-#[allow(unsafe_code, reason = "it is a file of sys, which the library does not have")]
 mod exe_file;

@@ -3,6 +3,7 @@
 //!
 //! World: parent. Nothing here may need a relocation or thread-local storage: it makes system calls and no more. Where
 //! one fails, the process goes on with the file that it has, and `tare::protect` executes the program a second time.
+#![allow(unsafe_code, reason = "part of the binary, in which sys is not exempt")]
 
 use core::arch::{asm, naked_asm};
 use core::ffi::{CStr, c_int, c_long};
