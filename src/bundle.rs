@@ -318,13 +318,12 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<(T, Vec<St
     }
 }
 
-/// JSON is UTF-8 (RFC 8259, section 8.1). The parser says in which line it is not.
+/// JSON is UTF-8 (RFC 8259, section 8.1).
 fn not_utf8(bytes: &[u8], what: &str, error: std::str::Utf8Error) -> Error {
-    let why = match serde_json::from_slice::<Value>(bytes) {
-        Err(error) => error.to_string(),
-        Ok(_) => error.to_string(),
-    };
-    Error::new(Code::ConfigJsonInvalid, format!("{what}: {why}"))
+    let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+    let line = before.split(|byte| *byte == b'\n').count();
+    let column = before.rsplit(|byte| *byte == b'\n').next().map_or(0, <[u8]>::len) + 1;
+    Error::new(Code::ConfigJsonInvalid, format!("{what}: not UTF-8 at line {line} column {column}"))
 }
 
 #[cfg(test)]
@@ -343,6 +342,6 @@ mod tests {
         assert!(parse_spec(deep.as_bytes()).is_err());
         assert!(error(r#"{"ociVersion":"1.2.0","hostname":"a","hostname":"b"}"#).contains("duplicate field"));
         let odd = parse_spec(b"{\n\"ociVersion\":\"1.2.0\",\n\"x\":\"\xff\"}").unwrap_err().to_string();
-        assert!(odd.starts_with("config.json: ") && odd.contains("line 3"), "{odd}");
+        assert!(odd.ends_with("not UTF-8 at line 3 column 6"), "{odd}");
     }
 }
