@@ -124,11 +124,13 @@ def spec(rootfs):
     }
 
 
-def make_bundle(path, kind, rootfs, cgroup, arguments):
-    """Write a bundle directory whose container runs `arguments` in `cgroup`."""
+def make_bundle(path, kind, rootfs, cgroup, arguments, change=None):
+    """Write a bundle directory whose container runs `arguments` in `cgroup`; `change` may edit its config."""
     config = {"docker": docker, "spec": spec}[kind](rootfs)
     config["process"]["args"] = arguments
     config["linux"]["cgroupsPath"] = cgroup
+    if change:
+        change(config)
     os.makedirs(path, exist_ok=True)
     Path(f"{path}/config.json").write_text(json.dumps(config))
     return path

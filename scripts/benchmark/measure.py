@@ -134,17 +134,20 @@ class Bench:
         self.call(runtime, kind, "start", name)
         return name
 
-    def sample(self, runtime, kind, test, lasting):
+    def words(self, runtime, kind, test, lasting):
+        """The launcher's arguments for one test."""
         name = f"{runtime.name}-{kind}"
         path = str(WORK / "bundles" / name)
-        words = {
+        return {
             "run": ["run", *self.command(runtime, "run", "--bundle", path, name)],
             "life": ["life", runtime.path, self.state_root(runtime), path, name, str(WORK / "init.pid")],
             "exec": ["run", *self.command(runtime, "exec", lasting, *QUICK)],
             "state": ["run", *self.command(runtime, "state", lasting)],
             "kill": ["run", *self.command(runtime, "kill", lasting, "CONT")],
-        }
-        return Sample(*self.launch(kind, words[test]))
+        }[test]
+
+    def sample(self, runtime, kind, test, lasting):
+        return Sample(*self.launch(kind, self.words(runtime, kind, test, lasting)))
 
     def sequence(self, kind, tests, repetitions):
         """Return {test: {runtime name: [Sample]}}."""
