@@ -62,7 +62,9 @@ class Panel:
                 yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{shade}"/>'
             y = max([y + 4, *(other + 12 for other in taken)])
             taken.append(y)
-            yield chart.text(x + 7, y, name, 11, shade, weight="600")
+            # A line that ends early is that of a runtime that fails from there on.
+            label = f"{name}, then fails" if points[-1][0] < self.right else name
+            yield chart.text(x + 7, y, label, 11, shade, weight="600")
 
 
 def parallel_lines(parallel, value):

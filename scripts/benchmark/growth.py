@@ -80,7 +80,7 @@ CONFIGS = {
     "environment": (add_environment, (0, 128, 256, 512, 1024)),
 }
 HOST_NUMBERS = (0, 250, 1000, 4000)
-CROWD_NUMBERS = (0, 100, 300)
+CROWD_NUMBERS = (0, 100, 1000, 5000)
 CROWD_COMMANDS = ("life", "state", "list")
 JOBS = (1, 8, 32)
 SUBJECTS = ("host-mounts", *CONFIGS, "containers", "parallel")
@@ -143,17 +143,18 @@ class Growth:
 
     def beside_containers(self):
         """The containers are real: each is a process in namespaces and a cgroup of its own, made by the runtime."""
-        for runtime in self.runtimes:
+        for runtime in self.bench.runtimes:
             self.bench.bundle(KIND, f"{runtime.name}-{KIND}", measure.QUICK)
-        lasting = {runtime: self.bench.start_lasting(runtime, KIND) for runtime in self.runtimes}
+        lasting = {runtime: self.bench.start_lasting(runtime, KIND) for runtime in self.bench.runtimes}
         present = 0
         try:
             for number in CROWD_NUMBERS:
                 self.add_containers(range(present, number))
                 present = number
                 for command in CROWD_COMMANDS:
+                    runtimes = self.runtimes if command == "list" else self.bench.runtimes
                     self.take(command, [(number, runtime, self.beside_words(runtime, command, lasting[runtime]))
-                                        for runtime in self.runtimes])
+                                        for runtime in runtimes])
         finally:
             self.remove_containers(range(present))
             for runtime, name in lasting.items():

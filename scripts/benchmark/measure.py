@@ -229,23 +229,28 @@ class Bench:
             "kill": ["kill", lasting, "CONT"],
         }
         try:
-            return {test: self.trace(runtime, kind, words) for test, words in commands.items()}
+            return {test: count_calls(self.trace(runtime, kind, words)) for test, words in commands.items()}
         finally:
             self.call(runtime, kind, "delete", "--force", lasting)
 
     def trace(self, runtime, kind, words):
+        """Return what strace writes of one command and all that it starts."""
         log = WORK / "strace.log"
         command = ["strace", "-f", "-qq", "-o", str(log), *self.command(runtime, *words)]
         subprocess.run(
             command, env=self.environment(kind, QUICK), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, check=True,
         )
-        return count_calls(log.read_text(errors="replace"))
+        return log.read_text(errors="replace")
+
+
+def calls_by_name(log):
+    """Count the calls of an strace log; `<... resumed>` lines belong to calls already seen."""
+    return collections.Counter(re.findall(r"^\d+ +(\w+)\(", log, re.MULTILINE))
 
 
 def count_calls(log):
-    """Count the calls of an strace log; `<... resumed>` lines belong to calls already seen."""
-    calls = collections.Counter(re.findall(r"^\d+ +(\w+)\(", log, re.MULTILINE))
+    calls = calls_by_name(log)
     threads = len(re.findall(r"^\d+ +clone3?\(.*CLONE_THREAD", log, re.MULTILINE))
     forks = sum(calls[name] for name in ("clone", "clone3", "fork", "vfork")) - threads
     return Counts(sum(calls.values()), forks, calls["execve"] + calls["execveat"])
