@@ -59,11 +59,11 @@ def table(results, repetitions):
 
 
 def run(tare, repetitions, count, output):
-    """All of it; writes engines.md and engines.json below `output`."""
+    """All of it; writes engines.md and engines.json below `output`, and returns the table."""
     timed = prepare.compile_program(output / "timed", ["timed.c"])
     results = in_machine(tare, timed, repetitions, count)
     results["machine"] = f"Virtual machine of scripts/vm, load of the host {os.getloadavg()[0]:.1f}."
     text = table(results, repetitions)
     (output / "engines.md").write_text(text)
     (output / "engines.json").write_text(json.dumps(results, indent=1))
-    print(text)
+    return text

@@ -169,10 +169,12 @@ def as_json(series_by_name, parallel):
     }, indent=1)
 
 
-def table(series_by_name, parallel, repetitions):
-    parts = [f"{machine()} Medians of {repetitions} alternated repetitions; CPU is user + system of the whole tree."]
-    if series_by_name:
-        parts.append(curve_table(series_by_name))
-    if parallel:
-        parts.append(report.parallel_table(parallel))
-    return "\n\n".join([*parts, goal_table(series_by_name, parallel)]) + "\n"
+def tables(series_by_name, parallel):
+    curves = [curve_table(series_by_name)] if series_by_name else []
+    runs = [report.parallel_table(parallel)] if parallel else []
+    return [*curves, *runs, goal_table(series_by_name, parallel)]
+
+
+def text(series_by_name, parallel, repetitions):
+    head = f"{machine()} Medians of {repetitions} alternated repetitions; CPU is user + system of the whole tree."
+    return "\n\n".join([head, *tables(series_by_name, parallel)]) + "\n"
