@@ -18,8 +18,8 @@ SUBJECT = "tare"
 LIMIT = 5400  # seconds for all of it
 
 
-def in_machine(tare, timed, repetitions, count):
-    """Return what the guest's part prints."""
+def in_machine(tare, timed, repetitions, count, lines):
+    """Run the guest's part; what it prints goes to the file `lines`, so that what ends early is not lost."""
     vm, machine = str(REPOSITORY / "scripts/vm"), f"bench-{os.getpid()}"
     with tempfile.TemporaryDirectory() as share:
         for path in (tare, timed, prepare.HERE / "engines_guest.py"):
@@ -29,40 +29,51 @@ def in_machine(tare, timed, repetitions, count):
                    f"exec python3 /root/share/engines_guest.py {repetitions} {count} /root/share/timed")
         subprocess.run([vm, "start", machine, "--share", share], check=True)
         try:
-            output = subprocess.run([vm, "exec", machine, "--timeout", str(LIMIT), "--", command],
-                                    stdout=subprocess.PIPE, text=True, check=True).stdout
+            with open(lines, "w", encoding="utf-8") as output:
+                subprocess.run([vm, "exec", machine, "--timeout", str(LIMIT), "--", command], stdout=output, check=False)
         finally:
             subprocess.run([vm, "stop", machine], check=False)
-    return json.loads(output.splitlines()[-1])
+
+
+def parts(lines):
+    """Return {part: results} of the lines that are JSON."""
+    found = [json.loads(line) for line in lines.read_text().splitlines() if line.startswith("{")]
+    return {part: results for one in found for part, results in one.items()}
 
 
 def rows(results):
     for what, by_name in results["wall"].items():
         base = median(by_name[SUBJECT])
         for name, walls in by_name.items():
-            share = median(results["part"][what][name])
-            yield [what, name, f"{median(walls) / base:.2f}", f"{share:.0%}", f"{median(walls):.2f}",
-                   f"{median(walls) * share:.2f}"]
-    for name, rounds in results["parallel"].items():
-        base = median(seconds for seconds, _, _ in results["parallel"][SUBJECT])
-        latencies = [latency for _, _, some in rounds for latency in some]
-        seconds, failed = median(seconds for seconds, _, _ in rounds), sum(failed for _, failed, _ in rounds)
-        yield [f"{len(rounds[0][2])} x docker run --rm at once", name, f"{seconds / base:.2f}", "",
-               f"{seconds:.2f} (each: p50 {median(latencies):.1f}, p99 {report.percentile(latencies, 0.99):.1f}, "
-               f"failed {failed})", ""]
+            shares = results.get("part", {}).get(what, {}).get(name)
+            share = f"{median(shares):.0%}" if shares else ""
+            yield [what, name, f"{median(walls) / base:.2f}", share, f"{median(walls):.1f}"]
+
+
+def parallel_rows(results):
+    for name, (seconds, failed, latencies) in results["parallel"].items():
+        p50, p99 = (report.percentile(latencies, part) for part in (0.5, 0.99))
+        yield [f"{len(latencies)} x docker run --rm", name, f"{seconds / results['parallel'][SUBJECT][0]:.2f}",
+               f"{seconds:.0f}", f"{p50:.0f}", f"{p99:.0f}", failed]
 
 
 def table(results, repetitions):
-    header = ["command", "runtime", "x tare", "part of the runtime", "wall s", "of it the runtime s"]
-    return (f"{results['machine']} Medians of {repetitions} alternated repetitions.\n\n"
-            + report.markdown(header, list(rows(results))) + "\n")
+    header = ["command", "runtime", "x tare", "part of the runtime", "seconds"]
+    found = [f"{results['machine']} Medians of {repetitions} alternated repetitions.",
+             report.markdown(header, list(rows(results)))]
+    if "parallel" in results:
+        header = ["at once", "runtime", "x tare", "seconds", "p50 of one", "p99 of one", "failed"]
+        found.append(report.markdown(header, list(parallel_rows(results))))
+    return "\n\n".join(found) + "\n"
 
 
 def run(tare, repetitions, count, output):
     """All of it; writes engines.md and engines.json below `output`, and returns the table."""
     timed = prepare.compile_program(output / "timed", ["timed.c"])
-    results = in_machine(tare, timed, repetitions, count)
-    results["machine"] = f"Virtual machine of scripts/vm, load of the host {os.getloadavg()[0]:.1f}."
+    lines = output / "engines.lines"
+    in_machine(tare, timed, repetitions, count, lines)
+    results = parts(lines)
+    results["machine"] = "In the virtual machine of scripts/vm, with the systemd driver."
     text = table(results, repetitions)
     (output / "engines.md").write_text(text)
     (output / "engines.json").write_text(json.dumps(results, indent=1))
