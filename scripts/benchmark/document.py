@@ -86,8 +86,8 @@ def milliseconds(samples):
 
 
 def growth(tables, runtimes, repetitions, drawn):
-    text = f"{where(repetitions)}; {', '.join(with_versions(runtimes))}.\n\n" + "\n\n".join(tables)
-    put(PAGE, "growth", text + "\n\n![How the cost of a command grows](growth.svg)")
+    head = f"{where(repetitions)}; {', '.join(with_versions(runtimes))}."
+    put(PAGE, "growth", "\n\n".join([head, "![How the cost of a command grows](growth.svg)", *tables]))
     picture("growth.svg", drawn)
 
 

@@ -169,12 +169,12 @@ def as_json(series_by_name, parallel):
     }, indent=1)
 
 
-def tables(series_by_name, parallel):
-    curves = [curve_table(series_by_name)] if series_by_name else []
-    runs = [report.parallel_table(parallel)] if parallel else []
-    return [*curves, *runs, goal_table(series_by_name, parallel)]
+def ratio_tables(series_by_name, parallel):
+    """What holds on other machines too: not the curves' times."""
+    return [*([report.parallel_table(parallel)] if parallel else []), goal_table(series_by_name, parallel)]
 
 
 def text(series_by_name, parallel, repetitions):
     head = f"{machine()} Medians of {repetitions} alternated repetitions; CPU is user + system of the whole tree."
-    return "\n\n".join([head, *tables(series_by_name, parallel)]) + "\n"
+    curves = [curve_table(series_by_name)] if series_by_name else []
+    return "\n\n".join([head, *curves, *ratio_tables(series_by_name, parallel)]) + "\n"
