@@ -106,8 +106,8 @@ class Others:
         return max(0.0, every - ours) / clock
 
 
-def sample(bench, tests, repetitions):
-    """Return {test: Cost} and how many CPUs others used. A test whose interval is wide is measured again."""
+def sample(bench, tests, repetitions, budgets):
+    """Return {test: Cost} and how many CPUs others used. A test that cannot be judged yet is measured again."""
     others, limit = Others(), time.monotonic() + LONGEST
     samples = {test: {SUBJECT: [], FLOOR: []} for test in tests}
     wanted, estimates = list(tests), {}
@@ -117,7 +117,7 @@ def sample(bench, tests, repetitions):
                 samples[test][name] += more
             ours, floors = ([one.cpu_us for one in samples[test][name]] for name in (SUBJECT, FLOOR))
             estimates[test] = estimate(ours, floors)
-        wanted = [test for test in wanted if wide(estimates[test])] if time.monotonic() < limit else []
+        wanted = [test for test in wanted if unclear(estimates[test], budgets.get(test))] if time.monotonic() < limit else []
     counts = bench.counts(next(one for one in bench.runtimes if one.name == SUBJECT), KIND)
     return {test: cost(estimates[test], samples[test][SUBJECT], counts.get(test)) for test in tests}, others.cpus()
 
@@ -127,8 +127,10 @@ def cost(ratio, samples, counts):
                 sum(int(sample.failures) for sample in samples))
 
 
-def wide(ratio):
-    return ratio.high - ratio.low > TOLERANCE * ratio.middle
+def unclear(ratio, budget):
+    """Is the interval wide, and not far above the budget as a whole?"""
+    far = budget and ratio.low > float(budget["CPU x floor"]) * (1 + WIDE_TOLERANCE)
+    return not far and ratio.high - ratio.low > TOLERANCE * ratio.middle
 
 
 def judge_ratio(ratio, budget, tolerance):
@@ -158,7 +160,7 @@ def verdicts(costs, budgets, tolerance, same_machine):
 def check(bench, repetitions):
     """Measure and judge; print a table, and return the exit code."""
     there, budgets = read()
-    costs, others = sample(bench, measure.TESTS, repetitions)
+    costs, others = sample(bench, measure.TESTS, repetitions, budgets)
     same, busy = there == machine(), others > BUSY
     tolerance = TOLERANCE if same and not busy else WIDE_TOLERANCE
     found = list(verdicts(costs, budgets, tolerance, same))
