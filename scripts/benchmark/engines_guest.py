@@ -80,15 +80,16 @@ def turns(cri, runtime):
 
 
 def measure(cri, repetitions, value):
-    """Return {what: {runtime: [value(begin, end)]}}."""
-    results = {}
+    """Return {what: {runtime: [value(begin, end)]}}; a runtime's turn comes right after the other's, engine by engine."""
+    results = {what: {runtime: [] for runtime in RUNTIMES} for what in turns(cri, RUNTIMES[0])}
     for repetition in range(-WARM_UP, repetitions):
         shift = repetition % len(RUNTIMES)
-        for runtime in RUNTIMES[shift:] + RUNTIMES[:shift]:
-            for what, run in turns(cri, runtime).items():
-                begin, end = run()
+        ready = {runtime: turns(cri, runtime) for runtime in RUNTIMES[shift:] + RUNTIMES[:shift]}
+        for what, by_name in results.items():
+            for runtime, run in ready.items():
+                begin, end = run[what]()
                 if repetition >= 0:
-                    results.setdefault(what, {}).setdefault(runtime, []).append(value(begin, end))
+                    by_name[runtime].append(value(begin, end))
         print(f"engines: {repetition + 1} of {repetitions}", file=sys.stderr, flush=True)
     return results
 
