@@ -2,6 +2,7 @@
 //!
 //! World: parent; plans get [`HostFacts`], which are gathered before.
 
+pub mod calls;
 mod facts;
 mod report;
 mod subordinate;

@@ -8,7 +8,7 @@
 //! may write: the host's root owns it.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Access, AtFlags, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
 use crate::error::{Code, Coded, Context, Error, Result};
+use crate::host::calls;
 use crate::sys::exec::{Strings, execute_file};
 use crate::sys::mount::{Attributes, Change, set_attributes};
 use crate::timings;
@@ -61,15 +62,22 @@ fn execute_protected(name: &CStr) -> Result<()> {
     if is_protected(&exe).context(|| "examine tare's own executable")? {
         return crate::sys::process_attributes::set_name(name).context(|| "set the process name");
     }
-    // Whatever keeps it from being bound (no right to mounts, an old kernel, a binary that was replaced meanwhile), the
-    // copy does not need it.
-    let image = readonly_bind(&exe).or_else(|_| sealed_copy())?;
+    // Whatever keeps it from being bound (no right to mounts, a binary that was replaced meanwhile), the copy does not need
+    // it. A kernel that lacks these calls is too old for the rest as well.
+    let image = readonly_bind(&exe).or_else(|errno| {
+        if errno == Errno::NOSYS {
+            calls::require_all()?;
+        }
+        sealed_copy()
+    })?;
     let path = "/proc/self/cmdline";
     let text = std::fs::read(path).context(|| format!("read {path}"))?;
     let words = text.strip_suffix(&[0]).unwrap_or(&text).split(|byte| *byte == 0);
     // The words end at the NUL bytes, so that none is inside.
     let words = words.filter_map(|word| CString::new(word).ok()).collect();
-    let errno = execute_file(image.as_fd(), &Strings::new(words), timings::environment().as_ref());
+    // A number has no NUL in it.
+    let link = CString::new(format!("/proc/self/fd/{}", image.as_raw_fd())).unwrap_or_default();
+    let errno = execute_file(image.as_fd(), &link, &Strings::new(words), timings::environment().as_ref());
     Err(Error::system("execute tare from its protected image", errno))
 }
 

@@ -19,6 +19,7 @@ use crate::container::doctor::Report;
 use crate::container::options::{CreateOptions, RunOptions};
 use crate::container::state::State;
 use crate::error::{Error, Result};
+use crate::host::calls;
 
 /// A state root and how containers are made in it.
 ///
@@ -108,7 +109,7 @@ impl Runtime {
     /// ([`crate::protect`]). Nothing is left behind.
     pub fn create(&self, id: &str, bundle: &Bundle, options: &CreateOptions<'_>) -> Result<Container<'_>> {
         crate::own_executable::require_protected()?;
-        commands::create::create(&self.root, id, &self.creation(bundle, options), &mut self.warn())?;
+        named(commands::create::create(&self.root, id, &self.creation(bundle, options), &mut self.warn()))?;
         Ok(self.container(id))
     }
 
@@ -122,7 +123,7 @@ impl Runtime {
     /// As [`Self::create`], and those of the program's start. Nothing is left behind.
     pub fn run(&self, id: &str, bundle: &Bundle, options: &CreateOptions<'_>, run: RunOptions) -> Result<i32> {
         crate::own_executable::require_protected()?;
-        commands::run::run(&self.root, id, &self.creation(bundle, options), run, &mut self.warn())
+        named(commands::run::run(&self.root, id, &self.creation(bundle, options), run, &mut self.warn()))
     }
 
     /// Creates a container whose processes CRIU restores from a checkpoint; the exit code of the first one, or 128 +
@@ -140,7 +141,7 @@ impl Runtime {
     ) -> Result<i32> {
         crate::own_executable::require_protected()?;
         let request = self.creation(bundle, options);
-        commands::restore::restore(&self.root, id, &request, (restore, run), &mut self.warn())
+        named(commands::restore::restore(&self.root, id, &request, (restore, run), &mut self.warn()))
     }
 
     /// A handle of a container, whether it exists or not: each call looks for it.
@@ -154,7 +155,7 @@ impl Runtime {
     /// # Errors
     /// The state root cannot be read.
     pub fn states(&self) -> Result<Vec<State>> {
-        commands::state::list(&self.root, self.warn())
+        named(commands::state::list(&self.root, self.warn()))
     }
 
     /// The containers whose ids match a regular expression somewhere, sorted.
@@ -172,7 +173,7 @@ impl Runtime {
     /// # Errors
     /// The state root or the hierarchy cannot be read.
     pub fn doctor(&self, repair: bool) -> Result<Report> {
-        commands::doctor::examine(&self.root, repair, &mut self.warn())
+        named(commands::doctor::examine(&self.root, repair, &mut self.warn()))
     }
 
     /// Finds all that [`Self::create`] would refuse for a bundle on this host, and what it would do. Nothing is created,
@@ -193,11 +194,16 @@ impl Runtime {
     }
 
     fn warn(&self) -> impl FnMut(Error) + '_ {
-        |error| (self.warning)(&error)
+        |error| (self.warning)(&calls::named(error))
     }
 
     fn creation<'a>(&self, bundle: &'a Bundle, options: &'a CreateOptions<'a>) -> commands::create::CreateRequest<'a> {
         let (cgroup_manager, rootless) = (self.cgroup_manager, self.rootless);
         commands::create::CreateRequest { bundle, options, cgroup_manager, rootless }
     }
+}
+
+/// Names the system calls that a sandbox around tare denies, if the error is about one.
+fn named<T>(result: Result<T>) -> Result<T> {
+    result.map_err(calls::named)
 }

@@ -18,6 +18,7 @@ use crate::error::{Code, Coded, Context, Error, Result};
 use crate::init::{self, Made, Task, TaskKind};
 use crate::plan::Program;
 use crate::sys::clone::{self, Side, clone3, in_intermediate, own_pidfd};
+use crate::sys::descriptors;
 use crate::sys::marks::Marks;
 use crate::sys::memory::SharedPage;
 use crate::sys::namespace::NamespaceSet;
@@ -73,6 +74,9 @@ pub enum Signals {
 /// # Errors
 /// The inner error is the fault of a step before the process existed.
 pub fn spawn(task: &Task<'_>, own_memory: bool, signals: Signals) -> Result<std::result::Result<Made, Fault>> {
+    if descriptors::reach_is_noted() {
+        descriptors::note_reach().context(|| "look at the open descriptors").coded(Code::CloneFailed)?;
+    }
     let mask = block_signals()?;
     let spawned = spawn_non_dumpable(task, own_memory);
     if signals == Signals::Restored {

@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Access, AtFlags, accessat};
+use rustix::fs::Access;
 use rustix::io::Errno;
 
 use super::controllers::{self, Level};
@@ -17,6 +17,7 @@ use super::plan::{CgroupPlan, Driver};
 use super::tag::Tag;
 use super::{Cgroup, files};
 use crate::error::{Context, Error, Result};
+use crate::sys::access::accessible;
 
 /// What create would refuse, in its order; `tag` is that of the container to be.
 #[must_use]
@@ -86,5 +87,5 @@ fn leaf(directory: OwnedFd, path: &str, tag: &Tag) -> Result<()> {
 }
 
 fn may_make(parent: BorrowedFd<'_>, path: &str) -> Result<()> {
-    accessat(parent, ".", Access::WRITE_OK, AtFlags::EACCESS).context(|| format!("create cgroup {path}"))
+    accessible(parent, ".", Access::WRITE_OK).context(|| format!("create cgroup {path}"))
 }

@@ -7,12 +7,13 @@
 use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{Access, AtFlags, accessat};
+use rustix::fs::Access;
 use rustix::io::Errno;
 
 use super::files;
 use super::limits::Write;
 use crate::error::{Code, Context, Error, Result};
+use crate::sys::access::accessible;
 
 const OFFERED: &str = "cgroup.controllers";
 const HANDED_ON: &str = "cgroup.subtree_control";
@@ -113,7 +114,7 @@ impl Level<'_> {
         if self.has_processes()? {
             return Err(self.not_handed_on(controller, write, Errno::BUSY));
         }
-        accessat(self.directory, HANDED_ON, Access::WRITE_OK, AtFlags::EACCESS)
+        accessible(self.directory, HANDED_ON, Access::WRITE_OK)
             .map_err(|errno| self.not_handed_on(controller, write, errno))
     }
 

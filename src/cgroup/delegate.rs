@@ -14,6 +14,7 @@ use super::files;
 use super::hierarchy::{Hierarchy, own_path, path_of};
 use super::parent::Cgroup;
 use crate::error::{Code, Context, Error, Result, errno_text};
+use crate::sys::access::accessible;
 
 /// The kernel's list. Kernel: 4.15.
 const LIST: &str = "/sys/kernel/cgroup/delegate";
@@ -45,7 +46,7 @@ pub fn refusal(hierarchy: &Hierarchy, path: &str) -> Result<Option<String>> {
 }
 
 fn unwritable(path: &Path) -> Result<Option<String>> {
-    match rustix::fs::accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS) {
+    match accessible(CWD, path, Access::WRITE_OK) {
         Ok(()) => Ok(None),
         Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => {
             Ok(Some(format!("write to {}: {}", path.display(), errno_text(errno.raw_os_error()))))

@@ -18,6 +18,7 @@ use super::warning::Warn;
 use crate::cgroup::{self, Cgroup, Hierarchy, Tag, UnitName};
 use crate::error::{Code, Coded, Context, Error, Result};
 use crate::hooks::{self, Place};
+use crate::host::calls;
 use crate::timings;
 
 /// How long killed processes may take to vanish: the answer comes within 10 s.
@@ -85,10 +86,16 @@ fn kill_first(directory: &Directory) {
     if record.phase.is_unfinished() && directory.lock_patiently(CREATION).is_ok() {
         return;
     }
-    if let Ok(Some(init)) = status::living_init(&record) {
+    let (cgroup, init) = (status::cgroup(&record), status::living_init(&record));
+    let errors = [cgroup.as_ref().err(), init.as_ref().err()];
+    if errors.into_iter().flatten().any(is_denial) {
+        // It is the same under the lock, and then nothing has been killed.
+        return;
+    }
+    if let Ok(Some(init)) = init {
         let _later = pidfd_send_signal(&init, Signal::KILL);
     }
-    if let Ok(Some(cgroup)) = status::cgroup(&record)
+    if let Ok(Some(cgroup)) = cgroup
         && tag(directory).and_then(|tag| cgroup.has_tag(&tag)).unwrap_or(false)
     {
         let _later = cgroup.kill_all();
@@ -98,6 +105,11 @@ fn kill_first(directory: &Directory) {
 /// Whether the record may be well, and only now cannot be read.
 fn is_scarcity(error: &Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EINTR))
+}
+
+/// Whether a sandbox around tare may deny the call, so that another attempt fails as well.
+fn is_denial(error: &Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES | libc::ENOSYS))
 }
 
 /// Kills, removes and forgets.
@@ -135,6 +147,8 @@ fn kill_init(container: &StoredContainer) -> Result<()> {
     match pidfd_send_signal(&pidfd, Signal::KILL) {
         // Death between the look and the signal is what we want.
         Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        // A sandbox around tare may deny the call.
+        Err(_) if kills_by_cgroup(container) => {}
         Err(e) => {
             return Err(
                 Error::system(format!("kill init of \"{}\"", container.record.id), e).coded(Code::ProcessesRemain)
@@ -159,6 +173,12 @@ fn kill_init(container: &StoredContainer) -> Result<()> {
             return Err(Error::new(Code::ProcessesRemain, what).detail(stuck).hint(HANGS));
         }
     }
+}
+
+/// Kills all processes of the container by its cgroup; whether that was possible.
+fn kills_by_cgroup(container: &StoredContainer) -> bool {
+    let cgroup = whole_cgroup(&container.directory, &container.record);
+    matches!(cgroup, Ok(Some(cgroup)) if cgroup.kill_all().is_ok())
 }
 
 /// Why a process outlives SIGKILL.
@@ -266,7 +286,11 @@ pub(super) fn tag(directory: &Directory) -> Result<Tag> {
 
 /// Runs the poststop hooks; a failure is a warning and the others go on (runtime.md, "Lifecycle").
 pub(super) fn poststop(hooks: &hooks::HookPlan, record: &Record, warn: Warn<'_>) {
-    let state = match State::new(record, Status::Stopped).json() {
+    if hooks.poststop.is_empty() {
+        return;
+    }
+    let ready = calls::require_for_hooks();
+    let state = match ready.and_then(|()| State::new(record, Status::Stopped).json()) {
         Ok(state) => state,
         Err(error) => return warn(error),
     };

@@ -17,6 +17,7 @@ use super::warning::Warn;
 use super::{StoredContainer, death, delete, find, handover, saved_config, start_gate, start_hooks};
 use crate::error::{Code, Context, Error, Result};
 use crate::hooks;
+use crate::host::calls;
 use crate::timings;
 
 /// Starts the program of a created container.
@@ -33,6 +34,7 @@ pub fn start(root: &Path, id: &str, protect: impl FnOnce() -> Result<()>, warn: 
     let hooks = if container.record.hooks { Some(saved_config::hooks(&container.directory)?) } else { None };
     if let Some(hooks) = hooks.as_ref().filter(|hooks| !hooks.start_container.is_empty()) {
         protect()?;
+        calls::require()?;
         let StoredContainer { directory, record } = &container;
         start_hooks::run(directory, record, init.as_fd(), &hooks.start_container, warn)
             .map_err(|error| destroy(root, &container, error, warn))?;
@@ -118,6 +120,10 @@ fn deliver_listener(container: &StoredContainer, socket: BorrowedFd<'_>) -> Resu
 }
 
 fn poststart(container: &StoredContainer, hooks: &hooks::HookPlan) -> Result<()> {
+    if hooks.poststart.is_empty() {
+        return Ok(());
+    }
+    calls::require_for_hooks()?;
     let state = State::new(&container.record, Status::Running).json()?;
     let place = hooks::Place::Runtime { directory: &container.record.bundle, init: None };
     hooks::run(&hooks.poststart, &state, place)

@@ -111,40 +111,6 @@ fn parse_stat(text: &str) -> Option<ProcessStat> {
     Some(ProcessStat { ended: exiting && number(17)? <= 1, start_time: number(19)? })
 }
 
-/// Checks that pidfds can be opened: without them a container could be made, but neither killed nor deleted. To be asked
-/// before anything exists.
-///
-/// # Errors
-/// A sandbox around tare denies pidfd_open(2).
-pub fn require_pidfds() -> Result<()> {
-    let own = rustix::process::getpid();
-    let pid = own.as_raw_nonzero().get();
-    let pidfd = pidfd_open(own, PidfdFlags::empty()).map_err(|errno| explain_pidfd("pidfd_open", pid, errno))?;
-    require_signals(pidfd.as_fd(), pid)
-}
-
-/// The same for signals by pidfd: that of process `pid`.
-///
-/// # Errors
-/// A sandbox around tare denies pidfd_send_signal(2).
-pub fn require_signals(pidfd: BorrowedFd<'_>, pid: i32) -> Result<()> {
-    match crate::sys::pidfd::send_signal(pidfd, 0) {
-        Err(errno @ (Errno::PERM | Errno::NOSYS)) => Err(explain_pidfd("pidfd_send_signal", pid, errno)),
-        // That it has ended is for others to find.
-        _ => Ok(()),
-    }
-}
-
-fn explain_pidfd(call: &str, pid: i32, errno: Errno) -> Error {
-    let error = Error::system(format!("{call} of process {pid}"), errno);
-    match errno {
-        Errno::PERM | Errno::NOSYS => error.hint(format!(
-            "if a seccomp profile around tare denies {call}, allow it: tare cannot end a process without it"
-        )),
-        _ => error,
-    }
-}
-
 /// A pidfd of init, if it is alive and really is init.
 ///
 /// # Errors
@@ -154,7 +120,7 @@ pub fn living_init(record: &Record) -> Result<Option<OwnedFd>> {
     let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(pidfd) => pidfd,
         Err(Errno::SRCH | Errno::INVAL) => return Ok(None),
-        Err(errno) => return Err(explain_pidfd("pidfd_open", record.pid, errno)),
+        Err(errno) => return Err(Error::system(format!("open a pidfd of process {}", record.pid), errno)),
     };
     let is_init = match process_facts(record.pid)? {
         Some(facts) if record.start_time != 0 => facts.start_time == record.start_time && !facts.ended,

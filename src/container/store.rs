@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use crate::cgroup::Identity;
 use crate::error::{Code, Coded, Context, Error, ErrorKind, Result};
+use crate::sys::access::accessible;
 use crate::timings;
 
 /// How long a delete may take to release an id that is taken again, and between two looks.
@@ -91,8 +92,7 @@ impl Store {
         }
         let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         let above = whole.ancestors().skip(1).find(|above| above.exists()).unwrap_or(Path::new("/"));
-        rustix::fs::accessat(CWD, above, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
-            .map_err(|errno| not_made(path, errno))
+        accessible(CWD, above, Access::WRITE_OK | Access::EXEC_OK).map_err(|errno| not_made(path, errno))
     }
 
     /// Opens the state root if it exists.

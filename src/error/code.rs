@@ -221,6 +221,8 @@ codes! {
     InitDied = "init-died", System, "Look for a signal or the OOM killer in the kernel log.";
     /// A defect in tare.
     Internal = "internal", Internal, "Report it, with the output of `tare info`.";
+    /// The kernel is older than Linux 5.14 and does not have a system call that tare needs.
+    KernelTooOld = "kernel-too-old", Unsupported, "Use Linux 5.14 or later.";
     /// The kernel refused the AppArmor or SELinux label.
     LabelFailed = "label-failed", System, "Load the profile or policy first.";
     /// A label of AppArmor or SELinux is too long or has a reserved character.
@@ -388,6 +390,9 @@ codes! {
     SysctlInvalid = "sysctl-invalid", InvalidConfig, "Correct `linux.sysctl`.";
     /// A sysctl would change the host.
     SysctlNotNamespaced = "sysctl-not-namespaced", InvalidConfig, "Set it on the host.";
+    /// A seccomp filter or sandbox around tare denies a system call that tare needs.
+    SystemCallDenied = "system-call-denied", Denied,
+        "Allow the call there, or run tare outside of the sandbox; [kernels.md](kernels.md) has the list of calls.";
     /// Another system call failed.
     SystemCallFailed = "system-call-failed", System, "Look at `errno` and at the operation that the message names.";
     /// systemd refused to create or place the unit.

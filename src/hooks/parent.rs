@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, openat, stat};
+use rustix::fs::{Access, CWD, FileType, Mode, OFlags, openat, stat};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, kill_process_group, waitid};
 
@@ -15,6 +15,7 @@ use super::child::{self, Join, Task};
 use super::plan::Hook;
 use super::streams::{self, End, Ends, Streams, Until};
 use crate::error::{Code, Context, Error, ErrorKind, Result};
+use crate::sys::access::accessible;
 use crate::sys::clone::own_pidfd;
 use crate::sys::environment;
 use crate::sys::namespace::NamespaceSet;
@@ -279,7 +280,7 @@ fn explain(fault: &Fault) -> Error {
 /// The one that [`run`] would return for want of the program.
 pub fn look(hook: &Hook) -> Result<()> {
     let status = stat(&*hook.path).and_then(|status| match FileType::from_raw_mode(status.st_mode) {
-        FileType::RegularFile => accessat(CWD, &*hook.path, Access::EXEC_OK, AtFlags::EACCESS),
+        FileType::RegularFile => accessible(CWD, &*hook.path, Access::EXEC_OK),
         _ => Err(Errno::ACCESS),
     });
     status.map_err(|errno| of_hook(hook, explain(&Fault::new(Step::Exec, 0, errno))))

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{Runtime, Signal};
+use super::{Runtime, Signal, named};
 use crate::container as commands;
 use crate::container::checkpoint::CheckpointOptions;
 use crate::container::events::{Output, Statistics};
@@ -58,7 +58,7 @@ impl<'r> Container<'r> {
     /// # Errors
     /// It does not exist, or its record is damaged.
     pub fn state(&self) -> Result<State> {
-        commands::state::state(&self.runtime.root, &self.id)
+        named(commands::state::state(&self.runtime.root, &self.id))
     }
 
     /// Starts the program of a created container.
@@ -68,7 +68,7 @@ impl<'r> Container<'r> {
     /// not protected ([`crate::protect`]).
     pub fn start(&self) -> Result<()> {
         let protect = crate::own_executable::require_protected;
-        commands::start::start(&self.runtime.root, &self.id, protect, &mut self.runtime.warn())
+        named(commands::start::start(&self.runtime.root, &self.id, protect, &mut self.runtime.warn()))
     }
 
     /// Executes a process in it; the exit code of the program, or 128 + signal; 0 if detached.
@@ -77,7 +77,7 @@ impl<'r> Container<'r> {
     /// It does not run; the process cannot be made; the caller is not protected ([`crate::protect`]). No process is left.
     pub fn exec(&self, options: &ExecOptions<'_>) -> Result<i32> {
         crate::own_executable::require_protected()?;
-        commands::exec::exec(&self.runtime.root, &self.id, options, &mut self.runtime.warn())
+        named(commands::exec::exec(&self.runtime.root, &self.id, options, &mut self.runtime.warn()))
     }
 
     /// Sends a signal. SIGKILL is for all processes where the end of the first one is not the end of the others.
@@ -85,7 +85,7 @@ impl<'r> Container<'r> {
     /// # Errors
     /// It does not run, unless the signal is for all.
     pub fn kill(&self, signal: Signal, target: Target) -> Result<()> {
-        commands::kill::kill(&self.runtime.root, &self.id, signal.number(), target == Target::All)
+        named(commands::kill::kill(&self.runtime.root, &self.id, signal.number(), target == Target::All))
     }
 
     /// Has CRIU write its processes to images, and deletes it afterwards unless the options say otherwise.
@@ -93,7 +93,7 @@ impl<'r> Container<'r> {
     /// # Errors
     /// It neither runs nor is paused; CRIU is missing, too old, or cannot do it: it runs on then.
     pub fn checkpoint(&self, options: &CheckpointOptions) -> Result<()> {
-        commands::checkpoint::checkpoint(&self.runtime.root, &self.id, options, &mut self.runtime.warn())
+        named(commands::checkpoint::checkpoint(&self.runtime.root, &self.id, options, &mut self.runtime.warn()))
     }
 
     /// Freezes all processes.
@@ -101,7 +101,7 @@ impl<'r> Container<'r> {
     /// # Errors
     /// It neither runs nor is created; it has no cgroup.
     pub fn pause(&self) -> Result<()> {
-        commands::freeze::pause(&self.runtime.root, &self.id)
+        named(commands::freeze::pause(&self.runtime.root, &self.id))
     }
 
     /// Thaws all processes.
@@ -109,7 +109,7 @@ impl<'r> Container<'r> {
     /// # Errors
     /// It is not paused.
     pub fn resume(&self) -> Result<()> {
-        commands::freeze::resume(&self.runtime.root, &self.id)
+        named(commands::freeze::resume(&self.runtime.root, &self.id))
     }
 
     /// Changes the limits that `resources` names; the others stay.
@@ -117,7 +117,7 @@ impl<'r> Container<'r> {
     /// # Errors
     /// It does not live; a value cannot be accepted or set: nothing has changed then.
     pub fn update(&self, resources: &Resources) -> Result<()> {
-        commands::update::update(&self.runtime.root, &self.id, resources, &mut self.runtime.warn())
+        named(commands::update::update(&self.runtime.root, &self.id, resources, &mut self.runtime.warn()))
     }
 
     /// Mounts everything in `mounts` in it, or nothing. What is mounted goes with the container.
@@ -127,7 +127,7 @@ impl<'r> Container<'r> {
     /// ([`crate::protect`]).
     pub fn mount(&self, mounts: &Mounts) -> Result<()> {
         crate::own_executable::require_protected()?;
-        commands::mounts::add(&self.runtime.root, &self.id, mounts, &mut self.runtime.warn())
+        named(commands::mounts::add(&self.runtime.root, &self.id, mounts, &mut self.runtime.warn()))
     }
 
     /// Unmounts what [`Self::mount`] mounted on the destinations in `mounts`, whose other values are ignored.
@@ -137,7 +137,7 @@ impl<'r> Container<'r> {
     /// then; the caller is not protected ([`crate::protect`]).
     pub fn unmount(&self, mounts: &Mounts) -> Result<()> {
         crate::own_executable::require_protected()?;
-        commands::mounts::remove(&self.runtime.root, &self.id, mounts, &mut self.runtime.warn())
+        named(commands::mounts::remove(&self.runtime.root, &self.id, mounts, &mut self.runtime.warn()))
     }
 
     /// The pids of its processes in the caller's pid namespace, sorted.
@@ -145,7 +145,7 @@ impl<'r> Container<'r> {
     /// # Errors
     /// It does not exist.
     pub fn processes(&self) -> Result<Vec<i32>> {
-        commands::processes::processes(&self.runtime.root, &self.id)
+        named(commands::processes::processes(&self.runtime.root, &self.id))
     }
 
     /// Compares its config with what the kernel has: namespaces, credentials, limits, mounts and others. Nothing in it is
@@ -162,7 +162,7 @@ impl<'r> Container<'r> {
     /// # Errors
     /// It does not exist, is being created, or ends meanwhile; the caller may not look at its first process.
     pub fn inspect(&self) -> Result<Inspection> {
-        commands::inspect::inspect(&self.runtime.root, &self.id)
+        named(commands::inspect::inspect(&self.runtime.root, &self.id))
     }
 
     /// What it uses now.
@@ -170,7 +170,7 @@ impl<'r> Container<'r> {
     /// # Errors
     /// It does not live, or has no cgroup.
     pub fn stats(&self) -> Result<Statistics> {
-        commands::events::stats(&self.runtime.root, &self.id)
+        named(commands::events::stats(&self.runtime.root, &self.id))
     }
 
     /// Prints its statistics every `interval`, and what happens to it at once, as lines of JSON; returns when it has
@@ -179,7 +179,7 @@ impl<'r> Container<'r> {
     /// # Errors
     /// As [`Self::stats`]; whatever the output returns.
     pub fn events(&self, interval: Duration, output: &mut Output<'_>) -> Result<()> {
-        commands::events::stream(&self.runtime.root, &self.id, interval, output)
+        named(commands::events::stream(&self.runtime.root, &self.id, interval, output))
     }
 
     /// Deletes it, with its cgroup and its state.
@@ -187,6 +187,6 @@ impl<'r> Container<'r> {
     /// # Errors
     /// It runs and must not be forced; something cannot be removed: then it can be deleted again.
     pub fn delete(&self, force: Force) -> Result<()> {
-        commands::delete::delete(&self.runtime.root, &self.id, force == Force::Yes, &mut self.runtime.warn())
+        named(commands::delete::delete(&self.runtime.root, &self.id, force == Force::Yes, &mut self.runtime.warn()))
     }
 }

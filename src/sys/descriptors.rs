@@ -1,8 +1,53 @@
 //! Descriptor ranges. Source: close_range(2), Linux 5.9; CLOEXEC flag 5.11.
 //!
-//! World: all.
+//! World: all; `note_reach` is the parent's. Where a sandbox around tare denies close_range, the parent notes how far its
+//! descriptors reach, as its own procfs shows them, and the child takes them one by one: it cannot trust a procfs itself.
 
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+
+/// No descriptor of this process and of its children has this number or a higher one; 0 where close_range(2) is there.
+static REACH: AtomicI32 = AtomicI32::new(0);
+
+/// What a child has open at the most besides what it inherits, with a wide margin. The kernel gives the lowest free
+/// number, so that a process never has a higher one than it has had descriptors.
+const OPENED_BY_CHILD: i32 = 4096;
+
+/// Notes how far the open descriptors reach, for a host that denies close_range(2). To be called again before a clone if
+/// more have been opened.
+///
+/// # Errors
+/// There is no procfs on /proc.
+pub fn note_reach() -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(c"/proc/self/fd", flags, Mode::empty())?;
+    if rustix::fs::fstatfs(&directory)?.f_type != rustix::fs::PROC_SUPER_MAGIC {
+        return Err(Errno::NOENT);
+    }
+    let mut highest: i32 = 0;
+    for entry in rustix::fs::Dir::read_from(&directory)? {
+        let number = entry?.file_name().to_str().ok().and_then(|name| name.parse().ok());
+        highest = highest.max(number.unwrap_or(0));
+    }
+    REACH.store(highest.saturating_add(OPENED_BY_CHILD), Ordering::Relaxed);
+    Ok(())
+}
+
+/// Whether [`note_reach`] has been called.
+pub fn reach_is_noted() -> bool {
+    REACH.load(Ordering::Relaxed) > 0
+}
+
+/// Has `act` done to each number of a range, if [`note_reach`] has been called; else `denied` is the error.
+fn one_by_one(from: i32, to: i32, denied: Errno, act: impl Fn(i32)) -> Result<(), Errno> {
+    if !reach_is_noted() {
+        return Err(denied);
+    }
+    (from..=to.min(REACH.load(Ordering::Relaxed))).for_each(act);
+    Ok(())
+}
 
 /// Marks every descriptor from `first` on as close-on-exec.
 ///
@@ -11,7 +56,12 @@ use rustix::io::Errno;
 pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
     // SAFETY: close_range with CLOEXEC touches no memory and closes nothing now.
     let value = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    super::check(value).map(drop)
+    super::check(value).map(drop).or_else(|errno| {
+        one_by_one(first.cast_signed(), i32::MAX, errno, |number| {
+            // SAFETY: F_SETFD takes an integer and touches no memory.
+            unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+        })
+    })
 }
 
 /// Clears close-on-exec of `first..first + count`, for descriptors that the program shall inherit.
@@ -101,7 +151,13 @@ fn close_range(from: i32, to: i32) -> Result<(), Errno> {
         return Ok(());
     }
     // SAFETY: the child owns its descriptor table, and what it still uses is not in the range.
-    super::check(unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) }).map(drop)
+    let value = unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) };
+    super::check(value).map(drop).or_else(|errno| {
+        one_by_one(from, to, errno, |number| {
+            // SAFETY: as above.
+            unsafe { libc::close(number) };
+        })
+    })
 }
 
 /// Opens /dev/null on every one of 0, 1 and 2 that the caller closed: what is opened later would take its place and

@@ -4,6 +4,7 @@
 //! calls allocates. Errors are `rustix::io::Errno`.
 #![allow(unsafe_code, reason = "this folder is the place for it")]
 
+pub mod access;
 pub mod allocation;
 pub mod bpf;
 pub mod clock;

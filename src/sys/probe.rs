@@ -1,7 +1,7 @@
 //! Whether the kernel has a system call: it is asked with arguments that it refuses before it does anything.
 //!
 //! World: parent. Promise: nothing changes. An error is why the call cannot be used: ENOSYS where the kernel does not have
-//! it, EPERM where a seccomp filter keeps it from the caller.
+//! it, the answer of the filter where a seccomp filter keeps it from the caller.
 
 use std::os::fd::AsFd;
 use std::ptr::null;
@@ -11,7 +11,7 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
-use super::clone::{Parent, Side, clone3 as clone3_now, exit_now, own_pidfd};
+use super::clone::{Parent, Side, clone3, exit_now, in_intermediate, own_pidfd};
 use super::mount::OPEN_TREE_NAMESPACE;
 use super::namespace::NamespaceSet;
 
@@ -23,25 +23,84 @@ fn expect(answer: Result<libc::c_long, Errno>, refusal: Errno) -> Result<(), Err
     }
 }
 
-/// clone3(2): a struct of no size. Kernel: 5.3.
-///
-/// # Errors
-/// See the head of this file.
-pub fn clone3() -> Result<(), Errno> {
-    let arguments: *const u8 = null();
-    // SAFETY: the kernel refuses the size before it looks at the pointer.
-    expect(super::check(unsafe { libc::syscall(libc::SYS_clone3, arguments, 0_usize) }), Errno::INVAL)
+/// A system call with arguments that the kernel refuses before it uses memory, and its refusal.
+#[derive(Debug, Clone, Copy)]
+pub struct Question {
+    number: libc::c_long,
+    arguments: [libc::c_long; 5],
+    refusal: Errno,
 }
 
+impl Question {
+    const fn new(number: libc::c_long, arguments: [libc::c_long; 5], refusal: Errno) -> Self {
+        Self { number, arguments, refusal }
+    }
+
+    /// Asks the kernel.
+    ///
+    /// # Errors
+    /// Any answer but the kernel's own refusal.
+    pub fn ask(&self) -> Result<(), Errno> {
+        let [one, two, three, four, five] = self.arguments;
+        // SAFETY: only the constants of this file can be asked; each has an argument that the kernel refuses before it
+        // looks at a pointer, and all pointers are null.
+        let value = unsafe { libc::syscall(self.number, one, two, three, four, five) };
+        expect(super::check(value), self.refusal)
+    }
+}
+
+/// No descriptor, and flags of which no kernel knows all.
+const NONE: libc::c_long = -1;
+
+/// clone3(2): a struct of no size. Kernel: 5.3.
+pub const CLONE3: Question = Question::new(libc::SYS_clone3, [0; 5], Errno::INVAL);
+/// close_range(2): a range that ends before it starts. Kernel: 5.9.
+pub const CLOSE_RANGE: Question = Question::new(libc::SYS_close_range, [1, 0, 0, 0, 0], Errno::INVAL);
+/// faccessat2(2): unknown kinds of access. Kernel: 5.8.
+pub const FACCESSAT2: Question = Question::new(libc::SYS_faccessat2, [NONE, 0, NONE, 0, 0], Errno::INVAL);
+/// fsconfig(2): no descriptor. Kernel: 5.2.
+pub const FSCONFIG: Question = Question::new(libc::SYS_fsconfig, [NONE, 0, 0, 0, 0], Errno::INVAL);
+/// fsmount(2): unknown flags; EPERM without the right to mount. Kernel: 5.2.
+pub const FSMOUNT: Question = Question::new(libc::SYS_fsmount, [NONE, NONE, 0, 0, 0], Errno::INVAL);
+/// fsopen(2): unknown flags; EPERM without the right to mount. Kernel: 5.2.
+pub const FSOPEN: Question = Question::new(libc::SYS_fsopen, [0, NONE, 0, 0, 0], Errno::INVAL);
+/// fspick(2): unknown flags; EPERM without the right to mount. Kernel: 5.2.
+pub const FSPICK: Question = Question::new(libc::SYS_fspick, [NONE, 0, NONE, 0, 0], Errno::INVAL);
 /// mount_setattr(2): a struct of no size. Kernel: 5.12.
-///
-/// # Errors
-/// See the head of this file.
-pub fn mount_setattr() -> Result<(), Errno> {
-    let nothing: *const u8 = null();
-    // SAFETY: the kernel refuses the size before it looks at the pointers.
-    let value = unsafe { libc::syscall(libc::SYS_mount_setattr, -1, nothing, 0, nothing, 0_usize) };
-    expect(super::check(value), Errno::INVAL)
+pub const MOUNT_SETATTR: Question = Question::new(libc::SYS_mount_setattr, [NONE, 0, 0, 0, 0], Errno::INVAL);
+/// move_mount(2): unknown flags; EPERM without the right to mount. Kernel: 5.2.
+pub const MOVE_MOUNT: Question = Question::new(libc::SYS_move_mount, [NONE, 0, NONE, 0, NONE], Errno::INVAL);
+/// open_tree(2): unknown flags. Kernel: 5.2.
+pub const OPEN_TREE: Question = Question::new(libc::SYS_open_tree, [NONE, 0, NONE, 0, 0], Errno::INVAL);
+/// openat2(2): a struct of no size. Kernel: 5.6.
+pub const OPENAT2: Question = Question::new(libc::SYS_openat2, [NONE, 0, 0, 0, 0], Errno::INVAL);
+/// pidfd_open(2): no process. Kernel: 5.3.
+pub const PIDFD_OPEN: Question = Question::new(libc::SYS_pidfd_open, [0; 5], Errno::INVAL);
+/// pidfd_send_signal(2): no descriptor. Kernel: 5.1.
+pub const PIDFD_SEND_SIGNAL: Question = Question::new(libc::SYS_pidfd_send_signal, [NONE, 0, 0, 0, 0], Errno::BADF);
+/// statx(2): a mask with the reserved bit. Kernel: 4.11.
+pub const STATX: Question = Question::new(libc::SYS_statx, [NONE, 0, 0, NONE, 0], Errno::INVAL);
+
+/// Asks `question` as a process that may mount: in a new mount namespace, of a new user namespace if the caller has no
+/// privileges. `None` if there can be no such process.
+#[must_use]
+pub fn ask_as_mounter(question: &Question) -> Option<Result<(), Errno>> {
+    // Memory of its own: a process that shares it with another cannot leave its user namespace.
+    let answer = in_intermediate(true, || {
+        let user = NamespaceSet::MOUNT.union(NamespaceSet::USER);
+        let may_mount = [NamespaceSet::MOUNT, user].into_iter().any(|set| super::namespace::unshare(set).is_ok());
+        may_mount.then(|| question.ask())
+    });
+    answer.ok().flatten().flatten()
+}
+
+/// Whether the caller is under a seccomp filter, or cannot find out. Kernel: 2.6.23.
+#[must_use]
+pub fn is_filtered() -> bool {
+    // SAFETY: PR_GET_SECCOMP takes no arguments and touches no memory.
+    let mode = super::check(libc::c_long::from(unsafe { libc::prctl(libc::PR_GET_SECCOMP) }));
+    // EINVAL: a kernel without seccomp.
+    !matches!(mode, Ok(0) | Err(Errno::INVAL))
 }
 
 /// statmount(2), the same number on all processors: no request. Kernel: 6.8.
@@ -110,7 +169,7 @@ pub fn security_modules() -> Result<Vec<u64>, Errno> {
 /// # Errors
 /// As clone3(2) and waitid(2).
 pub fn pidfd_tells_exit_code() -> Result<bool, Errno> {
-    let Side::Parent { pidfd, .. } = clone3_now(Parent::UnsignalledCaller, NamespaceSet::empty(), None)? else {
+    let Side::Parent { pidfd, .. } = clone3(Parent::UnsignalledCaller, NamespaceSet::empty(), None)? else {
         exit_now(0)
     };
     let pidfd = own_pidfd(pidfd);
@@ -125,9 +184,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_tare_needs_is_there() {
-        assert_eq!((clone3(), mount_setattr()), (Ok(()), Ok(())));
+    fn the_kernel_refuses_each_question_as_expected() {
+        let calls = [
+            CLONE3,
+            CLOSE_RANGE,
+            FACCESSAT2,
+            FSCONFIG,
+            MOUNT_SETATTR,
+            OPEN_TREE,
+            OPENAT2,
+            PIDFD_OPEN,
+            PIDFD_SEND_SIGNAL,
+            STATX,
+        ];
+        for question in calls {
+            assert_eq!(question.ask(), Ok(()), "{question:?}");
+        }
+        for question in [FSMOUNT, FSOPEN, FSPICK, MOVE_MOUNT] {
+            // A machine may forbid user namespaces.
+            assert!(matches!(ask_as_mounter(&question), None | Some(Ok(()))), "{question:?}");
+        }
+    }
+
+    #[test]
+    fn other_answers_are_reported() {
         assert_eq!(expect(Err(Errno::NOSYS), Errno::FAULT), Err(Errno::NOSYS));
+        assert_eq!(Question::new(9999, [0; 5], Errno::INVAL).ask(), Err(Errno::NOSYS));
         assert_eq!(seccomp_action(libc::SECCOMP_RET_ERRNO), Ok(()));
         assert_eq!(seccomp_action(1), Err(Errno::OPNOTSUPP));
         assert_eq!(seccomp_flags(1 << 31), Err(Errno::INVAL));

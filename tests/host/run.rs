@@ -1,7 +1,6 @@
 //! run, in the foreground and detached, and what a caller may do to its stdio and descriptors.
 
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::json;
@@ -223,33 +222,4 @@ fn home_is_that_of_the_passwd_file_that_the_container_sees() {
     }
     bundle.set("/mounts", with(json!({ "destination": "/etc", "type": "tmpfs", "source": "tmpfs" })));
     assert_eq!(home(&bundle), "/\n");
-}
-
-/// Where a sandbox denies what a process is waited for and ended with, nothing is begun: not a program that ran to its end
-/// behind an error, which a retry would run again.
-#[test]
-#[ignore = "needs root: sudo scripts/test host"]
-fn denied_pidfds_are_reported_before_anything_is_created() {
-    if !is_tare() || !Path::new("/usr/bin/strace").exists() {
-        eprintln!("skipped: needs tare and strace");
-        return;
-    }
-    let bundle = Bundle::script("echo ran");
-    let running = Bundle::script("sleep 1000");
-    bundle.write();
-    running.begin();
-    let exec = ["exec", &running.id, "/bin/echo", "ran"];
-    for (call, error) in [("pidfd_open", "EPERM"), ("pidfd_open", "ENOSYS"), ("pidfd_send_signal", "EPERM")] {
-        for (of, args) in [(&bundle, &["run", &*bundle.id][..]), (&bundle, &["create", &bundle.id]), (&running, &exec)]
-        {
-            let mut strace = Command::new("strace");
-            strace.args(["-f", "-qq", "-o", "trace", "-e", &format!("trace={call}")]);
-            strace.args(["-e", &format!("inject={call}:error={error}")]);
-            strace.arg(runtime()).arg("--root").arg(of.root()).args(args).current_dir(of.path());
-            let line = finish(strace).refused();
-            assert!(line.starts_with(&format!("{call} of process ")) && line.contains("seccomp"), "{line}");
-        }
-        bundle.assert_nothing_left();
-        assert_eq!(running.status(), "running");
-    }
 }

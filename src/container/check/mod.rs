@@ -16,7 +16,7 @@ use super::create::{Creating, StartMode};
 use super::listen_fds::Activation;
 use crate::bundle::OpenBundle;
 use crate::error::{Code, Error, Result};
-use crate::host::Host;
+use crate::host::{Host, calls};
 use crate::plan::{PlanSummary, summary};
 use document::Document;
 
@@ -60,6 +60,7 @@ pub fn check(root: &Path, request: &CreateRequest<'_>) -> CheckReport {
 
 /// An error that is returned is one after which nothing more can be told.
 fn examine(creating: &Creating<'_>, report: &mut CheckReport) -> Result<()> {
+    calls::require()?;
     let activation = inherited(creating)?;
     let host = Host::default();
     let bundle = creating.request.bundle.open()?;

@@ -16,7 +16,7 @@ use crate::container::store::check_id;
 use crate::container::warning::Warn;
 use crate::container::{check_preserved, checkpoint, listen_fds, notify, status, time};
 use crate::error::{Code, Coded, Error, Result};
-use crate::host::{Host, HostFacts};
+use crate::host::{Host, HostFacts, calls};
 use crate::plan::{self, ContainerPlan};
 use crate::{cgroup, namespaces, resctrl, timings};
 
@@ -51,9 +51,10 @@ pub(in crate::container) struct Decided {
 /// Reads the bundle and plans the container.
 ///
 /// # Errors
-/// The id or the config is invalid, or asks for something that cannot be done.
+/// The id or the config is invalid, or asks for something that cannot be done; a system call is denied.
 pub(super) fn prepare(creating: &Creating<'_>, warn: Warn<'_>) -> Result<PreparedCreation> {
     let _span = timings::span("prepare");
+    calls::require()?;
     let activation = inherited(creating)?;
     let record_syscalls = creating.request.options.record_syscalls.as_deref();
     if creating.mode != StartMode::Foreground {
@@ -141,11 +142,10 @@ pub(in crate::container) struct Opened {
 /// Opens what the plan joins. Nothing is changed.
 ///
 /// # Errors
-/// It is not there, or cannot be joined; the kernel has no pidfds.
+/// It is not there, or cannot be joined.
 pub(in crate::container) fn open(plan: &ContainerPlan) -> Result<Opened> {
     let namespaces = open_namespaces(plan)?;
     let resctrl = plan.resctrl.as_ref().map(resctrl::look).transpose().coded(Code::ResctrlFailed)?;
-    status::require_pidfds()?;
     Ok(Opened { namespaces, resctrl })
 }
 

@@ -24,7 +24,7 @@ use super::warning::Warn;
 use super::{StoredContainer, check_preserved, find, pid_file, pidfd_socket, saved_config, store};
 use crate::bundle;
 use crate::error::{Code, Error, ErrorKind, Result};
-use crate::host::{Host, ProgramFacts};
+use crate::host::{Host, ProgramFacts, calls};
 use crate::plan::{self, Program};
 use crate::spawn::{Child, Signals};
 use crate::terminal::foreground;
@@ -35,6 +35,7 @@ use crate::timings;
 /// # Errors
 /// The container does not run; the process cannot be created; nothing of it is left then.
 pub fn exec(root: &Path, id: &str, options: &ExecOptions<'_>, warn: Warn<'_>) -> Result<i32> {
+    calls::require()?;
     check_preserved(options.preserve_fds)?;
     if options.detach {
         recording::refuse_unattended(options.record_syscalls.as_deref())?;
@@ -75,7 +76,6 @@ fn start_program(
 ) -> Result<(Child, Option<OwnedFd>, Option<Recording>)> {
     let StoredContainer { directory, record } = container;
     let init = running_init(container, options.ignore_paused)?;
-    status::require_signals(init.as_fd(), record.pid)?;
     let (mut program, recording) = plan_program(container, init.as_fd(), options, warn)?;
     let mut channels = Channels::open(Some(&mut program), false)?.record(recording);
     directory.lock(FlockOperation::LockShared)?;

@@ -17,11 +17,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, OFlags};
 
 use super::record::{AddedMount, Record};
-use super::status::{self, Status, cgroup, status};
+use super::status::{Status, cgroup, status};
 use super::warning::Warn;
 use super::{StoredContainer, find, join, open_files, saved_config};
 use crate::error::{Code, Context, Error, Result};
-use crate::host::Host;
+use crate::host::{Host, calls};
 use crate::mountinfo::{Entry, entries};
 use crate::namespaces::NamespaceSet;
 use crate::plan::{MountsRequest, plan_mounts};
@@ -38,6 +38,7 @@ const TRIES: usize = 32;
 /// # Errors
 /// The container is not there, stopped or being made; a value cannot be accepted or done, with its JSON path.
 pub fn add(root: &Path, id: &str, mounts: &Mounts, warn: Warn<'_>) -> Result<()> {
+    calls::require()?;
     let container = find(root, id)?;
     let (init, frozen) = living(&container)?;
     let plan = plan(&container, init.as_fd(), mounts)?;
@@ -70,6 +71,7 @@ pub fn add(root: &Path, id: &str, mounts: &Mounts, warn: Warn<'_>) -> Result<()>
 /// # Errors
 /// As [`add`]; one was not added by [`add`]: then nothing is removed.
 pub fn remove(root: &Path, id: &str, mounts: &Mounts, warn: Warn<'_>) -> Result<()> {
+    calls::require()?;
     let mut container = lock(find(root, id)?)?;
     let (init, _) = living(&container)?;
     for warning in &mounts.warnings {
@@ -99,7 +101,6 @@ fn living(container: &StoredContainer) -> Result<(OwnedFd, bool)> {
             if !namespaces.namespaces.contains(NamespaceSet::MOUNT) || namespaces.joined.contains(NamespaceSet::MOUNT) {
                 return refuse(Code::MountsUnsupported, "it has no mount namespace of its own");
             }
-            status::require_signals(init.as_fd(), container.record.pid)?;
             Ok((init, status == Status::Paused))
         }
         (Status::Creating, _) => refuse(Code::ContainerCreating, "it is being created"),

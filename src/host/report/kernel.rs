@@ -5,11 +5,11 @@
 use std::path::Path;
 
 use rustix::io::Errno;
-use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use serde_json::{Value, json};
 
 use super::{Answer, Impossible, refused, text, words};
 use crate::host::Host;
+use crate::host::calls::{self, Denied};
 use crate::sys::probe;
 
 /// Names in /proc/self/ns, and in `linux.namespaces`.
@@ -45,11 +45,14 @@ const MODULES: [&str; 14] = [
 /// Since Linux 5.19; needs a listener.
 const KILLABLE_LISTENER: libc::c_ulong = 1 << 5 | 1 << 3;
 
+const WITHOUT_FILTER: &str =
+    "run tare without the seccomp filter that it is under (Docker: --security-opt seccomp=unconfined)";
+
 /// The kernel's answers.
 #[derive(Debug)]
 pub(super) struct Kernel {
     /// Calls that every container needs.
-    needed: [(&'static str, &'static str, Answer); 3],
+    denied: Vec<Denied>,
     open_tree_namespace: Answer,
     statmount: Answer,
     exit_code: Result<bool, Errno>,
@@ -68,11 +71,7 @@ impl Kernel {
     pub(super) fn ask(host: &Host) -> Self {
         let has = |(file, _): &&(&str, &str)| Path::new("/proc/self/ns").join(file).exists();
         Self {
-            needed: [
-                ("clone3", "clone3(2)", probe::clone3()),
-                ("mountSetattr", "mount_setattr(2)", probe::mount_setattr()),
-                ("pidfd", "pidfd_open(2)", pidfd_open(getpid(), PidfdFlags::empty()).map(drop)),
-            ],
+            denied: calls::denied(),
             open_tree_namespace: probe::open_tree_namespace(),
             statmount: probe::statmount(),
             exit_code: probe::pidfd_tells_exit_code(),
@@ -83,24 +82,25 @@ impl Kernel {
             filter: probe::seccomp_action(libc::SECCOMP_RET_ERRNO),
             notify: probe::seccomp_action(libc::SECCOMP_RET_USER_NOTIF),
             killable: probe::seccomp_flags(KILLABLE_LISTENER),
-            filtered: text("/proc/self/status").is_some_and(|text| text.contains("\nSeccomp:\t2\n")),
+            filtered: probe::is_filtered(),
         }
     }
 
     pub(super) fn report(&self) -> Value {
         let names = rustix::system::uname();
-        let mut report = json!({
+        let has = |call| self.denied.iter().all(|denied| denied.call != call);
+        json!({
+            "clone3": has("clone3"),
+            "deniedCalls": self.denied.iter().map(|denied| denied.call).collect::<Vec<_>>(),
+            "mountSetattr": has("mount_setattr"),
+            "pidfd": has("pidfd_open"),
             "release": names.release().to_string_lossy(),
             "machine": names.machine().to_string_lossy(),
             "namespaces": self.namespaces,
             "openTreeNamespace": self.open_tree_namespace.is_ok(),
             "pidfdExitCode": self.exit_code.ok(),
             "statmount": self.statmount.is_ok(),
-        });
-        for (name, _, answer) in &self.needed {
-            report[*name] = json!(answer.is_ok());
-        }
-        report
+        })
     }
 
     pub(super) fn seccomp(&self) -> Value {
@@ -119,10 +119,15 @@ impl Kernel {
     pub(super) fn impossible(&self) -> Vec<Impossible> {
         let mut list = Vec::new();
         let mut add = |what: &str, why: String, remedy: &str| list.push(Impossible::new(what, why, remedy));
-        for (_, call, answer) in &self.needed {
-            if let Err(errno) = answer {
-                add("containers", refused(call, *errno), self.remedy(*errno, "use Linux 5.14 or later"));
-            }
+        // One line for all calls with the same answer.
+        let mut answers: Vec<_> = self.denied.iter().map(|denied| denied.errno).collect();
+        answers.sort_unstable_by_key(|errno| errno.raw_os_error());
+        answers.dedup();
+        for errno in answers {
+            let alike = self.denied.iter().filter(|denied| denied.errno == errno);
+            let names: Vec<_> = alike.map(|denied| format!("{}(2)", denied.call)).collect();
+            let remedy = if self.filtered { WITHOUT_FILTER } else { "use Linux 5.14 or later" };
+            add("containers", refused(&names.join(", "), errno), remedy);
         }
         let missing = NAMESPACES.iter().filter(|(_, name)| !self.namespaces.contains(name));
         for (file, name) in missing {
@@ -153,7 +158,7 @@ impl Kernel {
     /// How to get a call. Filters answer as a kernel that does not have it, or that it is not permitted.
     fn remedy(&self, errno: Errno, kernel: &'static str) -> &'static str {
         if self.filtered && matches!(errno, Errno::PERM | Errno::NOSYS) {
-            return "run tare without the seccomp filter that it is under (Docker: --security-opt seccomp=unconfined)";
+            return WITHOUT_FILTER;
         }
         kernel
     }

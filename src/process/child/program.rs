@@ -4,7 +4,7 @@
 
 use std::ffi::CStr;
 
-use rustix::fs::{Access, AtFlags, CWD, FileType};
+use rustix::fs::{Access, CWD, FileType};
 use rustix::io::Errno;
 
 use crate::process::ProcessPlan;
@@ -45,8 +45,7 @@ fn check(path: &CStr) -> ChildResult {
     let fault = |errno| Fault::new(Step::FindProgram, 0, errno);
     let stat = rustix::fs::stat(path).map_err(|errno| fault(errno).text(STAT))?;
     check_kind(FileType::from_raw_mode(stat.st_mode)).map_err(fault)?;
-    // Effective ids and capabilities are what execve checks; plain access(2) would drop the capabilities.
-    rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).map_err(fault)
+    sys::access::accessible(CWD, path, Access::EXEC_OK).map_err(fault)
 }
 
 /// Only a regular file can be executed.
