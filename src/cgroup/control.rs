@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::parent::Cgroup;
 use super::{files, tree};
@@ -134,18 +134,21 @@ impl Cgroup {
             if new.is_empty() {
                 return Ok(());
             }
-            let open =
-                |pid: &i32| Some((*pid, rustix::process::pidfd_open(Pid::from_raw(*pid)?, PidfdFlags::empty()).ok()?));
-            let opened: Vec<_> = new.iter().filter_map(open).collect();
+            let mut opened = Vec::new();
+            for pid in new.iter().filter_map(|pid| Pid::from_raw(*pid)) {
+                match pidfd_open(pid, PidfdFlags::empty()) {
+                    Ok(process) => opened.push((pid.as_raw_pid(), process)),
+                    // It has ended, or is a thread of a process that is in the list as well.
+                    Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => {}
+                    Err(errno) => return Err(Self::not_signalled(signal, pid.as_raw_pid(), errno)),
+                }
+            }
             // A number that was given to another process between the list and the pidfd is not here.
             let here: BTreeSet<i32> = self.processes()?.into_iter().collect();
             for (pid, process) in opened.iter().filter(|(pid, _)| here.contains(pid)) {
                 match pidfd::send_signal(process.as_fd(), signal) {
                     Ok(()) | Err(Errno::SRCH) => {}
-                    Err(errno) => {
-                        return Err(Error::system(format!("send signal {signal} to process {pid}"), errno)
-                            .coded(Code::CgroupFailed));
-                    }
+                    Err(errno) => return Err(Self::not_signalled(signal, *pid, errno)),
                 }
             }
             done.extend(new);
@@ -154,6 +157,10 @@ impl Cgroup {
             Code::ProcessesRemain,
             format!("cgroup {} makes processes faster than they can be signalled", self.path),
         ))
+    }
+
+    fn not_signalled(signal: i32, pid: i32, errno: Errno) -> Error {
+        Error::system(format!("send signal {signal} to process {pid}"), errno).coded(Code::CgroupFailed)
     }
 
     /// Waits until there is no process; whether there is none.
