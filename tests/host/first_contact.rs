@@ -100,7 +100,7 @@ fn docker_default(bundle: &Bundle) -> Value {
 }
 
 /// What Docker writes, but for the files that it binds from the host.
-fn dockers() -> Value {
+pub fn dockers() -> Value {
     let mut config: Value = serde_json::from_str(include_str!("../data/docker-config.json")).unwrap();
     config["linux"]["seccomp"] = serde_json::from_str(include_str!("../data/docker-seccomp.json")).unwrap();
     config["mounts"].as_array_mut().unwrap().retain(|mount| mount["type"] != "bind");

@@ -44,6 +44,7 @@ mod requests;
 mod requirements;
 mod resctrl;
 mod resctrl_tree;
+mod restricted;
 mod rootless;
 mod run;
 mod scarcity;
