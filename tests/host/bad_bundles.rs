@@ -81,7 +81,7 @@ fn config_files() {
         (
             "not UTF-8",
             |path| fs::write(path, b"{\"ociVersion\":\"\xff\"}").unwrap(),
-            "config.json: invalid unicode code point...",
+            "config.json: not UTF-8 at line 1 column ...",
         ),
         (
             "very deep",
