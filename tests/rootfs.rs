@@ -394,9 +394,8 @@ fn a_storm_of_renames_never_leads_outside() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                let exchange = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
                 let here = rustix::fs::CWD;
-                nix::fcntl::renameat2(here, &dir, here, &link, exchange).unwrap();
+                rustix::fs::renameat_with(here, &dir, here, &link, rustix::fs::RenameFlags::EXCHANGE).unwrap();
             }
         });
         for _ in 0..120 {

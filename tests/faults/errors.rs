@@ -89,7 +89,9 @@ fn choices(number: u64) -> &'static [i32] {
         }
         libc::SYS_write | libc::SYS_writev | libc::SYS_ftruncate => &[ENOSPC, EIO, EBUSY, EDQUOT],
         libc::SYS_unlinkat | libc::SYS_fchmod | libc::SYS_fchmodat | libc::SYS_fchownat => &[EBUSY, EROFS, EIO, EPERM],
-        libc::SYS_clone | libc::SYS_clone3 | libc::SYS_vfork | libc::SYS_fork => &[EAGAIN, ENOMEM, EBUSY],
+        libc::SYS_clone | libc::SYS_clone3 => &[EAGAIN, ENOMEM, EBUSY],
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_vfork | libc::SYS_fork => &[EAGAIN, ENOMEM, EBUSY],
         libc::SYS_socket | libc::SYS_socketpair | libc::SYS_pipe2 | libc::SYS_memfd_create => {
             &[EMFILE, ENFILE, ENOMEM, ENOBUFS]
         }
@@ -98,7 +100,9 @@ fn choices(number: u64) -> &'static [i32] {
         }
         libc::SYS_sendmsg | libc::SYS_sendto | libc::SYS_recvmsg | libc::SYS_recvfrom => &[ENOMEM, ENOBUFS, EINTR],
         libc::SYS_connect => &[EAGAIN, EPERM, EINTR],
-        libc::SYS_poll | libc::SYS_ppoll | libc::SYS_waitid | libc::SYS_wait4 => &[EINTR, ENOMEM, EINVAL],
+        libc::SYS_ppoll | libc::SYS_waitid | libc::SYS_wait4 => &[EINTR, ENOMEM, EINVAL],
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_poll => &[EINTR, ENOMEM, EINVAL],
         libc::SYS_flock => &[ENOLCK, EINTR],
         libc::SYS_read | libc::SYS_pread64 | libc::SYS_readv | libc::SYS_readlinkat | libc::SYS_getdents64 => {
             &[EIO, EINTR, ENOMEM]

@@ -30,7 +30,7 @@ use tempfile::TempDir;
 /// Where the runtime sees it.
 const MOUNT: &str = "/sys/fs/resctrl";
 /// RDTGROUP_SUPER_MAGIC.
-const MAGIC: libc::__fsword_t = 0x0765_5821;
+const MAGIC: u32 = 0x0765_5821;
 /// Groups, the default one included.
 const GROUPS: usize = 4;
 const FULL: &str = "    MB:0=100;1=100\n    L3:0=ff;1=ff\n";
@@ -463,7 +463,7 @@ fn accepted(resource: &str, value: &str) -> Result<String, String> {
 fn statfs(pid: i32, buffer: u64) -> Result<i64, (i32, String)> {
     // SAFETY: an all-zero statfs is valid.
     let mut facts: libc::statfs = unsafe { std::mem::zeroed() };
-    facts.f_type = MAGIC;
+    facts.f_type = MAGIC.into();
     // SAFETY: the bytes of a live structure, which has no padding that matters.
     let bytes = unsafe { std::slice::from_raw_parts((&raw const facts).cast::<u8>(), size_of::<libc::statfs>()) };
     let memory = fs::OpenOptions::new().write(true).open(format!("/proc/{pid}/mem")).unwrap();

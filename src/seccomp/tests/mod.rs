@@ -10,6 +10,7 @@ pub mod interpreter;
 #[cfg(test)]
 mod meaning;
 #[cfg(test)]
+#[cfg(target_arch = "x86_64")]
 mod oracle;
 #[cfg(test)]
 mod random;

@@ -17,7 +17,6 @@ fn theirs(rules: BTreeMap<i64, Vec<SeccompRule>>) -> BpfProgram {
 }
 
 #[test]
-#[cfg(target_arch = "x86_64")]
 fn agrees_with_seccompiler_on_one_action() {
     let ops = [
         ("SCMP_CMP_NE", SeccompCmpOp::Ne),
