@@ -33,6 +33,7 @@ mod network_devices;
 mod not_utf8;
 mod notify;
 mod options;
+mod other_abi;
 mod output;
 mod placement;
 mod process_file;
