@@ -2,12 +2,19 @@
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import os
 import pathlib
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-RECIPE = HERE.parent / "image"
+ARCHITECTURE = os.environ.get("TARE_VM_ARCH", "amd64")
+# The recipe of another processor adds to that of amd64.
+RECIPES = [HERE.parent / "image"]
+HARDWARE = [HERE / "hardware.py"]
+if ARCHITECTURE != "amd64":
+    RECIPES.append(HERE.parent / f"image-{ARCHITECTURE}")
+    HARDWARE.append(HERE / f"hardware_{ARCHITECTURE}.py")
 
 
 class Failure(Exception):
@@ -25,13 +32,14 @@ def cache():
 def image_directory():
     """Named by what decides the image's content, so that it is never stale."""
     digest = hashlib.sha256()
-    files = [HERE / "hardware.py", *sorted(RECIPE.rglob("*"))]
-    for file in files:
+    files = [sorted(recipe.rglob("*")) for recipe in RECIPES]
+    for file in itertools.chain(HARDWARE, *files):
         if file.is_file():
             mode = file.stat().st_mode & 0o111
             content = hashlib.sha256(file.read_bytes()).hexdigest()
             digest.update(f"{file.relative_to(HERE.parent)} {mode} {content}\n".encode())
-    return cache() / f"vm-{digest.hexdigest()[:12]}"
+    kind = "" if ARCHITECTURE == "amd64" else f"{ARCHITECTURE}-"
+    return cache() / f"vm-{kind}{digest.hexdigest()[:12]}"
 
 
 def patience(seconds):

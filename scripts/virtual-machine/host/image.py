@@ -10,8 +10,8 @@ import subprocess
 import sys
 import time
 
-import hardware
-from cache import RECIPE, Failure, cache, image_directory, locked, patience
+from cache import RECIPES, Failure, cache, image_directory, locked, patience
+from emulator import PROGRAM, hardware
 from machine import Machine, create_overlay
 
 SUITES = ("forky", "trixie")
@@ -42,7 +42,7 @@ def build(directory):
         work.mkdir()
         say(f"building the {suite} image, log in {log}")
         with open(log, "wb") as output:
-            done = subprocess.run([RECIPE / "build", suite, work], stdin=subprocess.DEVNULL,
+            done = subprocess.run([RECIPES[-1] / "build", suite, work], stdin=subprocess.DEVNULL,
                                   stdout=output, stderr=output, check=False)
         if done.returncode == 0:
             break
@@ -84,7 +84,7 @@ def snapshot(directory):
     """The snapshot for this accelerator and this qemu; takes it when it is not there."""
     kind = accelerator(directory)
     # The machine type's details, and so the snapshot's layout, change with qemu.
-    text = subprocess.run(["qemu-system-x86_64", "--version"], check=True, capture_output=True, text=True)
+    text = subprocess.run([PROGRAM, "--version"], check=True, capture_output=True, text=True)
     found = directory / f"snapshot-{kind}-{re.search('[0-9.]+', text.stdout)[0]}"
     if not found.exists():
         with locked(cache() / "build.lock", "another build"):
@@ -131,9 +131,9 @@ def accelerator(directory):
 
 def kvm_works(directory):
     """A KVM that is there need not run a stock kernel, so let it try."""
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+    if "kvm" not in hardware.ACCELERATOR or not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return False
-    command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
+    command = [PROGRAM, "-nodefaults", "-no-user-config", "-display", "none",
                "-no-reboot", "-accel", hardware.ACCELERATOR["kvm"], "-cpu", hardware.CPU["kvm"],
                "-machine", "pc", "-m", "512M", "-serial", "stdio",
                "-kernel", directory / "kernel", "-initrd", directory / "initrd",

@@ -9,8 +9,8 @@ import subprocess
 import time
 
 import guest
-import hardware
 from cache import Failure, cache, is_locked, locked, patience
+from emulator import PROGRAM, hardware
 from monitor import Monitor, connect
 
 
@@ -67,7 +67,7 @@ class Machine:
         a boot. Without a `lifetime` it dies with this process; with one, it stays
         for so many seconds at most."""
         line = f"{hardware.KERNEL_LINE} {kernel_line}"
-        command = ["qemu-system-x86_64", "-name", f"tare-{self.name}",
+        command = [PROGRAM, "-name", f"tare-{self.name}",
                    *hardware.arguments(accelerator, image, disk, disk_format, line)]
         if wake:
             command += [*hardware.memory(wake / "memory", shared=False), "-incoming", "defer"]
