@@ -2,8 +2,8 @@
 //!
 //! `runtimetest` (runs inside the containers), `rootfs-<arch>.tar.gz` (their root file system) and
 //! `programs/*.t`. All of it is static, so the directory can be handed to any machine of the same
-//! architecture. A build is cached under the version; a half-made one is never taken for whole,
-//! because it gets its name only when it is complete.
+//! architecture: this one's, or that of `GOARCH`. A build is cached under the version; a half-made
+//! one is never taken for whole, because it gets its name only when it is complete.
 
 use std::env;
 use std::fs;
@@ -39,7 +39,8 @@ impl Suite {
     /// # Errors
     /// `NoSuite` when packages or source cannot be had.
     pub fn cached() -> Result<Suite> {
-        let whole = cache()?.join(format!("runtime-tools-{VERSION}"));
+        let architecture = env::var("GOARCH").map(|name| format!("-{name}")).unwrap_or_default();
+        let whole = cache()?.join(format!("runtime-tools-{VERSION}{architecture}"));
         if !whole.is_dir() {
             build(&whole)?;
         }
