@@ -63,7 +63,8 @@ impl ResctrlPlan {
     }
 }
 
-/// The group; `None` if the config has no `intelRdt`.
+/// The group; `None` if the config has no `intelRdt`, or an object that asks for nothing on a host without resctrl: as
+/// with runc, its group would limit and measure nothing.
 ///
 /// # Errors
 /// A name or a line that cannot be used; resctrl is not mounted.
@@ -77,6 +78,10 @@ pub fn plan(spec: &Spec, facts: &ResctrlFacts<'_>) -> Result<Option<ResctrlPlan>
     };
     let lines = lines(rdt)?;
     let monitor = (rdt.enable_monitoring() == &Some(true)).then(|| facts.id.to_owned());
+    let asks_for_nothing = closid.is_none() && lines.is_empty() && monitor.is_none();
+    if facts.root.is_err() && asks_for_nothing {
+        return Ok(None);
+    }
     let root = facts.root.clone().map_err(|error| error.at(AT))?;
     Ok(Some(ResctrlPlan { root, group, named: closid.is_some(), lines, monitor }))
 }

@@ -86,9 +86,14 @@ fn schemata_are_written_last() {
 
 #[test]
 fn a_host_without_resctrl_is_an_error_with_the_remedy() {
-    let spec = serde_json::from_value(json!({"ociVersion": "1.3.0", "linux": {"intelRdt": {}}})).unwrap();
     let root = Err(super::root::not_mounted());
-    let error = plan(&spec, &ResctrlFacts { id: "c1", root: &root }).unwrap_err();
+    let planned = |rdt: Value| {
+        let spec = serde_json::from_value(json!({"ociVersion": "1.3.0", "linux": {"intelRdt": rdt}})).unwrap();
+        plan(&spec, &ResctrlFacts { id: "c1", root: &root })
+    };
+    assert!(planned(json!({})).unwrap().is_none() && planned(json!({"enableMonitoring": false})).unwrap().is_none());
+    assert!(planned(json!({"enableMonitoring": true})).is_err() && planned(json!({"memBwSchema": "MB:0=20"})).is_err());
+    let error = planned(json!({"closID": "gold"})).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert_eq!(
         error.to_string(),

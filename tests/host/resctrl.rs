@@ -65,7 +65,12 @@ fn without_a_mount_it_is_an_error() {
     if String::from_utf8_lossy(&mounts).contains(" - resctrl ") {
         return eprintln!("skipped: this machine has resctrl");
     }
+    // As runc has it, an object that asks for nothing is none.
     let Some((bundle, _)) = stage(&json!({})) else { return };
+    bundle.create().silent();
+    bundle.tare(&["delete", "--force", &bundle.id]).good();
+    bundle.assert_nothing_left();
+    let Some((bundle, _)) = stage(&json!({ "closID": "gold" })) else { return };
     assert_eq!(
         bundle.create().refused(),
         "linux.intelRdt: resctrl is not mounted on this host; mount -t resctrl resctrl /sys/fs/resctrl; \
