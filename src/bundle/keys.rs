@@ -36,8 +36,9 @@ pub(super) fn misspelt(text: &[u8], shape: &'static Shape) -> Vec<String> {
                 at += length;
                 let Some(level) = levels.last_mut().filter(|level| level.before_key) else { continue };
                 (level.key, level.before_key) = (word, false);
-                next = level.shape.member(word).unwrap_or(&Shape::Any);
-                if level.shape.member(word).is_none() && left > 0 {
+                let member = level.shape.member(word);
+                next = member.unwrap_or(&Shape::Any);
+                if member.is_none() && left > 0 {
                     left -= 1;
                     let known = known_for(word, level.shape);
                     lines.extend(known.map(|known| line(&levels, known)));

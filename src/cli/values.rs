@@ -32,7 +32,7 @@ impl<'line> Values<'line> {
         self.one::<bool>(name).copied().unwrap_or(false)
     }
 
-    /// The value of an option, or of an operand that is no list.
+    /// The value of an option or of an operand that takes a single value.
     pub fn one<T: Any + Clone + Send + Sync>(self, name: &str) -> Option<&'line T> {
         known(name, self.0.try_get_one(name)).flatten()
     }

@@ -3,7 +3,7 @@
 //! World: parent. A seccomp filter or a sandbox around tare can deny each of them with any error number, which would
 //! otherwise be blamed on the value of config.json that the call was about. Calls that tare can do without are not here:
 //! for close_range, execveat and faccessat2 there are older ways that are as safe (`sys/descriptors.rs`, `sys/exec.rs`,
-//! `sys/access.rs`). docs/kernels.md says why there is no other way for each of these.
+//! `sys/access.rs`). docs/kernels.md gives the reason for each call that has no replacement.
 
 use rustix::io::Errno;
 

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 /// No descriptor of this process and of its children has this number or a higher one; 0 where close_range(2) is there.
 static REACH: AtomicI32 = AtomicI32::new(0);
 
-/// What a child has open at the most besides what it inherits, with a wide margin. The kernel gives the lowest free
+/// More descriptors than a child opens in addition to those that it inherits. The kernel gives the lowest free
 /// number, so that a process never has a higher one than it has had descriptors.
 const OPENED_BY_CHILD: i32 = 4096;
 
@@ -19,7 +19,7 @@ const OPENED_BY_CHILD: i32 = 4096;
 /// more have been opened.
 ///
 /// # Errors
-/// There is no procfs on /proc.
+/// /proc is not a procfs.
 pub fn note_reach() -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::open(c"/proc/self/fd", flags, Mode::empty())?;

@@ -117,7 +117,8 @@ impl Start {
     }
 }
 
-/// Whether the word is the name of a command that does so: `Place::ENTERING`, a table that needs relocations.
+/// Whether the word is the name of a command that does so. A test compares the names with `Place::ENTERING`, whose table
+/// needs relocations.
 ///
 /// # Safety
 /// `word` is a string that ends with NUL.

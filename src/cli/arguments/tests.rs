@@ -347,3 +347,15 @@ fn a_value_need_not_be_text() {
         assert_eq!(bundle.as_os_str().as_bytes(), b"/\xff", "{option}");
     }
 }
+
+/// A command that the entry point does not know would be executed twice, and nobody would notice.
+#[test]
+fn the_entry_point_knows_the_commands_that_enter_containers() {
+    let source = include_str!("../../sys/exe_file.rs");
+    let mut known: Vec<&str> = source.split("is(b\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let entering = COMMANDS.iter().filter(|command| Place::ENTERING.contains(command.place));
+    let mut expected: Vec<&str> = entering.map(|command| command.name).collect();
+    known.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(known, expected);
+}
