@@ -109,7 +109,10 @@ impl OpenBundle<'_> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = openat(&self.directory, name, flags, Mode::empty()).map_err(|e| {
             let what = format!("open {}", self.path.join(name).display());
-            Error::new(Code::ConfigNotFound, what).errno(e).hint("make one with `tare spec`")
+            if e == Errno::NOENT {
+                return Error::new(Code::ConfigNotFound, what).errno(e).hint("make one with `tare spec`");
+            }
+            Error::system(what, e).coded(Code::ConfigFileFailed)
         })?;
         read_bounded(file, &self.path.join(name))
     }

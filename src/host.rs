@@ -158,6 +158,15 @@ impl Host {
         ["/etc/subuid", "/etc/subgid"].map(|database| subordinate::ranges(database, uid))
     }
 
+    /// Whether newuidmap or newgidmap lets the caller map `count` ids of the host from `first` on; `file` is `uid_map` or
+    /// `gid_map`.
+    #[must_use]
+    pub fn may_map(&self, file: &str, first: u64, count: u64) -> bool {
+        let (caller, [users, groups]) = (self.caller(), self.subordinate_ids());
+        let (ranges, own) = if file == "uid_map" { (users, caller.uid) } else { (groups, caller.gid) };
+        subordinate::permits(&ranges, own, first, count)
+    }
+
     /// Whether AppArmor is in force. Source: /sys/module/apparmor/parameters/enabled.
     #[must_use]
     pub fn apparmor(&self) -> bool {

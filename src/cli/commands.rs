@@ -118,6 +118,7 @@ pub fn dispatch(matches: Values<'_>, global: &Global, log: &Rc<Log>) -> Result<i
             super::table::doctor(&report, command.flag("json"))?;
             return Ok(i32::from(!report.is_well()));
         }
+        "check" if command.flag("all-users") => return super::all_users::check(command.flag("json")),
         "check" => {
             let report = runtime.check(&bundle(command), &super::check::options(command));
             super::check::print(&report, command.flag("plan"), command.flag("json"))?;

@@ -165,6 +165,10 @@ static EXAMPLES: &[(&str, &[Example])] = &[
         &[
             example("Find all that `tare create` would refuse", "tare check --bundle /srv/web"),
             example("Print what it would do, in order", "tare check --plan --bundle /srv/web"),
+            example(
+                "Check a bundle for rootless containers as all users",
+                "sudo tare check --all-users --bundle /srv/web",
+            ),
         ],
     ),
     (

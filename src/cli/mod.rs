@@ -4,6 +4,7 @@
 //! Promises: nothing on stdout or stderr on success but what was asked for; one line on stderr on failure, in the log
 //! too when there is one; exit codes as runc's (1, exec 255, run and exec in the foreground the program's).
 
+mod all_users;
 pub(crate) mod arguments;
 mod check;
 mod checkpoint;
@@ -65,6 +66,10 @@ fn execute(args: Vec<OsString>) -> i32 {
         Err(end) => return end.show(),
     };
     let values = values::Values::new(&matches);
+    if let Err(error) = all_users::become_user(values) {
+        print_error(&format!("tare: {error}\n"));
+        return 1;
+    }
     let global = commands::Global::new(values);
     let log = Rc::new(log::Log::new(&global.messages));
     if let Err(error) = log.check() {

@@ -421,6 +421,8 @@ pub static OPTIONS: &[CliOption] = {
         ),
         option(Place::DOCTOR, "repair", Nothing, "Remove the leftovers that belong to tare"),
         option(Place::CHECK, "plan", Nothing, "Print what create would do"),
+        option(Place::CHECK, "all-users", Nothing, "Check as root, then as each user that has subordinate ids"),
+        option(Place::CHECK, super::all_users::AS_USER, Text("NAME"), "Check as this user, for --all-users").hidden(),
         option(
             Place::DOCTOR.union(Place::INFO).union(Place::INSPECT).union(Place::CHECK),
             "json",

@@ -23,6 +23,31 @@ pub(super) fn ranges(database: &str, uid: u32) -> Vec<Range> {
     parse(&text, user.as_ref().map_or("", |user| &user.name), uid)
 }
 
+/// Whether newuidmap lets the user map `count` ids from `first` on: the user's `own` id, or ids in the ranges. Other
+/// sources than the files (nsswitch.conf(5), `subid`) are not asked: what they have is taken to be permitted.
+pub(super) fn permits(ranges: &[Range], own: u32, first: u64, count: u64) -> bool {
+    if (first, count) == (own.into(), 1) || has_another_source() {
+        return true;
+    }
+    // Ranges may lie side by side: each round follows one to its end.
+    let (mut at, end) = (first, first + count);
+    while at < end {
+        let holds =
+            |range: &&Range| (u64::from(range.first)..u64::from(range.first) + u64::from(range.count)).contains(&at);
+        match ranges.iter().find(holds) {
+            Some(range) => at = u64::from(range.first) + u64::from(range.count),
+            None => return false,
+        }
+    }
+    true
+}
+
+fn has_another_source() -> bool {
+    let text = std::fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
+    let mut sources = text.lines().filter_map(|line| line.trim().strip_prefix("subid:"));
+    sources.any(|sources| sources.split_whitespace().any(|source| source != "files"))
+}
+
 fn parse(text: &str, name: &str, uid: u32) -> Vec<Range> {
     let line = |line: &str| {
         let mut fields = line.split(':');
@@ -45,5 +70,16 @@ mod tests {
         assert_eq!(parse(text, "alice", 1000), [range(100_000, 65536), range(500_000, 10)]);
         assert_eq!(parse(text, "bob", 7), [range(1, 1)]);
         assert_eq!(parse(text, "", 7), []);
+    }
+
+    #[test]
+    fn a_map_needs_ranges_that_hold_all_its_ids() {
+        let ranges = [Range { first: 100, count: 50 }, Range { first: 150, count: 50 }, Range { first: 300, count: 1 }];
+        for (first, count) in [(100, 50), (120, 80), (300, 1), (1000, 1), (5, 0)] {
+            assert!(permits(&ranges, 1000, first, count), "{first} {count}");
+        }
+        for (first, count) in [(99, 2), (100, 101), (300, 2), (1000, 2), (1001, 1), (0, 1)] {
+            assert!(!permits(&ranges, 1000, first, count), "{first} {count}");
+        }
     }
 }

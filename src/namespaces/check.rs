@@ -9,19 +9,25 @@ use std::path::Path;
 use rustix::io::Errno;
 
 use super::kind::{NamespaceKind, NamespaceSet};
-use super::parent::{OpenNamespaces, file, find_helper, map_refused};
+use super::parent::{OpenNamespaces, file, find_helper, map_refused, not_allowed, write_failed};
 use super::plan::{Mappings, NamespacePlan};
 use crate::error::{Error, Result};
 use crate::sys::namespace;
 use crate::wire::{Fault, Step};
 
-/// What create would refuse, in its order.
+/// What create would refuse, in its order. `administers`: the caller has CAP_SYS_ADMIN. `may_map`: whether newuidmap or
+/// newgidmap permits the caller a map of `uid_map` or `gid_map` from an id of the host on, of so many ids.
 #[must_use]
-pub fn check(plan: &NamespacePlan, opened: &OpenNamespaces, administers: bool) -> Vec<Error> {
+pub fn check(
+    plan: &NamespacePlan,
+    opened: &OpenNamespaces,
+    administers: bool,
+    may_map: &dyn Fn(&str, u64, u64) -> bool,
+) -> Vec<Error> {
     let mut errors: Vec<Error> = Vec::new();
     let faults = joins(opened).into_iter().chain(clone(plan, administers));
     errors.extend(faults.filter_map(|fault| plan.explain(&fault)));
-    errors.extend(plan.mappings.iter().flat_map(maps));
+    errors.extend(plan.mappings.iter().flat_map(|mappings| maps(mappings, may_map)));
     errors.extend(sysctls(plan).into_iter().filter_map(|fault| plan.explain(&fault)));
     errors
 }
@@ -64,14 +70,14 @@ fn clone(plan: &NamespacePlan, administers: bool) -> Option<Fault> {
     None
 }
 
-/// The rules of user_namespaces(7) for a map that do not depend on its writer.
-fn maps(mappings: &Mappings) -> Vec<Error> {
+/// The rules of user_namespaces(7) for a map that do not depend on its writer, and those of the helpers.
+fn maps(mappings: &Mappings, may_map: &dyn Fn(&str, u64, u64) -> bool) -> Vec<Error> {
     let mut errors = Vec::new();
     for (file, text, by_helper, at) in [
         ("gid_map", &mappings.gid, mappings.gid_by_helper, "linux.gidMappings"),
         ("uid_map", &mappings.uid, mappings.uid_by_helper, "linux.uidMappings"),
     ] {
-        let checked = if by_helper { find_helper(file).map(drop) } else { map(file, text) };
+        let checked = if by_helper { map_by_helper(file, text, may_map) } else { map(file, text) };
         errors.extend(checked.err().map(|error| error.at(at)));
     }
     if !lines(&mappings.uid).any(|[inside, _, count]| inside == 0 && count > 0) {
@@ -81,7 +87,25 @@ fn maps(mappings: &Mappings) -> Vec<Error> {
     errors
 }
 
+fn map_by_helper(file: &str, text: &str, may_map: &dyn Fn(&str, u64, u64) -> bool) -> Result<()> {
+    find_helper(file)?;
+    match lines(text).find(|[_, outside, count]| !may_map(file, *outside, *count)) {
+        Some(line) => Err(not_allowed(file, line)),
+        None if overlaps(text) => Err(write_failed(file)),
+        None => Ok(()),
+    }
+}
+
 fn map(file: &str, text: &str) -> Result<()> {
+    if !overlaps(text) {
+        return Ok(());
+    }
+    let path = format!("/proc/PID/{file}");
+    Err(map_refused(&path, text, Error::system(format!("write {path}"), Errno::INVAL)))
+}
+
+/// Whether an id stands in two lines, on either side.
+fn overlaps(text: &str) -> bool {
     let lines: Vec<_> = lines(text).collect();
     let overlap = |one: &[u64; 3], other: &[u64; 3], side: usize| {
         one[side] < other[side] + other[2] && other[side] < one[side] + one[2]
@@ -89,11 +113,7 @@ fn map(file: &str, text: &str) -> Result<()> {
     let clash = |(at, one): (usize, &[u64; 3])| {
         lines[..at].iter().any(|other| overlap(one, other, 0) || overlap(one, other, 1))
     };
-    if !lines.iter().enumerate().any(clash) {
-        return Ok(());
-    }
-    let path = format!("/proc/PID/{file}");
-    Err(map_refused(&path, text, Error::system(format!("write {path}"), Errno::INVAL)))
+    lines.iter().enumerate().any(clash)
 }
 
 /// Inside, outside, count.
@@ -129,7 +149,7 @@ mod tests {
             gid_by_helper: false,
             deny_set_groups: false,
         };
-        maps(&mappings).iter().map(ToString::to_string).collect()
+        maps(&mappings, &|_, _, _| true).iter().map(ToString::to_string).collect()
     }
 
     #[test]

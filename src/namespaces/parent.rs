@@ -14,8 +14,8 @@ use super::kind::{NamespaceKind, NamespaceSet, word};
 use super::plan::{Mappings, NamespacePlan};
 use crate::error::{Code, Context, Error, Result};
 
-pub(super) use helper::find as find_helper;
 pub use helper::path as helper;
+pub(super) use helper::{find as find_helper, not_allowed, write_failed};
 
 /// The opened namespaces.
 #[derive(Debug, Default)]

@@ -181,6 +181,29 @@ fn a_debug_log_is_json_line_by_line() {
 }
 
 #[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn json_messages_have_no_characters_that_a_terminal_obeys() {
+    if !is_tare() {
+        return eprintln!("skipped: the texts are tare's");
+    }
+    let obeyed = "\u{202e}\u{9b}\u{7f}";
+    let mut bundle = Bundle::new();
+    bundle.set("/linux/sysctl", serde_json::json!({ format!("net.{obeyed}"): "1" })).write();
+    let lines: [&[&str]; 4] = [
+        &["create", &bundle.id],
+        &["create", "--bundle", &format!("/no/{obeyed}"), &bundle.id],
+        &["state", &format!("id{obeyed}")],
+        &[&format!("--option{obeyed}"), "list"],
+    ];
+    for line in lines {
+        let done = bundle.tare(&[&["--log-format", "json"], line].concat());
+        assert!(done.stderr.contains(r"\\u{202e}\\u{9b}"), "{done:?}");
+        assert!(!done.stderr.contains(|c| obeyed.contains(c)), "{done:?}");
+        serde_json::from_str::<serde_json::Value>(&done.stderr).unwrap();
+    }
+}
+
+#[test]
 fn usage_errors_reach_the_json_log_too() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log.json");

@@ -171,7 +171,44 @@ fn errors_of_the_helpers_are_passed_on() {
     let line = bundle.run().refused();
     assert!(line.starts_with("linux.uidMappings: newuidmap refuses to map the uids ("), "{line}");
     assert!(line.contains("not allowed") && line.contains("/etc/subuid must give these ids"), "{line}");
+    assert_eq!(bundle.errors(&[]), [line]);
+    // Ids that stand in two lines.
+    bundle.set("/linux/uidMappings/1/hostID", json!(FIRST)).set("/linux/uidMappings/1/size", json!(10));
+    bundle.set("/linux/uidMappings/-", json!({ "containerID": 5, "hostID": FIRST + 20, "size": 1 }));
+    let line = bundle.run().refused();
+    assert!(line.contains("Invalid argument"), "{line}");
+    assert_eq!(bundle.errors(&[]), [line]);
     bundle.assert_nothing_left();
+}
+
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn a_bundle_is_checked_as_all_users() {
+    let Some(mut bundle) = subordinate("true") else { return };
+    bundle.write();
+    bundle.user = None;
+    let users = format!("root (uid 0):\ntare check: would start\n\ntare-tester (uid {USER}):\n");
+    assert_eq!(bundle.tare(&["check", "--all-users"]).good(), format!("{users}tare check: would start\n"));
+    // What root may map, the user may not.
+    bundle.set("/linux/uidMappings/1/hostID", json!(FIRST + 1)).write();
+    let done = bundle.tare(&["check", "--all-users"]);
+    assert_eq!(done.code, 1, "{done:?}");
+    let of_user = done.stdout.strip_prefix(&users).unwrap_or_else(|| panic!("{done:?}"));
+    assert!(of_user.starts_with("error: linux.uidMappings"), "{of_user}");
+    // Nor may the user read what is root's.
+    bundle.set("/linux/uidMappings/1/hostID", json!(FIRST)).write();
+    chown(bundle.file("config.json"), Some(0), Some(0)).unwrap();
+    fs::set_permissions(bundle.file("config.json"), fs::Permissions::from_mode(0o600)).unwrap();
+    let done = bundle.tare(&["check", "--all-users", "--json"]);
+    let reports: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!((done.code, &reports[0]["user"], &reports[0]["errors"]), (1, &json!("root"), &json!([])), "{reports}");
+    assert_eq!(
+        (&reports[1]["uid"], &reports[1]["errors"][0]["code"]),
+        (&json!(USER), &json!("config-file-failed")),
+        "{reports}"
+    );
+    bundle.user = Some(USER);
+    assert!(bundle.tare(&["check", "--all-users"]).refused().contains("needs root"));
 }
 
 #[test]

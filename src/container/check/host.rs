@@ -41,7 +41,8 @@ pub(super) fn check(creating: &Creating<'_>, plan: &ContainerPlan, opened: &Open
     errors.extend(program.zip(view.as_ref()).and_then(|(program, view)| look_for_home(program, view).err()));
     let terminal = program.and_then(|program| program.terminal.as_ref());
     errors.extend(terminal.and_then(|terminal| terminal::parent::look(terminal).err()));
-    errors.extend(namespaces::check::check(&plan.namespaces, opened, host.caller().administers));
+    let may_map = |file: &str, first, count| host.may_map(file, first, count);
+    errors.extend(namespaces::check::check(&plan.namespaces, opened, host.caller().administers, &may_map));
     errors.extend(of_mounts);
     let lists = [&plan.hooks.prestart, &plan.hooks.create_runtime, &plan.hooks.create_container];
     errors.extend(lists.into_iter().flatten().filter_map(|hook| hooks::look(hook).err()));

@@ -42,7 +42,6 @@ pub(in crate::namespaces) fn find(file: &str) -> Result<PathBuf> {
 /// # Errors
 /// The helper is missing, or refuses: in its own words.
 pub(super) fn write(file: &str, pid: i32, text: &str) -> Result<()> {
-    let (name, ids, database) = names(file);
     let program = find(file)?;
     let output = Command::new(&program)
         .arg(pid.to_string())
@@ -54,8 +53,25 @@ pub(super) fn write(file: &str, pid: i32, text: &str) -> Result<()> {
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', ", ");
+    Err(refused(file, String::from_utf8_lossy(&output.stderr).trim().replace('\n', ", ")))
+}
+
+/// What [`write`] says if the helper for `file` does not permit the map of `count` ids, which it reports itself.
+pub(in crate::namespaces) fn not_allowed(file: &str, [inside, outside, count]: [u64; 3]) -> Error {
+    let (name, ids, _) = names(file);
+    let (kind, inside_end, outside_end) = (ids.trim_end_matches('s'), inside + count, outside + count);
+    refused(file, format!("{name}: {kind} range [{inside}-{inside_end}) -> [{outside}-{outside_end}) not allowed"))
+}
+
+/// What [`write`] says if the kernel refuses the map that the helper for `file` writes.
+pub(in crate::namespaces) fn write_failed(file: &str) -> Error {
+    let (name, ..) = names(file);
+    refused(file, format!("{name}: write to {file} failed: Invalid argument"))
+}
+
+fn refused(file: &str, said: String) -> Error {
+    let (name, ids, database) = names(file);
     let what = format!("{name} refuses to map the {ids}");
     let hint = format!("{database} must give these ids to the user, and {name} must be set-user-ID root");
-    Err(Error::new(Code::IdMappingRefused, what).detail(said).hint(hint))
+    Error::new(Code::IdMappingRefused, what).detail(said).hint(hint)
 }
