@@ -174,15 +174,19 @@ fn prepare_outside(task: &Task<'_>) -> ChildResult {
     task.program.map_or(Ok(()), |program| process::child::outside(&program.process, task.procfs))
 }
 
-/// Whether the cgroup and its namespace had to be entered already.
+/// Whether the cgroup had to be entered already, before the user namespace that is joined: for the caller's cgroup
+/// namespace, or because the cgroup belongs to the container's user, where the caller's own ids have no rights then.
 fn enter_cgroup_first(task: &Task<'_>, init: &Init<'_>) -> ChildResult<bool> {
-    if !init.namespaces.cgroup_first {
+    let first = init.namespaces.join.iter().find(|joined| joined.kind == NamespaceKind::Cgroup);
+    let namespace = first.filter(|_| init.namespaces.cgroup_first);
+    let is_given_away = init.plan.cgroup.as_ref().is_some_and(|cgroup| cgroup.owner.is_some());
+    if namespace.is_none() && !(is_given_away && init.namespaces.user_namespace().is_some()) {
         return Ok(false);
     }
-    let Some(joined) = init.namespaces.join.iter().find(|joined| joined.kind == NamespaceKind::Cgroup) else {
-        return Ok(false);
-    };
-    namespaces::child::join_cgroup_first(joined.fd.as_fd(), task.cgroup, joined.index)?;
+    task.cgroup.map_or(Ok(()), namespaces::child::enter_cgroup)?;
+    if let Some(joined) = namespace {
+        namespaces::child::join_cgroup_first(joined.fd.as_fd(), joined.index)?;
+    }
     Ok(true)
 }
 

@@ -1,8 +1,8 @@
 //! World: child. Enters namespaces, sets names and sysctls.
 //!
-//! `join`, `join_mount`, `join_cgroup_first`, `clocks` and `new_time` run in the intermediate process, `join_container`
-//! and `join_container_cgroup` in the preparing process of exec, `root` in that or in init, the rest in init, or in the
-//! process that prepares it if a watched pid namespace is joined.
+//! `join`, `join_mount`, `enter_cgroup`, `join_cgroup_first`, `clocks` and `new_time` run in the intermediate process,
+//! `join_container` and `join_container_cgroup` in the preparing process of exec, `root` in that or in init, the rest in
+//! init, or in the process that prepares it if a watched pid namespace is joined.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -85,16 +85,22 @@ pub fn join_cgroup(prepared: &OpenNamespaces) -> ChildResult {
     Ok(())
 }
 
-/// Joins a cgroup namespace of the caller's before a user namespace is entered that has no right over it. The process
-/// moves into `cgroup` by hand, see [`join_cgroup`]: what it creates then is born there.
+/// Moves the process into `cgroup` by hand: what it creates then is born there. For the rights that a user namespace takes
+/// away. The move costs an RCU grace period of the kernel, and the limit on processes counts this one too.
 ///
 /// # Errors
-/// A fault of [`Step::JoinNamespace`] with `index`, of [`Step::Clone`] when the cgroup takes no processes.
-pub fn join_cgroup_first(namespace: BorrowedFd<'_>, cgroup: Option<BorrowedFd<'_>>, index: usize) -> ChildResult {
-    if let Some(cgroup) = cgroup {
-        let file = openat(cgroup, c"cgroup.procs", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).at(Step::Clone)?;
-        write_whole(file.as_fd(), b"0").at(Step::Clone)?;
-    }
+/// A fault of [`Step::Clone`] when the cgroup takes no processes.
+pub fn enter_cgroup(cgroup: BorrowedFd<'_>) -> ChildResult {
+    let file = openat(cgroup, c"cgroup.procs", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).at(Step::Clone)?;
+    write_whole(file.as_fd(), b"0").at(Step::Clone)
+}
+
+/// Joins a cgroup namespace of the caller's before a user namespace is entered that has no right over it, from the cgroup
+/// that has been entered, see [`join_cgroup`].
+///
+/// # Errors
+/// A fault of [`Step::JoinNamespace`] with `index`.
+pub fn join_cgroup_first(namespace: BorrowedFd<'_>, index: usize) -> ChildResult {
     setns(namespace, NamespaceSet::CGROUP).at_index(Step::JoinNamespace, index)
 }
 

@@ -59,6 +59,30 @@ fn a_writable_cgroup_mount_makes_the_containers_root_the_owner() {
     bundle.assert_nothing_left();
 }
 
+/// As CRI-O does: the pod's user namespace is pinned, and each of its containers joins it by a path.
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn a_container_of_a_joined_user_namespace_owns_its_cgroup() {
+    let script = "mkdir /sys/fs/cgroup/below && echo made >/tmp/done; sleep 1000";
+    let Some(pod) = delegated("sleep 1000", &["ro"]) else { return };
+    pod.begin();
+    for command in ["create", "run"] {
+        let Some(mut bundle) = delegated(script, &["rw"]) else { return };
+        let path = format!("/proc/{}/ns/user", pod.pid());
+        let user = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
+        user.iter_mut().find(|namespace| namespace["type"] == "user").unwrap()["path"] = json!(path);
+        if command == "create" {
+            bundle.begin();
+        } else {
+            bundle.run_with(&["--detach"]).silent();
+        }
+        assert_eq!(bundle.wait_file("tmp/done"), "made\n", "{command}");
+        assert_eq!((owner(&bundle, "."), owner(&bundle, "cgroup.procs")), (FIRST, FIRST), "{command}");
+        bundle.tare(&["delete", "--force", &bundle.id]).silent();
+        bundle.assert_nothing_left();
+    }
+}
+
 /// config-linux.md, "Cgroup ownership": files that are given away on a kernel without the list.
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
