@@ -12,11 +12,11 @@ use rustix::io::Errno;
 use super::controllers::{self, Level};
 use super::devices::Devices;
 use super::hierarchy::Hierarchy;
-use super::parent::{load_device_program, open_root, refuse_in_use, refuse_others};
+use super::parent::{load_device_program, not_made, open_root, refuse_in_use, refuse_others};
 use super::plan::{CgroupPlan, Driver};
 use super::tag::Tag;
 use super::{Cgroup, files};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::sys::access::accessible;
 
 /// What create would refuse, in its order; `tag` is that of the container to be.
@@ -87,5 +87,5 @@ fn leaf(directory: OwnedFd, path: &str, tag: &Tag) -> Result<()> {
 }
 
 fn may_make(parent: BorrowedFd<'_>, path: &str) -> Result<()> {
-    accessible(parent, ".", Access::WRITE_OK).context(|| format!("create cgroup {path}"))
+    accessible(parent, ".", Access::WRITE_OK).map_err(|errno| not_made(path, errno))
 }

@@ -17,6 +17,9 @@ use crate::sys::access::accessible;
 
 const OFFERED: &str = "cgroup.controllers";
 const HANDED_ON: &str = "cgroup.subtree_control";
+/// What to do about EROFS. Engines mount cgroupfs read-only in containers without privileges.
+pub const READ_ONLY: &str = "the cgroup filesystem is mounted read-only; run the outer container with a writable one \
+    (Docker: --security-opt writable-cgroups=true; Podman: --security-opt unmask=/sys/fs/cgroup)";
 /// A level that hands these on was set up by an engine, systemd or tare and needs no second look.
 const USUAL: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
 /// What cgroup v1 calls by the same name (io is its blkio).
@@ -92,7 +95,7 @@ impl Level<'_> {
         if self.has_processes()? {
             let lacking = needed(writes).find(|(controller, _)| !handed_on.contains(controller));
             return lacking
-                .map_or(Ok(()), |(controller, write)| Err(self.not_handed_on(controller, write, Errno::BUSY)));
+                .map_or(Ok(()), |(controller, write)| Err(self.not_handed_on(controller, write, self.obstacle())));
         }
         match files::write(self.directory, HANDED_ON, &missing.join(" ")) {
             Ok(()) => Ok(()),
@@ -112,7 +115,7 @@ impl Level<'_> {
             return Ok(());
         };
         if self.has_processes()? {
-            return Err(self.not_handed_on(controller, write, Errno::BUSY));
+            return Err(self.not_handed_on(controller, write, self.obstacle()));
         }
         accessible(self.directory, HANDED_ON, Access::WRITE_OK)
             .map_err(|errno| self.not_handed_on(controller, write, errno))
@@ -167,6 +170,12 @@ impl Level<'_> {
         Ok(is_domain && !files::read(self.directory, "cgroup.procs").context(what)?.is_empty())
     }
 
+    /// Where processes are in the way: to move them helps only if the filesystem is writable.
+    fn obstacle(&self) -> Errno {
+        let writable = accessible(self.directory, HANDED_ON, Access::WRITE_OK);
+        if writable == Err(Errno::ROFS) { Errno::ROFS } else { Errno::BUSY }
+    }
+
     fn not_offered(&self, controller: &str, write: &Write) -> Error {
         let at = write.at.clone();
         if self.path != "/" {
@@ -201,6 +210,7 @@ impl Level<'_> {
                 "that cgroup contains processes, and the kernel does not let it have controllers for its children then; move them to a child cgroup, or choose another parent with linux.cgroupsPath",
             ),
             Errno::OPNOTSUPP => error.hint("that cgroup is threaded, and this controller does not support threads"),
+            Errno::ROFS => error.hint(READ_ONLY),
             Errno::ACCESS | Errno::PERM => error.hint("the cgroup is not delegated to this user"),
             _ => error,
         };

@@ -119,6 +119,10 @@ impl Cgroup {
         let hint = match errno {
             libc::EBUSY => "it enables controllers for its children, so it cannot contain processes",
             libc::EOPNOTSUPP => "its cgroup.type is \"domain invalid\", since a cgroup above it has threaded ones",
+            libc::ENOENT if self.exists() => {
+                "it is outside of the cgroup namespace of tare; mount cgroup2 in this namespace, or run the outer \
+                 container in the cgroup namespace of the host (Docker: --cgroupns host)"
+            }
             libc::ENODEV | libc::ENOENT => "it was removed meanwhile",
             libc::EACCES => {
                 "the cgroups of the caller and of the container are not both in one subtree that is delegated to this \
@@ -132,6 +136,11 @@ impl Cgroup {
                 .coded(Code::CloneFailed)
                 .hint(hint),
         )
+    }
+
+    /// A removed cgroup has no files.
+    fn exists(&self) -> bool {
+        files::read(self.directory.as_fd(), "cgroup.events").is_ok()
     }
 
     fn is_full(&self) -> bool {

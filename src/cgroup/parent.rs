@@ -396,8 +396,17 @@ fn make(parent: BorrowedFd<'_>, name: &str, path: &str) -> Result<bool> {
     match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
-        Err(errno) => Err(Error::system(format!("create cgroup {path}"), errno).coded(Code::CgroupFailed)),
+        Err(errno) => Err(not_made(path, errno)),
     }
+}
+
+/// The error for a directory that is not created.
+pub(super) fn not_made(path: &str, errno: Errno) -> Error {
+    let error = Error::system(format!("create cgroup {path}"), errno).coded(Code::CgroupFailed);
+    if errno != Errno::ROFS {
+        return error;
+    }
+    error.hint(controllers::READ_ONLY)
 }
 
 /// The runtime's umask is tight, but programs of any user in a container read their limits.

@@ -16,8 +16,12 @@ impl NamespacePlan {
             Step::JoinNamespace => self.explain_join(fault),
             Step::Clone => self.explain_clone(error, fault.errno),
             Step::TimeNamespace => error.at("linux.timeOffsets"),
-            Step::Hostname => error.at("hostname"),
-            Step::Domainname => error.at("domainname"),
+            Step::Loopback if fault.errno == libc::EPERM => error.hint(
+                "a new network namespace needs CAP_NET_ADMIN; add it to the outer container, or leave the network \
+                 namespace out of linux.namespaces",
+            ),
+            Step::Hostname => self.explain_name(error, fault.errno).at("hostname"),
+            Step::Domainname => self.explain_name(error, fault.errno).at("domainname"),
             Step::BecomeRoot => error.at("linux.uidMappings").hint("id 0 of the container must be mapped"),
             Step::Sysctl => self.explain_sysctl(fault),
             _ => return None,
@@ -45,6 +49,11 @@ impl NamespacePlan {
                 "without CAP_SYS_ADMIN this needs user namespaces, which the host may deny to ordinary users: see \
                  kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns",
             ),
+            // Source: security/apparmor/lsm.c, `apparmor_userns_create`; SELinux's `user_namespace` class.
+            libc::EACCES => error.hint(
+                "a profile of AppArmor or SELinux denies user namespaces to tare; run the outer container without it \
+                 (Docker: --security-opt apparmor=unconfined or label=disable)",
+            ),
             libc::ENOSPC => error.hint("there are too many namespaces: see /proc/sys/user/max_*_namespaces"),
             libc::ENOSYS => error.hint(
                 "a seccomp profile around tare denies clone3, as Docker's default profile does without CAP_SYS_ADMIN; \
@@ -52,6 +61,17 @@ impl NamespacePlan {
             ),
             _ => error,
         }
+    }
+
+    /// The owner of a new UTS namespace may name it: what denies it is a filter.
+    fn explain_name(&self, error: Error, errno: i32) -> Error {
+        if errno != libc::EPERM || !self.is_new(NamespaceKind::Uts) {
+            return error;
+        }
+        error.hint(
+            "a seccomp profile around tare denies it, as Podman's default profile does without CAP_SYS_ADMIN; run the \
+             outer container with --security-opt seccomp=unconfined",
+        )
     }
 
     fn explain_sysctl(&self, fault: &Fault) -> Error {
@@ -91,5 +111,15 @@ mod tests {
             "hostname: set the hostname: operation not permitted"
         );
         assert_eq!(shown(Step::Mount, 0, Errno::PERM), None);
+    }
+
+    #[test]
+    fn what_an_outer_container_denies_is_named() {
+        let plan = NamespacePlan { new: NamespaceKind::Uts.into(), ..NamespacePlan::default() };
+        let shown = |step, errno| plan.explain(&Fault::new(step, 0, errno)).unwrap().to_string();
+        assert!(shown(Step::Hostname, Errno::PERM).contains("--security-opt seccomp=unconfined"));
+        assert!(shown(Step::Domainname, Errno::PERM).contains("--security-opt seccomp=unconfined"));
+        assert!(shown(Step::Clone, Errno::ACCESS).contains("--security-opt apparmor=unconfined"));
+        assert!(shown(Step::Loopback, Errno::PERM).contains("CAP_NET_ADMIN"));
     }
 }

@@ -86,6 +86,10 @@ impl Users {
                 "give tare an AppArmor profile with `userns,`, or sysctl -w \
                  kernel.apparmor_restrict_unprivileged_userns=0"
             }
+            _ if errno == Errno::ACCESS => {
+                "run tare without the AppArmor or SELinux profile that it is under (Docker: --security-opt \
+                 apparmor=unconfined or label=disable)"
+            }
             _ if errno == Errno::NOSPC => "raise the sysctl user.max_user_namespaces",
             _ if errno == Errno::INVAL => "use a kernel with CONFIG_USER_NS",
             _ => "run tare where neither a seccomp filter, a security module nor a chroot denies it",
@@ -161,6 +165,7 @@ mod tests {
         assert!(denied(Errno::PERM, ubuntu).contains("AppArmor profile"));
         assert!(denied(Errno::PERM, able()).contains("seccomp filter"));
         assert!(denied(Errno::INVAL, able()).contains("CONFIG_USER_NS"));
+        assert!(denied(Errno::ACCESS, able()).contains("apparmor=unconfined"));
         let one = Users { allowed: Err(Errno::PERM), ..able() }.impossible(USER).remove(0);
         assert_eq!(
             (&*one.what, &*one.why),

@@ -72,6 +72,15 @@ pub(in crate::namespaces) fn write_failed(file: &str) -> Error {
 fn refused(file: &str, said: String) -> Error {
     let (name, ids, database) = names(file);
     let what = format!("{name} refuses to map the {ids}");
-    let hint = format!("{database} must give these ids to the user, and {name} must be set-user-ID root");
+    // Source: kernel/user_namespace.c, `new_idmap_permitted`: the writer of a map has CAP_SYS_ADMIN over the namespace.
+    let hint = if said.ends_with("Operation not permitted") {
+        let kind = ids.trim_end_matches('s');
+        format!(
+            "{name} must be set-user-ID root or, in a container without CAP_SYS_ADMIN, have the file capability \
+             cap_set{kind}=ep instead (chmod u-s, setcap)"
+        )
+    } else {
+        format!("{database} must give these ids to the user, and {name} must be set-user-ID root")
+    };
     Error::new(Code::IdMappingRefused, what).detail(said).hint(hint)
 }

@@ -94,6 +94,7 @@ impl RootfsPlan {
             (Step::Mount, libc::EPERM) if self.user_namespace => {
                 refused_in_user_namespace(&mount.label).map(str::to_string)
             }
+            (Step::Mount, libc::EACCES) if super::mounts::NO_DISK.contains(&&*mount.label) => Some(PROFILE.to_string()),
             _ => None,
         }
     }
@@ -112,6 +113,10 @@ impl RootfsPlan {
         }
     }
 }
+
+/// Of filesystems without a source nothing else says EACCES. Source: security/apparmor/mount.c.
+const PROFILE: &str = "a profile of AppArmor or SELinux denies mounts to tare; run the outer container without it \
+    (Docker: --security-opt apparmor=unconfined or label=disable)";
 
 /// What a filesystem says of an option that it does not know.
 const UNKNOWN: &[u8] = b"Unknown parameter";

@@ -33,7 +33,7 @@ const BELOW_PROC: &[&str] = &[
 ];
 
 /// Filesystems with one superblock for many mounts, or with nothing on disk: read-only is a matter of the mount.
-const NO_DISK: &[&str] = &["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2", "bpf", "ramfs"];
+pub(super) const NO_DISK: &[&str] = &["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2", "bpf", "ramfs"];
 
 /// The longest value of FSCONFIG_SET_STRING. Source: fs/fsopen.c (strndup_user with 256).
 const LONGEST_VALUE: usize = 255;
