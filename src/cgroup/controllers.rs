@@ -39,14 +39,14 @@ fn names(content: &str) -> BTreeSet<&str> {
     content.split_whitespace().collect()
 }
 
-/// Whether `parent` hands on all that `root` offers, at the cost of one or two reads.
+/// Whether `parent` hands on memory and all else that `root` offers, at the cost of one or two reads.
 ///
 /// # Errors
 /// A file that cannot be read.
 pub fn are_handed_on(root: BorrowedFd<'_>, parent: BorrowedFd<'_>, writes: &[Write]) -> Result<bool> {
     let handed_on = files::read(parent, HANDED_ON).context(|| format!("read {HANDED_ON}"))?;
     let handed_on = names(&handed_on);
-    if !needed(writes).all(|(controller, _)| handed_on.contains(controller)) {
+    if !handed_on.contains("memory") || !needed(writes).all(|(controller, _)| handed_on.contains(controller)) {
         return Ok(false);
     }
     if USUAL.iter().all(|controller| handed_on.contains(controller)) {

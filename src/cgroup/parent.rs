@@ -60,6 +60,8 @@ struct NewLevels<'p> {
     names: Vec<&'p str>,
     /// Levels from this one on were made here.
     made_from: usize,
+    /// Some level may contain threads instead of processes.
+    may_be_threaded: bool,
 }
 
 impl Drop for NewLevels<'_> {
@@ -308,7 +310,7 @@ pub(super) fn open_root(hierarchy: &Hierarchy) -> Result<OwnedFd> {
     rustix::fs::open(&hierarchy.root, flags, Mode::empty()).context(|| format!("open {}", hierarchy.root.display()))
 }
 
-/// The usual case: the parent is there and hands on every controller.
+/// The usual case: the parent is there and hands on every controller. One that hands on memory has no threads.
 fn short_way<'p>(root: BorrowedFd<'_>, components: &'p [String], writes: &[Write]) -> Result<Option<NewLevels<'p>>> {
     let Some((name, above)) = components.split_last() else { return Ok(None) };
     let path = if above.is_empty() { ".".to_owned() } else { above.join("/") };
@@ -318,7 +320,7 @@ fn short_way<'p>(root: BorrowedFd<'_>, components: &'p [String], writes: &[Write
         Err(errno) => return Err(Error::system(format!("open cgroup /{path}"), errno).coded(Code::CgroupFailed)),
     };
     let ready = controllers::are_handed_on(root, parent.as_fd(), writes)?;
-    Ok(ready.then(|| NewLevels { parents: vec![parent], names: vec![name], made_from: 1 }))
+    Ok(ready.then(|| NewLevels { parents: vec![parent], names: vec![name], made_from: 1, may_be_threaded: false }))
 }
 
 /// Level by level: each is made when it is missing and hands on what it has.
@@ -329,7 +331,7 @@ fn long_way<'p>(
     writes: &[Write],
 ) -> Result<NewLevels<'p>> {
     let names: Vec<&str> = components.iter().map(String::as_str).collect();
-    let mut way = NewLevels { parents: vec![root], made_from: names.len(), names };
+    let mut way = NewLevels { parents: vec![root], made_from: names.len(), names, may_be_threaded: true };
     let mut path = "/".to_owned();
     for depth in 0..way.names.len() {
         let (Some(parent), name) = (way.parents.last(), way.names[depth]) else { break };
@@ -367,8 +369,7 @@ fn enter_leaf(way: &mut NewLevels<'_>, plan: &CgroupPlan, tag: &Tag) -> Result<O
         way.made_from = way.made_from.min(depth);
     }
     let directory = open_unused(parent.as_fd(), name, &path, made)?;
-    // The short way leads through cgroups that hand on memory, which none with threads does.
-    if way.parents.len() > 1 {
+    if way.may_be_threaded {
         be_threaded_where_it_must(directory.as_fd(), &path)?;
     }
     Ok(directory)

@@ -29,7 +29,20 @@ fn outer(line: &str) -> Option<(Bundle, PathBuf)> {
     Some((bundle, inner))
 }
 
-/// As in `docker run --privileged`: every capability, a writable cgroup mount.
+/// What `docker run --privileged` gives: every capability, every device, a writable cgroup mount.
+fn privileged(bundle: &mut Bundle) {
+    let all = "SYS_ADMIN BPF NET_ADMIN SETPCAP SETUID SETGID CHOWN DAC_OVERRIDE MKNOD KILL SYS_CHROOT NET_BIND_SERVICE";
+    let all: Vec<_> = all.split(' ').map(|name| format!("CAP_{name}")).collect();
+    for set in ["bounding", "effective", "permitted"] {
+        bundle.set(&format!("/process/capabilities/{set}"), json!(all));
+    }
+    bundle.set("/linux/resources/devices", json!([{ "allow": true, "access": "rwm" }]));
+    let options = json!(["nosuid"]);
+    let mount = json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": options });
+    bundle.set("/mounts/-", mount);
+}
+
+/// As in `docker run --privileged`.
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
 fn in_a_privileged_container() {
@@ -42,18 +55,28 @@ fn in_a_privileged_container() {
     config["mounts"].as_array_mut().unwrap().retain(|mount| mount["type"] != "bind");
     config["linux"].as_object_mut().unwrap().remove("cgroupsPath");
     fs::write(inner.join("config.json"), config.to_string()).unwrap();
-    let all = "SYS_ADMIN BPF NET_ADMIN SETPCAP SETUID SETGID CHOWN DAC_OVERRIDE MKNOD KILL SYS_CHROOT NET_BIND_SERVICE";
-    let all: Vec<_> = all.split(' ').map(|name| format!("CAP_{name}")).collect();
-    for set in ["bounding", "effective", "permitted"] {
-        bundle.set(&format!("/process/capabilities/{set}"), json!(all));
-    }
-    bundle.set("/linux/resources/devices", json!([{ "allow": true, "access": "rwm" }]));
-    let options = json!(["nosuid"]);
-    let mount = json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": options });
-    bundle.set("/mounts/-", mount);
+    privileged(&mut bundle);
     let done = bundle.run();
     assert_eq!(done.stdout, "inside\n", "{done:?}");
     assert!(done.stderr.contains("/sys/fs/cgroup/tare/inner: No such file"), "{done:?}");
+    bundle.assert_nothing_left();
+}
+
+/// Podman, among others, enables controllers above its own processes, which makes that cgroup one of threads.
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn right_below_a_threaded_root_of_a_cgroup_namespace() {
+    let line = "/bin/busybox mkdir /sys/fs/cgroup/t && echo threaded >/sys/fs/cgroup/t/cgroup.type && \
+        cat /sys/fs/cgroup/cgroup.type && \
+        ./runtime --root /tmp/state run inner";
+    let Some((mut bundle, inner)) = outer(line) else { return };
+    let mut config = bundle.config.clone();
+    config["process"]["args"] = json!(["/bin/sh", "-c", "echo inside"]);
+    config["mounts"].as_array_mut().unwrap().retain(|mount| mount["type"] != "bind");
+    config["linux"]["cgroupsPath"] = json!("/inner");
+    fs::write(inner.join("config.json"), config.to_string()).unwrap();
+    privileged(&mut bundle);
+    assert_eq!(bundle.run().good(), "domain threaded\ninside\n");
     bundle.assert_nothing_left();
 }
 
