@@ -21,6 +21,21 @@ const LIST: &str = "/sys/kernel/cgroup/delegate";
 /// What the list begins with, for a host whose /sys is not mounted.
 const ALWAYS: &str = "cgroup.procs\ncgroup.threads\ncgroup.subtree_control\n";
 
+/// Why the caller may not make a cgroup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What is wrong, in words.
+    pub why: String,
+    /// The filesystem is mounted read-only, as engines do in containers: no delegation helps.
+    pub read_only: bool,
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Self {
+        Self { why, read_only: false }
+    }
+}
+
 /// Why the caller may not make the cgroup at `path` and have a process born in it; `None` when it may.
 ///
 /// The kernel asks for the right to write to the parent directory, and to cgroup.procs of the nearest cgroup above both
@@ -28,13 +43,13 @@ const ALWAYS: &str = "cgroup.procs\ncgroup.threads\ncgroup.subtree_control\n";
 ///
 /// # Errors
 /// The hierarchy cannot be opened; /proc is not mounted.
-pub fn refusal(hierarchy: &Hierarchy, path: &str) -> Result<Option<String>> {
+pub fn refusal(hierarchy: &Hierarchy, path: &str) -> Result<Option<Refusal>> {
     let parts = |path: &str| -> Vec<String> { path.split('/').filter(|p| !p.is_empty()).map(str::to_owned).collect() };
     let (wanted, own) = (parts(path), parts(&own_path()?));
     let root = &hierarchy.root;
     // Beyond the root of the caller's cgroup namespace.
     if own.first().is_some_and(|part| part == "..") {
-        return Ok(Some(format!("tare's own cgroup is outside {}", root.display())));
+        return Ok(Some(format!("tare's own cgroup is outside {}", root.display()).into()));
     }
     let above = |count: usize| wanted.iter().take(count).fold(root.clone(), |path, part| path.join(part));
     let existing = (0..=wanted.len()).rev().map(above).find(|path| path.exists()).unwrap_or_else(|| root.clone());
@@ -45,11 +60,12 @@ pub fn refusal(hierarchy: &Hierarchy, path: &str) -> Result<Option<String>> {
     unwritable(&above(common).join("cgroup.procs"))
 }
 
-fn unwritable(path: &Path) -> Result<Option<String>> {
+fn unwritable(path: &Path) -> Result<Option<Refusal>> {
     match accessible(CWD, path, Access::WRITE_OK) {
         Ok(()) => Ok(None),
         Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => {
-            Ok(Some(format!("write to {}: {}", path.display(), errno_text(errno.raw_os_error()))))
+            let why = format!("write to {}: {}", path.display(), errno_text(errno.raw_os_error()));
+            Ok(Some(Refusal { why, read_only: errno == Errno::ROFS }))
         }
         Err(errno) => Err(Error::system(format!("look at {}", path.display()), errno).coded(Code::CgroupFailed)),
     }

@@ -27,7 +27,8 @@ mod update;
 mod watch;
 
 pub use change::plan_change;
-pub use delegate::refusal;
+pub use controllers::READ_ONLY;
+pub use delegate::{Refusal, refusal};
 pub use effective::AttachedProgram;
 pub use hierarchy::{Hierarchy, mount, own_path, path_of};
 pub use lookup::explain_gone;

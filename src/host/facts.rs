@@ -6,7 +6,7 @@
 use oci_spec::runtime::{LinuxNamespaceType, Mount, Process, Spec};
 
 use super::{Host, Range};
-use crate::cgroup::{self, CgroupManager, Hierarchy};
+use crate::cgroup::{self, CgroupManager, Hierarchy, Refusal};
 use crate::error::{Code, Error, Result};
 use crate::namespaces::plan::Caller;
 use crate::resctrl;
@@ -30,7 +30,7 @@ pub struct HostFacts {
     /// The cgroup of systemd, above its units, where systemd is asked for the cgroup.
     pub control_group: Result<String>,
     /// Why the container's cgroup cannot be made for want of delegation, where the caller can do without.
-    pub cgroup_refusal: Result<Option<String>>,
+    pub cgroup_refusal: Result<Option<Refusal>>,
     /// The subordinate user and group ids of the caller, where a user namespace has to be added.
     pub subordinate_ids: [Vec<Range>; 2],
     /// Where resctrl is mounted, if the config has `intelRdt`.
@@ -159,7 +159,7 @@ fn cgroup_refusal(
     rootless: bool,
     hierarchy: &Result<Hierarchy>,
     own: &Result<String>,
-) -> Result<Option<String>> {
+) -> Result<Option<Refusal>> {
     if wanted.cgroup != CgroupManager::File || !wanted.rootless.unwrap_or(rootless) {
         return Ok(None);
     }

@@ -4,7 +4,7 @@ use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNames
 
 use super::Request;
 use crate::annotation::annotation;
-use crate::cgroup::{self, Driver};
+use crate::cgroup::{self, Driver, READ_ONLY, Refusal};
 use crate::error::{Code, Error, Result};
 use crate::host::{HostFacts, Range, TTY};
 use crate::namespaces::{self, NamespaceKind};
@@ -89,6 +89,10 @@ pub(crate) fn keeps_groups(spec: &Spec) -> bool {
     annotation(spec, "run.oci.keep_original_groups") == Some("1")
 }
 
+/// What to do about a cgroup that belongs to somebody else.
+const UNDELEGATED: &str = "use --systemd-cgroup, or start tare in a delegated cgroup, for example with `systemd-run --user \
+    --scope -p Delegate=yes`";
+
 /// A caller who is not the host's root has a cgroup only where one was delegated, or systemd makes it. A container that
 /// asks nothing of a cgroup does without; what is asked is never dropped.
 pub(super) fn without_delegation(
@@ -107,12 +111,11 @@ pub(super) fn without_delegation(
     if host.hierarchy.is_err() && asked.is_none() {
         return Ok(None);
     }
-    let Some(why) = host.cgroup_refusal.clone()? else { return Ok(Some(plan)) };
+    let Some(Refusal { why, read_only }) = host.cgroup_refusal.clone()? else { return Ok(Some(plan)) };
     let Some(at) = asked else { return Ok(None) };
     let what = format!("needs cgroup {}, which is not delegated to this user", plan.path());
-    Err(Error::new(Code::CgroupDelegationMissing, what).at(at).detail(why).hint(
-        "use --systemd-cgroup, or start tare in a delegated cgroup, for example with `systemd-run --user --scope -p Delegate=yes`",
-    ))
+    let hint = if read_only { READ_ONLY } else { UNDELEGATED };
+    Err(Error::new(Code::CgroupDelegationMissing, what).at(at).detail(why).hint(hint))
 }
 
 #[cfg(test)]

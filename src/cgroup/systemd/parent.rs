@@ -104,7 +104,7 @@ impl UnitName {
         self.systemd().start(&unit, &properties, Some(pid), &look).context(context).map_err(remedy)?;
         match refusal(hierarchy, path)? {
             None => Ok(()),
-            Some(why) => Err(remedy(Error::new(Code::SystemdDenied, context()).detail(why))),
+            Some(refusal) => Err(remedy(Error::new(Code::SystemdDenied, context()).detail(refusal.why))),
         }
     }
 

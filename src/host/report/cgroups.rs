@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::{Asker, Impossible, words};
-use crate::cgroup;
+use crate::cgroup::{self, READ_ONLY, Refusal};
 use crate::host::Host;
 
 /// Controllers of limits that engines ask for: in cgroup v2, in cgroup v1, and their option of the kernel's build.
@@ -33,7 +33,7 @@ pub(super) struct Cgroups {
     /// The controllers that a container may have there; none if tare cannot make a cgroup.
     delegated: Option<Vec<String>>,
     /// Why it cannot.
-    refusal: Option<String>,
+    refusal: Option<Refusal>,
     /// The controllers that a container of the systemd driver may have.
     by_systemd: Option<Vec<String>>,
 }
@@ -47,8 +47,10 @@ impl Cgroups {
         let place = cgroup::path::resolve(None, "tare-info", asker.rootless, &own).ok();
         let place = place.map(|parts| format!("/{}", parts.join("/")));
         let refusal = match (hierarchy, &place) {
-            (Some(hierarchy), Some(place)) => cgroup::refusal(hierarchy, place).unwrap_or_else(|e| Some(e.to_string())),
-            _ => Some("it is not mounted".to_owned()),
+            (Some(hierarchy), Some(place)) => {
+                cgroup::refusal(hierarchy, place).unwrap_or_else(|e| Some(e.to_string().into()))
+            }
+            _ => Some("it is not mounted".to_owned().into()),
         };
         // The parent `/tare` exists when there are containers only.
         let parent = place.as_deref().and_then(cgroup::above).filter(|_| asker.rootless).unwrap_or("");
@@ -109,8 +111,9 @@ impl Cgroups {
             let why = format!("the cgroup v2 of this caller has no controller {name}");
             list.push(Impossible::new(format!("limits of {name}"), why, remedy));
         }
-        if let Some(why) = &self.refusal {
+        if let Some(Refusal { why, read_only }) = &self.refusal {
             let remedy = match asker.rootless {
+                _ if *read_only => READ_ONLY,
                 true if self.by_systemd.is_some() => {
                     "use --systemd-cgroup, or start tare with `systemd-run --user --scope -p Delegate=yes`"
                 }
@@ -216,7 +219,8 @@ mod tests {
 
     #[test]
     fn a_user_lacks_what_nobody_delegates() {
-        let refused = Cgroups { delegated: None, refusal: Some("write to /x: permission denied".into()), ..unified() };
+        let refused =
+            Cgroups { delegated: None, refusal: Some("write to /x: permission denied".to_owned().into()), ..unified() };
         let expected = [
             "cgroups that tare makes itself: write to /x: permission denied; have a cgroup delegated to this user, \
              as systemd does for logged-in users",
