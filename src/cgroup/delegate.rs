@@ -7,7 +7,7 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use rustix::fs::{Access, AtFlags, CWD, Uid};
+use rustix::fs::{Access, AtFlags, CWD, StatVfsMountFlags, Uid};
 use rustix::io::Errno;
 
 use super::files;
@@ -65,10 +65,15 @@ fn unwritable(path: &Path) -> Result<Option<Refusal>> {
         Ok(()) => Ok(None),
         Err(errno @ (Errno::ACCESS | Errno::PERM | Errno::ROFS)) => {
             let why = format!("write to {}: {}", path.display(), errno_text(errno.raw_os_error()));
-            Ok(Some(Refusal { why, read_only: errno == Errno::ROFS }))
+            Ok(Some(Refusal { why, read_only: errno == Errno::ROFS || is_read_only(path) }))
         }
         Err(errno) => Err(Error::system(format!("look at {}", path.display()), errno).coded(Code::CgroupFailed)),
     }
+}
+
+/// The kernel looks at the mode of a file before it looks at the mount.
+fn is_read_only(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|facts| facts.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 impl Cgroup {

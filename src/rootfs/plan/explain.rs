@@ -15,7 +15,10 @@ impl RootfsPlan {
         let number = usize::try_from(fault.index).unwrap_or(usize::MAX);
         let error = match step {
             Step::Propagation | Step::DevLink | Step::PivotRoot | Step::DetachOldRoot => plain(step.name()),
-            Step::Rootfs => placed("root.path", format!("attach the rootfs {}", text(&self.root))),
+            Step::Rootfs => {
+                let hint = (errno == libc::EACCES && self.attached).then(|| format!("{ACCESS}; if it has, {PROFILE}"));
+                hinted(placed("root.path", format!("attach the rootfs {}", text(&self.root))), hint)
+            }
             Step::MountTarget => self.target(number, errno),
             Step::MountSource => self.source(number, errno),
             Step::Mount | Step::MountAttributes | Step::MountPropagation | Step::CopyUp => self.mount(fault, number),
@@ -113,6 +116,8 @@ impl RootfsPlan {
         }
     }
 }
+
+const ACCESS: &str = "tare must have access to each directory on the way to it";
 
 /// Of filesystems without a source nothing else says EACCES. Source: security/apparmor/mount.c.
 const PROFILE: &str = "a profile of AppArmor or SELinux denies mounts to tare; run the outer container without it \
