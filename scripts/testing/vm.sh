@@ -67,6 +67,7 @@ fill() {
 	[ ! -d target/packages-newer ] || cp -r target/packages target/packages-newer "$to/target/"
 	cp -r scripts/bundle scripts/prerequisites.sh scripts/testing "$to/scripts/"
 	cp -r tests/vm "$to/tests/"
+	mkdir "$to/docs" && cp docs/nested.md "$to/docs/"
 	while read -r name program; do
 		case $name in faults | host) strip -o "$to/target/$name" "$program" ;; esac
 	done <<<"${listed:-}"
