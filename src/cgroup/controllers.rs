@@ -22,6 +22,8 @@ pub const READ_ONLY: &str = "the cgroup filesystem is mounted read-only; run the
     (Docker: --security-opt writable-cgroups=true; Podman: --security-opt unmask=/sys/fs/cgroup)";
 /// A level that hands these on was set up by an engine, systemd or tare and needs no second look.
 const USUAL: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
+/// The controllers that a cgroup of threads can hand on. Source: cgroup-v2.rst, "Threads".
+const FOR_THREADS: [&str; 4] = ["cpu", "cpuset", "perf_event", "pids"];
 /// What cgroup v1 calls by the same name (io is its blkio).
 const KNOWN_TO_V1: [&str; 10] =
     ["cpu", "cpuset", "io", "memory", "pids", "hugetlb", "rdma", "misc", "perf_event", "dmem"];
@@ -39,14 +41,15 @@ fn names(content: &str) -> BTreeSet<&str> {
     content.split_whitespace().collect()
 }
 
-/// Whether `parent` hands on memory and all else that `root` offers, at the cost of one or two reads.
+/// Whether `parent` hands on all that `root` offers, at the cost of one or two reads. A cgroup of threads does not.
 ///
 /// # Errors
 /// A file that cannot be read.
 pub fn are_handed_on(root: BorrowedFd<'_>, parent: BorrowedFd<'_>, writes: &[Write]) -> Result<bool> {
     let handed_on = files::read(parent, HANDED_ON).context(|| format!("read {HANDED_ON}"))?;
     let handed_on = names(&handed_on);
-    if !handed_on.contains("memory") || !needed(writes).all(|(controller, _)| handed_on.contains(controller)) {
+    let is_of_processes = handed_on.iter().any(|controller| !FOR_THREADS.contains(controller));
+    if !is_of_processes || !needed(writes).all(|(controller, _)| handed_on.contains(controller)) {
         return Ok(false);
     }
     if USUAL.iter().all(|controller| handed_on.contains(controller)) {
