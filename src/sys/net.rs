@@ -105,7 +105,7 @@ pub fn send_fd_marked(
 /// # Errors
 /// recvmsg(2).
 pub fn receive_fd(socket: BorrowedFd<'_>, payload: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
-    receive_with(socket, payload, RecvFlags::empty())
+    until_the_end(RecvFlags::empty(), |flags| receive_once(socket, payload, flags))
 }
 
 /// The same, but only a message that is there already.
@@ -113,10 +113,26 @@ pub fn receive_fd(socket: BorrowedFd<'_>, payload: &mut [u8]) -> Result<(usize, 
 /// # Errors
 /// recvmsg(2); EAGAIN when there is none.
 pub fn receive_fd_at_once(socket: BorrowedFd<'_>, payload: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
-    receive_with(socket, payload, RecvFlags::DONTWAIT)
+    until_the_end(RecvFlags::DONTWAIT, |flags| receive_once(socket, payload, flags))
 }
 
-fn receive_with(
+/// Receives once more at end-of-file. For SOCK_SEQPACKET the kernel looks for a message first and whether the peer has
+/// closed its end afterwards (`unix_dgram_recvmsg`, `__skb_wait_for_more_packets`), without a lock: a
+/// peer that sends and closes between the two is reported as closed, with its message still in the queue.
+fn until_the_end<T>(
+    flags: RecvFlags,
+    mut receive: impl FnMut(RecvFlags) -> Result<(usize, Option<T>), Errno>,
+) -> Result<(usize, Option<T>), Errno> {
+    match receive(flags)? {
+        (0, None) => match receive(RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN) => Ok((0, None)),
+            received => received,
+        },
+        received => Ok(received),
+    }
+}
+
+fn receive_once(
     socket: BorrowedFd<'_>,
     payload: &mut [u8],
     flags: RecvFlags,
@@ -131,4 +147,30 @@ fn receive_with(
         _ => None,
     });
     Ok((count, descriptor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What [`until_the_end`] makes of these answers of recvmsg(2), and how many of them it asked for.
+    fn received(answers: &[Result<(usize, Option<u8>), Errno>]) -> (Result<(usize, Option<u8>), Errno>, usize) {
+        let mut asked = Vec::new();
+        let outcome = until_the_end(RecvFlags::empty(), |flags| {
+            asked.push(flags);
+            answers[asked.len() - 1]
+        });
+        assert!(asked.iter().skip(1).all(|flags| *flags == RecvFlags::DONTWAIT));
+        (outcome, asked.len())
+    }
+
+    #[test]
+    fn a_message_that_end_of_file_overtook_is_received() {
+        assert_eq!(received(&[Ok((0, None)), Ok((9, Some(1)))]), (Ok((9, Some(1))), 2));
+        assert_eq!(received(&[Ok((0, None)), Ok((0, None))]), (Ok((0, None)), 2));
+        assert_eq!(received(&[Ok((0, None)), Err(Errno::AGAIN)]), (Ok((0, None)), 2));
+        assert_eq!(received(&[Ok((0, None)), Err(Errno::CONNRESET)]), (Err(Errno::CONNRESET), 2));
+        assert_eq!(received(&[Ok((9, None))]), (Ok((9, None)), 1));
+        assert_eq!(received(&[Err(Errno::CONNRESET)]), (Err(Errno::CONNRESET), 1));
+    }
 }
