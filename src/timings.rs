@@ -73,7 +73,8 @@ struct Recorder {
 thread_local! {
     /// Apart from the recorder, which has to be dropped with its thread, so that a look at it costs nothing.
     static ON: Cell<bool> = const { Cell::new(false) };
-    static RECORDER: RefCell<Option<Recorder>> = const { RefCell::new(None) };
+    /// In a box: with more than 128 bytes of thread-local variables, musl maps memory for them in every command.
+    static RECORDER: RefCell<Option<Box<Recorder>>> = const { RefCell::new(None) };
 }
 
 /// Records the commands of this thread until it is dropped, or until a program runs.
@@ -94,7 +95,7 @@ impl Recording {
     /// Starts to record. `done` gets the result once. The recording begins with the call of [`enter`], if there was one.
     pub fn start(done: impl FnOnce(Timings) + 'static) -> Self {
         let (start, spans) = entry::spans(clock::monotonic_nanoseconds());
-        RECORDER.set(Some(Recorder { start, spans, open: Vec::new(), child: None, done: Box::new(done) }));
+        RECORDER.set(Some(Box::new(Recorder { start, spans, open: Vec::new(), child: None, done: Box::new(done) })));
         ON.set(true);
         Self(PhantomData)
     }
@@ -160,7 +161,7 @@ fn record<T>(act: impl FnOnce(&mut Recorder) -> T) -> Option<T> {
     if !ON.get() {
         return None;
     }
-    RECORDER.with_borrow_mut(|recorder| recorder.as_mut().map(act))
+    RECORDER.with_borrow_mut(|recorder| recorder.as_deref_mut().map(act))
 }
 
 impl Recorder {
