@@ -11,12 +11,13 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{Access, AtFlags, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
+use rustix::fs::{Access, CWD, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
 use crate::error::{Code, Coded, Context, Error, Result};
 use crate::host::calls;
+use crate::sys::access::accessible;
 use crate::sys::exec::{Strings, execute_file};
 use crate::sys::mount::{Attributes, Change, set_attributes};
 use crate::timings;
@@ -88,7 +89,7 @@ fn is_protected(exe: &OwnedFd) -> std::result::Result<bool, Errno> {
     }
     let facts = rustix::fs::fstat(exe)?;
     if facts.st_nlink > 0 {
-        return is_out_of_reach(exe, &facts);
+        return is_out_of_reach(&facts);
     }
     let file = rustix::fs::open(EXE, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     Ok(rustix::fs::fcntl_get_seals(&file).is_ok_and(|seals| seals.contains(SealFlags::WRITE | SealFlags::SEAL)))
@@ -99,7 +100,7 @@ fn is_protected(exe: &OwnedFd) -> std::result::Result<bool, Errno> {
 ///
 /// In a user namespace the owner must be one that does not exist there. stat(2) gives such ids as 65534, which may exist
 /// as well; but with every right over files of ids that exist, root is refused only where one does not.
-fn is_out_of_reach(exe: &OwnedFd, facts: &rustix::fs::Stat) -> std::result::Result<bool, Errno> {
+fn is_out_of_reach(facts: &rustix::fs::Stat) -> std::result::Result<bool, Errno> {
     const OTHERS_WRITE: u32 = 0o022;
     const NOBODY: u32 = 65534;
     let owned_by_root = (facts.st_uid, facts.st_gid) == (0, 0);
@@ -113,14 +114,14 @@ fn is_out_of_reach(exe: &OwnedFd, facts: &rustix::fs::Stat) -> std::result::Resu
         if host.capabilities() & DAC_OVERRIDE == 0 || (facts.st_uid, facts.st_gid) != (NOBODY, NOBODY) {
             return Ok(false);
         }
-        let flags = AtFlags::EACCESS | AtFlags::EMPTY_PATH;
-        return Ok(rustix::fs::accessat(exe, c"", Access::WRITE_OK, flags) == Err(Errno::ACCESS));
+        return Ok(accessible(CWD, EXE, Access::WRITE_OK) == Err(Errno::ACCESS));
     }
     Ok(!caller_is_root && host.capabilities() == 0 && owned_by_root)
 }
 
 /// CAP_DAC_OVERRIDE of linux/capability.h.
 const DAC_OVERRIDE: u64 = 1 << 1;
+
 /// A detached clone of the mount that the binary is on, of the file alone, read-only. Kernel: 5.12.
 fn readonly_bind(exe: &OwnedFd) -> std::result::Result<OwnedFd, Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;

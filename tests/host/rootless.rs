@@ -293,6 +293,30 @@ fn the_runtime_that_the_container_sees_cannot_be_written() {
     assert!(exe(&bundle).starts_with("/memfd:tare"), "{}", exe(&bundle));
 }
 
+/// With all rights of a user namespace, but not over the host's mounts.
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn in_a_user_namespace_only_a_binary_that_can_be_written_is_copied() {
+    let program = |bundle: &mut Bundle, runtime: &Path| {
+        share(bundle, &["user"]);
+        bundle.unset("/linux/uidMappings").unset("/linux/gidMappings");
+        bundle.write();
+        let state = bundle.root();
+        let words = ["-Ur", runtime.to_str().unwrap(), "--root", state.to_str().unwrap(), "create", &bundle.id];
+        finish(by(Path::new("/usr/bin/unshare"), bundle, &words)).silent();
+        fs::read_link(format!("/proc/{}/exe", bundle.pid())).unwrap().display().to_string()
+    };
+    let Some(mut bundle) = script("sleep 1000") else { return };
+    let exe = program(&mut bundle, &std::env::temp_dir().join("runtime"));
+    assert!(exe.ends_with("/runtime"), "{exe}");
+    let Some(mut bundle) = script("sleep 1000") else { return };
+    let own = bundle.file("own");
+    copy_program(&runtime(), &own);
+    chown(&own, Some(USER), Some(USER)).unwrap();
+    let exe = program(&mut bundle, &own);
+    assert!(exe.starts_with("/memfd:tare"), "{exe}");
+}
+
 /// A command of the user's in the bundle, with nothing in its environment but what engines leave there.
 fn by(program: &Path, bundle: &Bundle, args: &[&str]) -> Command {
     use std::os::unix::process::CommandExt;
