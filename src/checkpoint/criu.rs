@@ -91,6 +91,8 @@ pub struct Criu {
     pid: i32,
     pidfd: OwnedFd,
     socket: Option<OwnedFd>,
+    /// Whether it has begun something that only CRIU can undo.
+    working: bool,
     reaped: bool,
 }
 
@@ -144,7 +146,7 @@ impl Criu {
                 .detail(fault.step.name())
         };
         let (pid, pidfd) = child::start(&task).map_err(explain)?;
-        let mut criu = Self { pid, pidfd: own_pidfd(pidfd), socket: None, reaped: false };
+        let mut criu = Self { pid, pidfd: own_pidfd(pidfd), socket: None, working: false, reaped: false };
         drop((place, report_end));
         loop {
             match Packet::receive_with(report.as_fd()) {
@@ -194,12 +196,15 @@ impl Criu {
     ///
     /// # Errors
     /// They have not, and which option needs it.
-    pub fn require_features(&self, wanted: Features) -> Result<()> {
+    pub fn require_features(&mut self, wanted: Features) -> Result<()> {
         if wanted == Features::default() {
             return Ok(());
         }
+        // It makes mounts and files for a moment to see what the kernel has.
+        self.working = true;
         let request = Request { keep_open: Some(true), features: Some(wanted), ..request(RequestType::FeatureCheck) };
         let found = self.ask(&request)?.features.unwrap_or_default();
+        self.working = false;
         let lacks = |wanted: Option<bool>, found: Option<bool>| wanted == Some(true) && found != Some(true);
         let missing = if lacks(wanted.memory_tracking, found.memory_tracking) {
             Some(("--pre-dump", "tracking of memory changes (CONFIG_MEM_SOFT_DIRTY)"))
@@ -223,6 +228,7 @@ impl Criu {
     /// CRIU failed, with the cause from its log; `on_step` failed: CRIU undoes its work then.
     pub fn work(mut self, kind: RequestType, options: Options, log: Log<'_>, on_step: OnStep<'_>) -> Result<Response> {
         self.send(&Request { options: Some(options), ..request(kind) })?;
+        self.working = true;
         let mut first_error = None;
         let response = loop {
             // CRIU that dies without a word is a failure too.
@@ -287,10 +293,14 @@ impl Criu {
 }
 
 impl Drop for Criu {
-    /// CRIU that is killed in the middle of its work leaves processes stopped, so it is given the time to undo it.
+    /// CRIU that is killed in the middle of its work leaves processes stopped, so it is given the time to undo it. Without
+    /// work it is killed before the socket is closed, about which it would complain on stderr.
     fn drop(&mut self) {
         if self.reaped {
             return;
+        }
+        if !self.working {
+            let _ended = pidfd_send_signal(&self.pidfd, Signal::KILL);
         }
         self.socket = None;
         let patience = Timespec { tv_sec: PATIENCE, tv_nsec: 0 };

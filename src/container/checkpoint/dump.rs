@@ -144,7 +144,7 @@ fn dump(container: &StoredContainer, options: &CheckpointOptions, images: &Image
     notify::admit_again(&mut spec, &container.directory)?;
     let null = null()?;
     let log = images.log(LOG);
-    let criu = Criu::start(&Start {
+    let mut criu = Criu::start(&Start {
         program: options.criu.program.as_deref(),
         stdio: [null.as_fd(), null.as_fd(), null.as_fd()],
         inherited: vec![images.directory.as_fd(), log.directory],
