@@ -318,7 +318,7 @@ struct Root<'a> {
     readonly: bool,
     /// On the host, absolute.
     path: CString,
-    building: u64,
+    building: MountFlags,
     finished: Option<Propagation>,
     label: Option<&'a str>,
 }

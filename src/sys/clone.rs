@@ -221,18 +221,42 @@ pub fn exit_now(code: i32) -> ! {
 /// Ends the calling process by an instruction that traps, because a seccomp filter may deny exit_group(2). The kernel
 /// makes the signal deadly even for pid 1 of a pid namespace.
 pub fn trap() -> ! {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
     // SAFETY: the instruction raises SIGILL and nothing is executed after it.
     unsafe {
         std::arch::asm!("ud2", options(noreturn, nomem, nostack));
     }
-    #[cfg(target_arch = "aarch64")]
+    #[cfg(any(target_arch = "aarch64", target_arch = "arm"))]
     // SAFETY: as above.
     unsafe {
         std::arch::asm!("udf #0", options(noreturn, nomem, nostack));
     }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    #[cfg(target_arch = "riscv64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("unimp", options(noreturn, nomem, nostack));
+    }
+    #[cfg(not(any(
+        target_arch = "x86_64",
+        target_arch = "x86",
+        target_arch = "aarch64",
+        target_arch = "arm",
+        target_arch = "riscv64"
+    )))]
     exit_now(1)
+}
+
+/// How a copy of the test program ends that runs `body`, which returns the exit code and must not allocate. By fork(2),
+/// which emulators of programs have, unlike the calls above.
+#[cfg(test)]
+pub fn status_of_fork(body: impl FnOnce() -> i32) -> rustix::process::WaitStatus {
+    // SAFETY: the child has no other thread, and `body` makes system calls alone.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        exit_now(body());
+    }
+    let child = rustix::process::Pid::from_raw(child);
+    rustix::process::waitpid(child, rustix::process::WaitOptions::empty()).unwrap().unwrap().1
 }
 
 #[cfg(test)]
@@ -247,5 +271,18 @@ mod tests {
             // Zero bytes would be a result of this type: Some(Ok(())).
             assert_eq!(in_intermediate(own_memory, kill).unwrap(), None);
         }
+    }
+
+    #[test]
+    #[cfg(any(
+        target_arch = "x86_64",
+        target_arch = "x86",
+        target_arch = "aarch64",
+        target_arch = "arm",
+        target_arch = "riscv64"
+    ))]
+    fn a_trap_ends_the_process_without_a_call() {
+        let status = status_of_fork(|| trap());
+        assert_eq!(status.terminating_signal(), Some(libc::SIGILL));
     }
 }

@@ -6,6 +6,23 @@
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
+/// The calls whose ids have 32 bits. On 32-bit x86 and arm those without a number in the name take 16 bits, and would make
+/// root of the user 65536. Source: setresuid(2), "C library/kernel differences".
+#[cfg(any(target_arch = "x86", target_arch = "arm"))]
+mod calls {
+    pub use libc::{
+        SYS_getresgid32 as GETRESGID, SYS_getresuid32 as GETRESUID, SYS_setgroups32 as SETGROUPS,
+        SYS_setresgid32 as SETRESGID, SYS_setresuid32 as SETRESUID,
+    };
+}
+#[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
+mod calls {
+    pub use libc::{
+        SYS_getresgid as GETRESGID, SYS_getresuid as GETRESUID, SYS_setgroups as SETGROUPS, SYS_setresgid as SETRESGID,
+        SYS_setresuid as SETRESUID,
+    };
+}
+
 /// The three sets of capset(2), bit number = capability number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sets {
@@ -49,7 +66,7 @@ pub fn set_capabilities(sets: &Sets) -> Result<(), Errno> {
 /// EPERM without CAP_SETGID or where /proc/PID/setgroups says deny; EINVAL for a group that is not mapped.
 pub fn set_groups(groups: &[u32]) -> Result<(), Errno> {
     // SAFETY: the pointer and the length describe a live slice of gid_t.
-    let value = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
+    let value = unsafe { libc::syscall(calls::SETGROUPS, groups.len(), groups.as_ptr()) };
     super::check(value).map(drop)
 }
 
@@ -59,7 +76,7 @@ pub fn set_groups(groups: &[u32]) -> Result<(), Errno> {
 /// EPERM without CAP_SETUID; EINVAL for an id that is not mapped; EAGAIN beyond RLIMIT_NPROC.
 pub fn set_uid(uid: u32) -> Result<(), Errno> {
     // SAFETY: three integers, no memory.
-    let value = unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) };
+    let value = unsafe { libc::syscall(calls::SETRESUID, uid, uid, uid) };
     super::check(value).map(drop)
 }
 
@@ -69,7 +86,7 @@ pub fn set_uid(uid: u32) -> Result<(), Errno> {
 /// EPERM without CAP_SETGID; EINVAL for an id that is not mapped.
 pub fn set_gid(gid: u32) -> Result<(), Errno> {
     // SAFETY: three integers, no memory.
-    let value = unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) };
+    let value = unsafe { libc::syscall(calls::SETRESGID, gid, gid, gid) };
     super::check(value).map(drop)
 }
 
@@ -81,7 +98,7 @@ pub fn uids() -> Result<[u32; 3], Errno> {
     let mut ids = [0_u32; 3];
     let [real, effective, saved] = &mut ids;
     // SAFETY: three pointers to live integers of the size of uid_t.
-    let value = unsafe { libc::syscall(libc::SYS_getresuid, &raw mut *real, &raw mut *effective, &raw mut *saved) };
+    let value = unsafe { libc::syscall(calls::GETRESUID, &raw mut *real, &raw mut *effective, &raw mut *saved) };
     super::check(value)?;
     Ok(ids)
 }
@@ -94,7 +111,42 @@ pub fn gids() -> Result<[u32; 3], Errno> {
     let mut ids = [0_u32; 3];
     let [real, effective, saved] = &mut ids;
     // SAFETY: three pointers to live integers of the size of gid_t.
-    let value = unsafe { libc::syscall(libc::SYS_getresgid, &raw mut *real, &raw mut *effective, &raw mut *saved) };
+    let value = unsafe { libc::syscall(calls::GETRESGID, &raw mut *real, &raw mut *effective, &raw mut *saved) };
     super::check(value)?;
     Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::clone::status_of_fork;
+    use super::*;
+
+    #[test]
+    #[allow(clippy::print_stdout, reason = "a test that is skipped says why")]
+    fn ids_have_32_bits() {
+        const SETGID_AND_SETUID: u64 = 1 << 6 | 1 << 7;
+        if capabilities().unwrap().effective & SETGID_AND_SETUID != SETGID_AND_SETUID {
+            println!("skipped: CAP_SETGID or CAP_SETUID is missing");
+            return;
+        }
+        // 65536 is 0 in 16 bits, and the upper half of 100000 is 1.
+        let change = || {
+            set_groups(&[65_536, 100_000])?;
+            set_gid(65_537)?;
+            set_uid(65_536)?;
+            let mut groups = [0; 2];
+            // SAFETY: the live array has as many elements as the call may write.
+            let count = unsafe { libc::getgroups(2, groups.as_mut_ptr()) };
+            let are_right = [count == 2 && groups == [65_536, 100_000], gids()? == [65_537; 3], uids()? == [65_536; 3]];
+            Ok::<_, Errno>(are_right)
+        };
+        let status = status_of_fork(|| match change() {
+            Ok(are_right) => are_right.iter().map(|is_right| i32::from(!is_right)).sum(),
+            Err(errno) => errno.raw_os_error(),
+        });
+        match status.exit_status() {
+            Some(libc::EINVAL) => println!("skipped: this user namespace has no ids above 65535"),
+            code => assert_eq!(code, Some(0), "how many are wrong, or an errno"),
+        }
+    }
 }

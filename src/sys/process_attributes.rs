@@ -73,10 +73,7 @@ pub fn set_name(name: &CStr) -> Result<(), Errno> {
 /// # Errors
 /// EPERM without CAP_SETPCAP, EINVAL for a number that the kernel does not know.
 pub fn drop_from_bounding_set(capability: u8) -> Result<(), Errno> {
-    // SAFETY: integers only.
-    let value =
-        unsafe { libc::syscall(libc::SYS_prctl, libc::PR_CAPBSET_DROP, u64::from(capability), 0_u64, 0_u64, 0_u64) };
-    super::check(value).map(drop)
+    with_numbers(libc::PR_CAPBSET_DROP, [capability.into(), 0]).map(drop)
 }
 
 /// Empties the ambient set.
@@ -84,11 +81,7 @@ pub fn drop_from_bounding_set(capability: u8) -> Result<(), Errno> {
 /// # Errors
 /// None in practice (Linux 4.3).
 pub fn clear_ambient_set() -> Result<(), Errno> {
-    // SAFETY: integers only.
-    let value = unsafe {
-        libc::syscall(libc::SYS_prctl, libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0_u64, 0_u64, 0_u64)
-    };
-    super::check(value).map(drop)
+    with_numbers(libc::PR_CAP_AMBIENT, [libc::PR_CAP_AMBIENT_CLEAR_ALL.cast_unsigned().into(), 0]).map(drop)
 }
 
 /// Adds the capability number `capability` to the ambient set.
@@ -96,10 +89,53 @@ pub fn clear_ambient_set() -> Result<(), Errno> {
 /// # Errors
 /// EPERM when it is not both permitted and inheritable.
 pub fn raise_in_ambient_set(capability: u8) -> Result<(), Errno> {
-    let capability = u64::from(capability);
+    let raise = libc::PR_CAP_AMBIENT_RAISE.cast_unsigned().into();
+    with_numbers(libc::PR_CAP_AMBIENT, [raise, capability.into()]).map(drop)
+}
+
+/// The options whose arguments are numbers. Each has the size of a register: the C library takes a larger one on 32-bit
+/// processors for two arguments.
+fn with_numbers(option: libc::c_int, arguments: [libc::c_ulong; 2]) -> Result<libc::c_long, Errno> {
+    const UNUSED: libc::c_ulong = 0;
+    let [one, two] = arguments;
     // SAFETY: integers only.
-    let value = unsafe {
-        libc::syscall(libc::SYS_prctl, libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0_u64, 0_u64)
-    };
-    super::check(value).map(drop)
+    let value = unsafe { libc::syscall(libc::SYS_prctl, option, one, two, UNUSED, UNUSED) };
+    super::check(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::clone::status_of_fork;
+    use super::super::credentials::{capabilities, set_capabilities};
+    use super::*;
+
+    #[test]
+    #[allow(clippy::print_stdout, reason = "a test that is skipped says why")]
+    fn sets_of_capabilities_change_as_asked() {
+        const SETPCAP: u8 = 8;
+        let mut sets = capabilities().unwrap();
+        if sets.permitted & 1 << SETPCAP == 0 {
+            println!("skipped: CAP_SETPCAP is missing");
+            return;
+        }
+        sets.inheritable = sets.permitted;
+        let is_ambient = || {
+            let is_set = libc::PR_CAP_AMBIENT_IS_SET.cast_unsigned().into();
+            with_numbers(libc::PR_CAP_AMBIENT, [is_set, SETPCAP.into()])
+        };
+        let change = || {
+            set_capabilities(&sets)?;
+            raise_in_ambient_set(SETPCAP)?;
+            let raised = is_ambient()?;
+            clear_ambient_set()?;
+            let cleared = is_ambient()?;
+            drop_from_bounding_set(SETPCAP)?;
+            Ok::<_, Errno>([raised, cleared, with_numbers(libc::PR_CAPBSET_READ, [SETPCAP.into(), 0])?] == [1, 0, 0])
+        };
+        let status = status_of_fork(|| match change() {
+            Ok(as_asked) => i32::from(!as_asked),
+            Err(errno) => errno.raw_os_error(),
+        });
+        assert_eq!(status.exit_status(), Some(0), "1 or an errno");
+    }
 }
