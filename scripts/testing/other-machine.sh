@@ -7,8 +7,8 @@
 other_machine() {
 	local test machine share kind file=target/tare
 	case $1 in
-	--arch) kind=$2 file=target/tare-aarch64 && export TARE_VM_ARCH=$2 ;;
-	--kernel) kind=linux-$2 && export TARE_VM_KERNEL=$2 ;;
+	--arch) kind=$2 file=target/tare-aarch64 && export TARE_VM_ARCH=$2 TARE_VM_KERNEL= ;;
+	--kernel) kind=linux-$2 && export TARE_VM_ARCH=amd64 TARE_VM_KERNEL=$2 ;;
 	esac
 	machine=test-$kind-$$
 	deadline=$((240 * 60))
@@ -48,6 +48,7 @@ programs_for_arch() {
 
 programs_for_kernel() {
 	binary
+	check examples 300 "${as_caller[@]}" cargo build --locked --examples
 	check host-programs 900 "${as_caller[@]}" cargo test --locked --no-run --test '*' --lib
 	listed=$(list_programs)
 	list_unit
@@ -59,9 +60,11 @@ list_unit() { listed+=$'\n'$(sed -n 's|^ *Executable unittests src/lib.rs (\(.*\
 # fill_other SHARE: what the tests need of the repository, in its places.
 fill_other() {
 	local to=$1/repository name program
-	mkdir -p "$to/target"
+	mkdir -p "$to/target" "$to/examples"
 	cp "$file" "$to/target/tare"
 	cp -r docs scripts tests "$to/"
+	# Next to the directory of the programs, as cargo has them.
+	[ -z "$TARE_VM_KERNEL" ] || cp target/debug/examples/{list,run_container,supervise} "$to/examples/"
 	while read -r name program; do
 		cp "$program" "$to/target/$name"
 	done <<<"$listed"
