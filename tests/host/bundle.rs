@@ -26,6 +26,13 @@ pub use busybox::copy_program;
 /// What any command may take on a loaded machine.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
+/// Whether the kernel is older than this version, by its name.
+pub fn kernel_before(version: [u32; 2]) -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let found: Vec<u32> = release.split(['.', '-']).take(2).map(|part| part.parse().unwrap()).collect();
+    found < version.to_vec()
+}
+
 /// Marks the runtime's processes until they execute the container's program.
 const MARK: &str = "TARE_TEST_MARK";
 
