@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::bundle::{Bundle, is_tare};
+use crate::bundle::{Bundle, is_tare, is_wrong_about_host};
 
 /// A name, edits (JSON pointer and value; an empty value removes the key), the line. In it `{bundle}` stands for the
 /// bundle's path, and "..." at the end for more words of the kernel's or the host's.
@@ -299,24 +299,12 @@ pub const ALL: [&[Case]; 6] = [DOCUMENT, PROCESS, NAMESPACES, MOUNTS, LINUX, HOO
 /// Those that only the kernel or a hook decides, when it is asked: `check` does not find them.
 pub const UNKNOWN_TO_CHECK: [&str; 3] = ["sysctl with a bad value", "failure", "hook that hangs"];
 
-/// Whether the host lacks what the text says it lacks: a controller, or AppArmor. `words.rs` and tests/vm/limits have
-/// what happens where they are.
+/// Whether what the line says of the host is true. `words.rs` and tests/vm/limits have what happens elsewhere.
 pub fn applies((name, _, expected): &Case) -> bool {
-    let is_here = match expected.split_once("this host's cgroup v2 has no ") {
-        Some((_, rest)) => {
-            let controllers = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
-            controllers.split_whitespace().any(|controller| rest == format!("{controller} controller"))
-        }
-        None => {
-            expected.ends_with("AppArmor is not enabled on this host")
-                && std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
-                    .is_ok_and(|text| text.starts_with('Y'))
-        }
-    };
-    if is_here {
+    if is_wrong_about_host(expected) {
         eprintln!("skipped: {name}: this host has it");
     }
-    !is_here
+    !is_wrong_about_host(expected)
 }
 
 /// Edits a config.

@@ -222,10 +222,10 @@ fn unavailable_requests_are_errors() {
         ),
         ("/linux/resources", json!({ "pids": { "limit": 10 } }), "linux.resources.pids.limit: needs cgroup /"),
         ("/linux/cgroupsPath", json!("/tare-rootless"), "linux.cgroupsPath: needs cgroup /tare-rootless"),
-        ("/process/oomScoreAdj", json!(-500), "process.oomScoreAdj: write oom_score_adj: permission denied"),
+        ("/process/oomScoreAdj", json!(-1000), "process.oomScoreAdj: write oom_score_adj: permission denied"),
         (
             "/process/rlimits",
-            json!([{ "type": "RLIMIT_NOFILE", "soft": 1, "hard": u32::MAX }]),
+            json!([{ "type": "RLIMIT_NOFILE", "soft": 1, "hard": 1_000_000_000 }]),
             "process.rlimits[0]: set the rlimit: operation not permitted",
         ),
     ];
