@@ -85,7 +85,7 @@ fn a_started_program_gets_the_signal_itself() {
     bundle.tare(&["kill", &bundle.id]).silent();
     assert_eq!(bundle.wait_file("tmp/got"), "got\n");
     assert_eq!(bundle.status(), "running");
-    // Not INT, which busybox's shell catches and ends of: pid 1 is spared what it does not catch.
+    // Pid 1 survives a signal that it does not catch. busybox's shell catches INT, and ends then.
     bundle.tare(&["kill", &bundle.id, "USR1"]).silent();
     std::thread::sleep(std::time::Duration::from_millis(300));
     assert_eq!(bundle.status(), "running");
