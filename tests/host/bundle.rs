@@ -26,6 +26,23 @@ pub use busybox::copy_program;
 /// What any command may take on a loaded machine.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
+/// Whether the kernel is older than this version, by its name.
+pub fn kernel_before(version: [u32; 2]) -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let found: Vec<u32> = release.split(['.', '-']).take(2).map(|part| part.parse().unwrap()).collect();
+    found < version.to_vec()
+}
+
+/// Whether a line says that a controller of cgroup v2, or AppArmor, is missing, and the host has it.
+pub fn is_wrong_about_host(line: &str) -> bool {
+    if let Some((_, missing)) = line.split_once("this host's cgroup v2 has no ") {
+        let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+        return controllers.split_whitespace().any(|controller| missing == format!("{controller} controller"));
+    }
+    let enabled = || fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    line.ends_with("AppArmor is not enabled on this host") && enabled().is_ok_and(|text| text.starts_with('Y'))
+}
+
 /// Marks the runtime's processes until they execute the container's program.
 const MARK: &str = "TARE_TEST_MARK";
 

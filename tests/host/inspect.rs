@@ -94,9 +94,14 @@ fn settled_line(line: &str, number: usize) -> String {
         "paths" => from("  ", "  3 masked, 1 absent"),
         "read-only" => from("  ", "  2 read-only"),
         // The filesystem of the temporary directory.
-        _ if of_hosts => {
-            from("  ", if line.contains(" ro,") { "  ext4 ro,relatime private" } else { "  ext4 rw,relatime private" })
-        }
+        _ if of_hosts => from(
+            "  ",
+            if words.iter().any(|word| word.split(',').next() == Some("ro")) {
+                "  ext4 ro,relatime private"
+            } else {
+                "  ext4 rw,relatime private"
+            },
+        ),
         _ => None,
     };
     settled.unwrap_or_else(|| line.to_owned())

@@ -82,25 +82,29 @@ fn a_device_has_another_name_on_the_host() {
     assert_eq!(line, "linux.devices[0]: bind the host's device /dev/other: no such file or directory");
 }
 
-#[test]
-#[ignore = "needs root: sudo scripts/test host"]
-fn a_pid_namespace_whose_first_process_has_ended() {
-    let mut bundle = Bundle::script("true");
-    // The namespace stays as long as this process means to make its children there.
+pub const ENDED: &str = "if the first process of the pid namespace to join has ended, no other can be made in there";
+
+/// The namespace stays as long as this process means to make its children there.
+pub fn join_an_ended_pid_namespace(bundle: &mut Bundle) -> std::process::Child {
     let words = ["--pid", "sh", "-c", "true & wait; echo over; exec sleep 1000"];
     let mut holder =
         std::process::Command::new("unshare").args(words).stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut over = [0; 5];
     holder.stdout.take().unwrap().read_exact(&mut over).unwrap();
-    bundle.set(
-        "/linux/namespaces/0",
-        json!({ "type": "pid", "path": format!("/proc/{}/ns/pid_for_children", holder.id()) }),
-    );
+    let path = format!("/proc/{}/ns/pid_for_children", holder.id());
+    bundle.set("/linux/namespaces/0", json!({ "type": "pid", "path": path }));
+    holder
+}
+
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn a_pid_namespace_whose_first_process_has_ended() {
+    let mut bundle = Bundle::script("true");
+    let mut holder = join_an_ended_pid_namespace(&mut bundle);
     let line = bundle.run().refused();
     holder.kill().unwrap();
     holder.wait().unwrap();
     if is_tare() {
-        let hint = "if the first process of the pid namespace to join has ended, no other can be made in there";
-        assert!(line.contains(hint), "{line}");
+        assert!(line.contains(ENDED), "{line}");
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, mount_remount, unmount};
 use serde_json::{Value, json};
 
-use crate::bundle::{Bundle, is_tare};
+use crate::bundle::{Bundle, is_tare, kernel_before};
 
 /// Every flag of one mount that takes something away; nosymfollow (256) has no name in rustix. Source: linux/mount.h.
 const ALL: MountFlags = MountFlags::NOSUID
@@ -322,5 +322,10 @@ fn ids_of_a_mount_and_of_a_tree() {
     bundle.set("/mounts", json!([mounts, vec![mount("idmap"), mount("ridmap")]].concat()));
     let line = "cd /words; stat -c %u:%g idmap/file idmap/sub/file ridmap/file ridmap/sub/file";
     bundle.set("/process/args", json!(["/bin/sh", "-c", line]));
+    if kernel_before([6, 3]) {
+        let line = bundle.run().refused();
+        let text = "map the ids of the mount: invalid argument; this filesystem may not support id-mapped mounts on this kernel";
+        return assert!(line.ends_with(text), "{line}");
+    }
     assert_eq!(bundle.run().good(), "1000:1000\n0:0\n1000:1000\n1000:1000\n");
 }

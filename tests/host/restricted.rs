@@ -169,7 +169,7 @@ fn younger() -> Vec<([u32; 2], Rule)> {
         ([6, 15], calls(467, 467)), // open_tree_attr
         ([6, 17], calls(468, 469)), // file_getattr, file_setattr
         // The option "pidns" of procfs.
-        ([6, 17], flag(libc::SYS_fsconfig, 1, Test::Is(FSCONFIG_SET_FD), libc::EINVAL)),
+        ([6, 18], flag(libc::SYS_fsconfig, 1, Test::Is(FSCONFIG_SET_FD), libc::EINVAL)),
         ([6, 19], calls(470, 999)), // listns and what follows
         ([7, 0], flag(libc::SYS_open_tree, 2, Test::AnyBit(OPEN_TREE_NAMESPACE), libc::EINVAL)),
     ]
@@ -475,6 +475,24 @@ fn a_life_of_dockers_container_on_older_kernels() {
         assert_eq!(kernel.run(bundle.command(&["run", &bundle.id])).good(), "ran\n", "{version:?}");
         bundle.assert_nothing_left();
     }
+}
+
+/// Before Linux 6.18 another process meets the namespace first.
+#[test]
+#[ignore = "needs root: sudo scripts/test host"]
+fn a_pid_namespace_whose_first_process_has_ended_is_named_by_older_kernels() {
+    if !is_here() {
+        return;
+    }
+    let mut bundle = Bundle::new();
+    let mut holder = crate::mappings::join_an_ended_pid_namespace(&mut bundle);
+    bundle.write();
+    let done = Sandbox::kernel([6, 12]).run(bundle.command(&["run", &bundle.id]));
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    let line = done.refused();
+    assert!(line.contains(crate::mappings::ENDED), "{line}");
+    bundle.assert_nothing_left();
 }
 
 /// Linux before 5.12 does not have mount_setattr, and neither do sandboxes that are kernels of their own.

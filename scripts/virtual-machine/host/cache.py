@@ -15,6 +15,10 @@ HARDWARE = [HERE / "hardware.py"]
 if ARCHITECTURE != "amd64":
     RECIPES.append(HERE.parent / f"image-{ARCHITECTURE}")
     HARDWARE.append(HERE / f"hardware_{ARCHITECTURE}.py")
+# As does that of the kernel of another Debian; without one, it is the suite's own.
+KERNEL = os.environ.get("TARE_VM_KERNEL", "")
+if KERNEL:
+    RECIPES.append(HERE.parent / "image-kernel")
 
 
 class Failure(Exception):
@@ -38,7 +42,9 @@ def image_directory():
             mode = file.stat().st_mode & 0o111
             content = hashlib.sha256(file.read_bytes()).hexdigest()
             digest.update(f"{file.relative_to(HERE.parent)} {mode} {content}\n".encode())
+    digest.update(KERNEL.encode())
     kind = "" if ARCHITECTURE == "amd64" else f"{ARCHITECTURE}-"
+    kind += f"linux-{KERNEL}-" if KERNEL else ""
     return cache() / f"vm-{kind}{digest.hexdigest()[:12]}"
 
 

@@ -26,6 +26,8 @@ pub fn create(
     };
     let context = match opened {
         Err(Errno::NODEV) => return Err(unknown(number)),
+        // Before Linux 6.18 a process is made in the namespace to open it.
+        Err(Errno::NOMEM) if pid_namespace.is_some() => return Err(Fault::new(Step::Clone, 0, Errno::NOMEM)),
         result => result.at_index(Step::Mount, number)?,
     };
     set_parameters(context.as_fd(), &filesystem.parameters, number)?;

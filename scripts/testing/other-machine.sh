@@ -1,0 +1,93 @@
+# shellcheck shell=bash disable=SC2154
+# Sourced by scripts/test: all tests in a virtual machine of another processor, or with the kernel of another Debian. The
+# programs of tests/ are built here and run there.
+
+# other_machine --arch|--kernel VALUE [FILTER]: FILTER is a part of `host/PROGRAM`, of `conformance` or of the name of a
+# test in tests/vm.
+other_machine() {
+	local test machine share kind file=target/tare
+	case $1 in
+	--arch) kind=$2 file=target/tare-aarch64 && export TARE_VM_ARCH=$2 TARE_VM_KERNEL= ;;
+	--kernel) kind=linux-$2 && export TARE_VM_ARCH=amd64 TARE_VM_KERNEL=$2 ;;
+	esac
+	machine=test-$kind-$$
+	deadline=$((240 * 60))
+	attempt vm-image 3600 scripts/vm build
+	if [ $code != 0 ]; then
+		skip vm "no virtual machine can be had: $(tail -n 1 "$log")"
+		return
+	fi
+	"programs_for_${1#--}"
+	[ $failed = 0 ] || return
+	share=$(mktemp -d)
+	# shellcheck disable=SC2064  (the names are wanted as they are now)
+	trap "scripts/vm stop $machine >/dev/null 2>&1; rm -rf $share" EXIT
+	fill_other "$share"
+	check vm-start 600 scripts/vm start $machine --share "$share"
+	if [ $code = 0 ]; then
+		# The programs look for files of the repository where they were built.
+		check vm-install 60 scripts/vm exec $machine -- "install /root/share/repository/target/tare /usr/local/bin/ &&
+			mkdir -p ${root%/*} && ln -sfn /root/share/repository $root &&
+			systemd-run --quiet --unit=hold-perf-event /root/share/repository/scripts/testing/hold-perf-event"
+		other_tests "${3:-}"
+	fi
+	scripts/vm stop $machine >/dev/null 2>&1
+	rm -rf "$share"
+	trap - EXIT
+}
+
+# programs_for_arch: builds the programs of tests/, which are static, with Rust's own linker. `listed` as in `programs`.
+programs_for_arch() {
+	local target=aarch64-unknown-linux-musl
+	check build 900 "${as_caller[@]}" scripts/build aarch64
+	check host-programs 1800 "${as_caller[@]}" env CARGO_PROFILE_DEV_DEBUG=0 cargo test --locked --no-run --test '*' --lib \
+		--target $target --config "target.$target.linker=\"rust-lld\""
+	listed=$(list_programs)
+	list_unit
+}
+
+programs_for_kernel() {
+	binary
+	check examples 300 "${as_caller[@]}" cargo build --locked --examples
+	check host-programs 900 "${as_caller[@]}" cargo test --locked --no-run --test '*' --lib
+	listed=$(list_programs)
+	list_unit
+}
+
+# list_unit: adds the tests next to the code to `listed`.
+list_unit() { listed+=$'\n'$(sed -n 's|^ *Executable unittests src/lib.rs (\(.*\))$|unit \1|p' "$log"); }
+
+# fill_other SHARE: what the tests need of the repository, in its places.
+fill_other() {
+	local to=$1/repository name program
+	mkdir -p "$to/target" "$to/examples"
+	cp "$file" "$to/target/tare"
+	cp -r docs scripts tests "$to/"
+	# Next to the directory of the programs, as cargo has them.
+	[ -z "$TARE_VM_KERNEL" ] || cp target/debug/examples/{list,run_container,supervise} "$to/examples/"
+	while read -r name program; do
+		cp "$program" "$to/target/$name"
+	done <<<"$listed"
+}
+
+# other_tests FILTER: one after the other, in the order of scripts/test.
+other_tests() {
+	local name test
+	while read -r name _; do
+		# /tmp is a tmpfs there without devices.
+		[[ host/$name != *$1* ]] || other_suite "host/$name" \
+			"env TMPDIR=/var/tmp scripts/testing/world target/$name --include-ignored --show-output"
+	done <<<"$listed"
+	if [[ conformance == *$1* ]]; then suite "$kind/conformance" 3600 scripts/conformance --vm "$file"; fi
+	for test in "$share"/repository/tests/vm/* "$share"/repository/tests/vm/engines/* "$share"/repository/tests/vm/last/*; do
+		name=${test#"$share"/repository/tests/vm/}
+		# engines.sh is sourced. What is long is cut short, as in a run of everything on amd64, unless it was asked for.
+		[ -f "$test" ] && [ -x "$test" ] && [[ vm/$name == *$1* ]] || continue
+		other_suite "vm/$name" "tests/vm/$name $([ -n "$1" ] || echo short)"
+	done
+}
+
+other_suite() {
+	suite "$kind/$1" 3600 scripts/vm exec "$machine" --timeout 3500 -- "cd $root; export TARE_BIN=/usr/local/bin/tare
+		export TARE_RUNTIME=\$TARE_BIN TARE_DRIVER=${TARE_DRIVER:-systemd}; exec $2"
+}
