@@ -5,6 +5,8 @@
 short_tests="containerd podman crio"
 # Those outside of engines/ that are long; of these, too, only the beginning runs on every run.
 long_tests="checkpoint checkpoint-systemd"
+# Those that take an hour under emulation: they run only when FILTER is a part of their names, such as `swarm`.
+hour_tests="engines/swarm engines/kubelet"
 
 # virtual_machine [FILTER]: one machine for all of tests/vm/*, and for the beginnings of some tests/vm/engines/*. All
 # of those run to their ends when FILTER is `engines` or part of a name: that takes half an hour under emulation.
@@ -78,6 +80,10 @@ in_machine() {
 	local name=${2#tests/vm/} limit=600
 	[ -f "$share/repository/$2" ] && [ -x "$share/repository/$2" ] && [[ $name == *$3* ]] || return 0
 	[[ " $long_tests " != *" $name "* ]] || limit=1800
-	suite "vm/$name" $limit scripts/vm exec "$1" --timeout 2400 -- \
+	if [[ " $hour_tests " == *" $name "* ]]; then
+		[ -n "$3" ] || return 0
+		limit=7200 deadline=$((SECONDS + limit))
+	fi
+	suite "vm/$name" $limit scripts/vm exec "$1" --timeout $((limit + 600)) -- \
 		"cd /root/share/repository; TARE_BIN=/usr/local/bin/tare TARE_DRIVER=${TARE_DRIVER:-systemd} exec $2 ${4:-}"
 }
