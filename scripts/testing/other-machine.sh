@@ -5,9 +5,12 @@
 # other_machine --arch|--kernel VALUE [FILTER]: FILTER is a part of `host/PROGRAM`, of `conformance` or of the name of a
 # test in tests/vm.
 other_machine() {
-	local test machine share kind file=target/tare
+	local test machine share kind file=target/tare target=x86_64-unknown-linux-musl
 	case $1 in
-	--arch) kind=$2 file=target/tare-aarch64 && export TARE_VM_ARCH=$2 TARE_VM_KERNEL= ;;
+	--arch)
+		kind=$2 file=target/tare-aarch64 target=aarch64-unknown-linux-musl
+		export TARE_VM_ARCH=$2 TARE_VM_KERNEL=
+		;;
 	--kernel) kind=linux-$2 && export TARE_VM_ARCH=amd64 TARE_VM_KERNEL=$2 ;;
 	esac
 	machine=test-$kind-$$
@@ -17,7 +20,11 @@ other_machine() {
 		skip vm "no virtual machine can be had: $(tail -n 1 "$log")"
 		return
 	fi
-	"programs_for_${1#--}"
+	case $1 in
+	--arch) check build 900 "${as_caller[@]}" scripts/build aarch64 ;;
+	--kernel) binary ;;
+	esac
+	programs_of "$target"
 	[ $failed = 0 ] || return
 	share=$(mktemp -d)
 	# shellcheck disable=SC2064  (the names are wanted as they are now)
@@ -36,26 +43,15 @@ other_machine() {
 	trap - EXIT
 }
 
-# programs_for_arch: builds the programs of tests/, which are static, with Rust's own linker. `listed` as in `programs`.
-programs_for_arch() {
-	local target=aarch64-unknown-linux-musl
-	check build 900 "${as_caller[@]}" scripts/build aarch64
-	check host-programs 1800 "${as_caller[@]}" env CARGO_PROFILE_DEV_DEBUG=0 cargo test --locked --no-run --test '*' --lib \
-		--target $target --config "target.$target.linker=\"rust-lld\""
-	listed=$(list_programs)
-	list_unit
+# programs_of TARGET: builds the programs of tests/, which are static; for another processor with Rust's own linker.
+# `listed` as in `programs`.
+programs_of() {
+	local settings=(--locked --target "$1")
+	[ "$1" = x86_64-unknown-linux-musl ] || settings+=(--config "target.$1.linker=\"rust-lld\"")
+	check examples 900 "${as_caller[@]}" env CARGO_PROFILE_DEV_DEBUG=0 cargo build --examples "${settings[@]}"
+	check host-programs 1800 "${as_caller[@]}" env CARGO_PROFILE_DEV_DEBUG=0 cargo test --no-run --test '*' --lib "${settings[@]}"
+	listed=$(list_programs)$'\n'$(sed -n 's|^ *Executable unittests src/lib.rs (\(.*\))$|unit \1|p' "$log")
 }
-
-programs_for_kernel() {
-	binary
-	check examples 300 "${as_caller[@]}" cargo build --locked --examples
-	check host-programs 900 "${as_caller[@]}" cargo test --locked --no-run --test '*' --lib
-	listed=$(list_programs)
-	list_unit
-}
-
-# list_unit: adds the tests next to the code to `listed`.
-list_unit() { listed+=$'\n'$(sed -n 's|^ *Executable unittests src/lib.rs (\(.*\))$|unit \1|p' "$log"); }
 
 # fill_other SHARE: what the tests need of the repository, in its places.
 fill_other() {
@@ -64,7 +60,7 @@ fill_other() {
 	cp "$file" "$to/target/tare"
 	cp -r docs scripts tests "$to/"
 	# Next to the directory of the programs, as cargo has them.
-	[ -z "$TARE_VM_KERNEL" ] || cp target/debug/examples/{list,run_container,supervise} "$to/examples/"
+	cp "target/$target/debug/examples/"{list,run_container,supervise} "$to/examples/"
 	while read -r name program; do
 		cp "$program" "$to/target/$name"
 	done <<<"$listed"
