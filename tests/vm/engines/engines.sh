@@ -54,6 +54,14 @@ cgroups_left() {
 	systemctl list-units --all --plain --no-legend "$2"
 }
 
+# What containerd's CRI has left.
+pods_state() { find /run/containerd/runc/k8s.io -mindepth 1 2>/dev/null; true; }
+pods_cgroups() { cgroups_left "$(with_driver '/kubepods.slice/*' '/kubepods/*')" 'cri-containerd-*.scope'; }
+pods_leave_nothing() {
+	gone "no state is left" pods_state
+	gone "no cgroup is left" pods_cgroups
+}
+
 # short_run_ends: a run of the quickest checks alone (its first argument is `short`) is over here.
 short=${1:-}
 short_run_ends() { [ "$short" != short ] || { leaves_nothing; exit; }; }
