@@ -1,11 +1,11 @@
 # shellcheck shell=bash disable=SC2154
-# Sourced by scripts/test: all tests in a virtual machine of another processor, or with the kernel of another Debian. The
-# programs of tests/ are built here and run there.
+# Sourced by scripts/test after vm.sh: all tests in a virtual machine of another processor, or with the kernel of another
+# Debian. The programs of tests/ are built here and run there.
 
 # other_machine --arch|--kernel VALUE [FILTER]: FILTER is a part of `host/PROGRAM`, of `conformance` or of the name of a
 # test in tests/vm.
 other_machine() {
-	local test machine share kind file=target/tare target=x86_64-unknown-linux-musl
+	local machine kind file=target/tare target=x86_64-unknown-linux-musl
 	case $1 in
 	--arch)
 		kind=$2 file=target/tare-aarch64 target=aarch64-unknown-linux-musl
@@ -15,32 +15,14 @@ other_machine() {
 	esac
 	machine=test-$kind-$$
 	deadline=$((240 * 60))
-	attempt vm-image 3600 scripts/vm build
-	if [ $code != 0 ]; then
-		skip vm "no virtual machine can be had: $(tail -n 1 "$log")"
-		return
-	fi
+	has_image 3600 || return 0
 	case $1 in
 	--arch) check build 900 "${as_caller[@]}" scripts/build aarch64 ;;
 	--kernel) binary ;;
 	esac
 	programs_of "$target"
 	[ $failed = 0 ] || return
-	share=$(mktemp -d)
-	# shellcheck disable=SC2064  (the names are wanted as they are now)
-	trap "scripts/vm stop $machine >/dev/null 2>&1; rm -rf $share" EXIT
-	fill_other "$share"
-	check vm-start 600 scripts/vm start $machine --share "$share"
-	if [ $code = 0 ]; then
-		# The programs look for files of the repository where they were built.
-		check vm-install 60 scripts/vm exec $machine -- "install /root/share/repository/target/tare /usr/local/bin/ &&
-			mkdir -p ${root%/*} && ln -sfn /root/share/repository $root &&
-			systemd-run --quiet --unit=hold-perf-event /root/share/repository/scripts/testing/hold-perf-event"
-		other_tests "${3:-}"
-	fi
-	scripts/vm stop $machine >/dev/null 2>&1
-	rm -rf "$share"
-	trap - EXIT
+	with_machine 600 fill_other other_tests "${3:-}"
 }
 
 # programs_of TARGET: builds the programs of tests/, which are static; for another processor with Rust's own linker.
@@ -69,6 +51,8 @@ fill_other() {
 # other_tests FILTER: one after the other, in the order of scripts/test.
 other_tests() {
 	local name test
+	# The programs look for files of the repository where they were built.
+	check vm-repository 60 scripts/vm exec $machine -- "mkdir -p ${root%/*} && ln -sfn /root/share/repository $root"
 	while read -r name _; do
 		# /tmp is a tmpfs there without devices.
 		[[ host/$name != *$1* ]] || other_suite "host/$name" \
@@ -79,6 +63,7 @@ other_tests() {
 		name=${test#"$share"/repository/tests/vm/}
 		# engines.sh is sourced. What is long is cut short, as in a run of everything on amd64, unless it was asked for.
 		[ -f "$test" ] && [ -x "$test" ] && [[ vm/$name == *$1* ]] || continue
+		[ -n "$1" ] || [[ " $hour_tests " != *" $name "* ]] || continue
 		other_suite "vm/$name" "tests/vm/$name $([ -n "$1" ] || echo short)"
 	done
 }

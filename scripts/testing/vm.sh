@@ -11,44 +11,60 @@ hour_tests="engines/swarm engines/kubelet"
 # virtual_machine [FILTER]: one machine for all of tests/vm/*, and for the beginnings of some tests/vm/engines/*. All
 # of those run to their ends when FILTER is `engines` or part of a name: that takes half an hour under emulation.
 virtual_machine() {
-	local test machine=test-$$ share
-	attempt vm-image 900 scripts/vm build
-	if [ $code != 0 ]; then
-		skip vm "no virtual machine can be had: $(tail -n 1 "$log")"
-		return
-	fi
+	local machine=test-$$
+	has_image 900 || return 0
 	if [[ packages == *"${1:-}"* ]]; then packages; fi
 	if [[ faults == *"${1:-}"* ]] || [[ mount-namespace == *"${1:-}"* ]]; then programs; fi
+	with_machine 180 fill vm_tests "${1:-}"
+}
+
+# has_image SECONDS: builds the image, or skips the tests.
+has_image() {
+	attempt vm-image "$1" scripts/vm build
+	[ $code != 0 ] || return 0
+	skip vm "no virtual machine can be had: $(tail -n 1 "$log")"
+	return 1
+}
+
+# with_machine SECONDS FILL TESTS [FILTER]: starts `machine` with what FILL copies into its argument, `share`, calls TESTS
+# with the filter, and destroys the machine.
+with_machine() {
+	local share
 	share=$(mktemp -d)
 	# shellcheck disable=SC2064  (the names are wanted as they are now)
 	trap "scripts/vm stop $machine >/dev/null 2>&1; rm -rf $share" EXIT
-	fill "$share"
-	check vm-start 180 scripts/vm start $machine --share "$share"
+	"$2" "$share"
+	check vm-start "$1" scripts/vm start $machine --share "$share"
 	if [ $code = 0 ]; then
 		check vm-install 60 scripts/vm exec $machine -- "install /root/share/repository/target/tare /usr/local/bin/ &&
 			systemd-run --quiet --unit=hold-perf-event /root/share/repository/scripts/testing/hold-perf-event"
-		for test in "$share"/repository/tests/vm/*; do
-			if [ -z "${1:-}" ] && [[ " $long_tests " == *" ${test##*/} "* ]]; then
-				in_machine $machine "${test#"$share"/repository/}" "" short
-			else
-				in_machine $machine "${test#"$share"/repository/}" "${1:-}"
-			fi
-		done
-		for test in "$share"/repository/tests/vm/engines/*; do
-			if [ -n "${1:-}" ]; then
-				in_machine $machine "${test#"$share"/repository/}" "${1/#engines/}"
-			elif [[ " $short_tests " == *" ${test##*/} "* ]]; then
-				in_machine $machine "${test#"$share"/repository/}" "" short
-			fi
-		done
-		# What other programs of the machine do not survive.
-		for test in "$share"/repository/tests/vm/last/*; do
-			in_machine $machine "${test#"$share"/repository/}" "${1:-}"
-		done
+		"$3" "${4:-}"
 	fi
 	scripts/vm stop $machine >/dev/null 2>&1
 	rm -rf "$share"
 	trap - EXIT
+}
+
+vm_tests() {
+	local test
+	for test in "$share"/repository/tests/vm/*; do
+		if [ -z "$1" ] && [[ " $long_tests " == *" ${test##*/} "* ]]; then
+			in_machine $machine "${test#"$share"/repository/}" "" short
+		else
+			in_machine $machine "${test#"$share"/repository/}" "$1"
+		fi
+	done
+	for test in "$share"/repository/tests/vm/engines/*; do
+		if [ -n "$1" ]; then
+			in_machine $machine "${test#"$share"/repository/}" "${1/#engines/}"
+		elif [[ " $short_tests " == *" ${test##*/} "* ]]; then
+			in_machine $machine "${test#"$share"/repository/}" "" short
+		fi
+	done
+	# What other programs of the machine do not survive.
+	for test in "$share"/repository/tests/vm/last/*; do
+		in_machine $machine "${test#"$share"/repository/}" "$1"
+	done
 }
 
 # packages: one of this version, and a newer one of the same binary.
