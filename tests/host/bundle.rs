@@ -33,8 +33,17 @@ pub fn kernel_before(version: [u32; 2]) -> bool {
     found < version.to_vec()
 }
 
-/// Whether a line says that a controller of cgroup v2, or AppArmor, is missing, and the host has it.
-pub fn is_wrong_about_host(line: &str) -> bool {
+/// Whether a line says that a controller of cgroup v2, or AppArmor, is missing, and the host has it: what expects the line
+/// is skipped then.
+pub fn is_skipped(line: &str) -> bool {
+    let skipped = is_wrong_about_host(line);
+    if skipped {
+        eprintln!("skipped: this host has what is missing in \"{line}\"");
+    }
+    skipped
+}
+
+fn is_wrong_about_host(line: &str) -> bool {
     if let Some((_, missing)) = line.split_once("this host's cgroup v2 has no ") {
         let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
         return controllers.split_whitespace().any(|controller| missing == format!("{controller} controller"));

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Once;
 
@@ -66,6 +66,11 @@ fn cover(path: &str, text: &str) {
 fn share(bundle: &mut Bundle, kinds: &[&str]) {
     let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
     namespaces.retain(|namespace| !kinds.iter().any(|kind| namespace["type"] == *kind));
+}
+
+fn share_user_namespace(bundle: &mut Bundle) {
+    share(bundle, &["user"]);
+    bundle.unset("/linux/uidMappings").unset("/linux/gidMappings");
 }
 
 fn add_mount(bundle: &mut Bundle, destination: &str, kind: &str, source: &str, options: &[&str]) {
@@ -276,18 +281,28 @@ fn flags_of_the_hosts_mounts_are_kept() {
     bundle.assert_nothing_left();
 }
 
+/// The file that the container's first process executes.
+fn exe(bundle: &Bundle) -> String {
+    fs::read_link(format!("/proc/{}/exe", bundle.pid())).unwrap().display().to_string()
+}
+
+/// A copy of the runtime that the user may write.
+fn own_runtime(bundle: &Bundle) -> PathBuf {
+    let own = bundle.file("own");
+    copy_program(&runtime(), &own);
+    chown(&own, Some(USER), Some(USER)).unwrap();
+    own
+}
+
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
 fn the_runtime_that_the_container_sees_cannot_be_written() {
     let Some(bundle) = script("sleep 1000") else { return };
     bundle.create().silent();
-    let exe = |bundle: &Bundle| fs::read_link(format!("/proc/{}/exe", bundle.pid())).unwrap().display().to_string();
     // Root's binary is out of the user's reach as it is.
     assert!(exe(&bundle).ends_with("/runtime"), "{}", exe(&bundle));
     let Some(bundle) = script("sleep 1000") else { return };
-    let own = bundle.file("own");
-    copy_program(&runtime(), &own);
-    chown(&own, Some(USER), Some(USER)).unwrap();
+    let own = own_runtime(&bundle);
     bundle.write();
     finish(by(&own, &bundle, &["--root", "state", "create", &bundle.id])).silent();
     assert!(exe(&bundle).starts_with("/memfd:tare"), "{}", exe(&bundle));
@@ -297,24 +312,21 @@ fn the_runtime_that_the_container_sees_cannot_be_written() {
 #[test]
 #[ignore = "needs root: sudo scripts/test host"]
 fn in_a_user_namespace_only_a_binary_that_can_be_written_is_copied() {
-    let program = |bundle: &mut Bundle, runtime: &Path| {
-        share(bundle, &["user"]);
-        bundle.unset("/linux/uidMappings").unset("/linux/gidMappings");
+    let created_by = |bundle: &mut Bundle, runtime: &Path| {
+        share_user_namespace(bundle);
         bundle.write();
         let state = bundle.root();
         let words = ["-Ur", runtime.to_str().unwrap(), "--root", state.to_str().unwrap(), "create", &bundle.id];
         finish(by(Path::new("/usr/bin/unshare"), bundle, &words)).silent();
-        fs::read_link(format!("/proc/{}/exe", bundle.pid())).unwrap().display().to_string()
+        exe(bundle)
     };
     let Some(mut bundle) = script("sleep 1000") else { return };
-    let exe = program(&mut bundle, &std::env::temp_dir().join("runtime"));
-    assert!(exe.ends_with("/runtime"), "{exe}");
+    let executed = created_by(&mut bundle, &std::env::temp_dir().join("runtime"));
+    assert!(executed.ends_with("/runtime"), "{executed}");
     let Some(mut bundle) = script("sleep 1000") else { return };
-    let own = bundle.file("own");
-    copy_program(&runtime(), &own);
-    chown(&own, Some(USER), Some(USER)).unwrap();
-    let exe = program(&mut bundle, &own);
-    assert!(exe.starts_with("/memfd:tare"), "{exe}");
+    let own = own_runtime(&bundle);
+    let executed = created_by(&mut bundle, &own);
+    assert!(executed.starts_with("/memfd:tare"), "{executed}");
 }
 
 /// A command of the user's in the bundle, with nothing in its environment but what engines leave there.
@@ -365,8 +377,7 @@ fn root_of_a_user_namespace() {
     let words = |done: Done| done.good().split_whitespace().map(str::to_string).collect::<Vec<_>>().join(" ");
     assert_eq!(words(unshared(&bundle, &["run", &bundle.id])), "0 0 1 /dev/null deny");
     // None of its own.
-    share(&mut bundle, &["user"]);
-    bundle.unset("/linux/uidMappings").unset("/linux/gidMappings");
+    share_user_namespace(&mut bundle);
     assert_eq!(words(unshared(&bundle, &["run", &bundle.id])), "0 4242 1 /dev/null deny");
     // A network namespace that this user namespace may have, too.
     bundle.set("/linux/namespaces/-", json!({ "type": "network" }));
@@ -512,8 +523,7 @@ fn a_config_for_root_is_run_with_the_ids_that_there_are() {
     let words: Vec<_> = output.split_whitespace().collect();
     assert_eq!(words, ["0", "200000", "7", "7", "4242", "1", "8", "200007", "65528", "7", "3", "lo"]);
     let Some(mut bundle) = script("cat /proc/self/uid_map") else { return };
-    share(&mut bundle, &["user"]);
-    bundle.unset("/linux/uidMappings").unset("/linux/gidMappings");
+    share_user_namespace(&mut bundle);
     bundle.user = Some(USER + 1);
     give(bundle.path(), USER + 1);
     assert_eq!(bundle.run().good().split_whitespace().collect::<Vec<_>>(), ["0", "4243", "1"]);
@@ -681,8 +691,7 @@ fn inspect_finds_no_differences() {
     for mapped in [true, false] {
         let Some(mut bundle) = script("sleep 1000") else { return };
         if !mapped {
-            share(&mut bundle, &["user"]);
-            bundle.unset("/linux/uidMappings").unset("/linux/gidMappings");
+            share_user_namespace(&mut bundle);
         }
         bundle.create().silent();
         let line = bundle.on("inspect").refused();
