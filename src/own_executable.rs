@@ -18,6 +18,7 @@ use rustix::mount::OpenTreeFlags;
 use crate::error::{Code, Coded, Context, Error, Result};
 use crate::host::calls;
 use crate::sys::access::accessible;
+use crate::sys::credentials::DAC_OVERRIDE;
 use crate::sys::exec::{Strings, execute_file};
 use crate::sys::mount::{Attributes, Change, set_attributes};
 use crate::timings;
@@ -118,9 +119,6 @@ fn is_out_of_reach(facts: &rustix::fs::Stat) -> std::result::Result<bool, Errno>
     }
     Ok(!caller_is_root && host.capabilities() == 0 && owned_by_root)
 }
-
-/// CAP_DAC_OVERRIDE of linux/capability.h.
-const DAC_OVERRIDE: u64 = 1 << 1;
 
 /// A detached clone of the mount that the binary is on, of the file alone, read-only. Kernel: 5.12.
 fn readonly_bind(exe: &OwnedFd) -> std::result::Result<OwnedFd, Errno> {

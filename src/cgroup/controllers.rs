@@ -22,7 +22,7 @@ pub const READ_ONLY: &str = "the cgroup filesystem is mounted read-only; run the
     (Docker: --security-opt writable-cgroups=true; Podman: --security-opt unmask=/sys/fs/cgroup)";
 /// A level that hands these on was set up by an engine, systemd or tare and needs no second look.
 const USUAL: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
-/// The controllers that a cgroup of threads can hand on. Source: cgroup-v2.rst, "Threads".
+/// The controllers that a threaded cgroup can enable for its children. Source: cgroup-v2.rst, "Threads".
 const FOR_THREADS: [&str; 4] = ["cpu", "cpuset", "perf_event", "pids"];
 /// What cgroup v1 calls by the same name (io is its blkio).
 const KNOWN_TO_V1: [&str; 10] =
@@ -41,7 +41,8 @@ fn names(content: &str) -> BTreeSet<&str> {
     content.split_whitespace().collect()
 }
 
-/// Whether `parent` hands on all that `root` offers, at the cost of one or two reads. A cgroup of threads does not.
+/// Whether `parent` enables everything that `root` offers for its children, at the cost of one or two reads. A threaded
+/// cgroup does not.
 ///
 /// # Errors
 /// A file that cannot be read.

@@ -310,7 +310,7 @@ pub(super) fn open_root(hierarchy: &Hierarchy) -> Result<OwnedFd> {
     rustix::fs::open(&hierarchy.root, flags, Mode::empty()).context(|| format!("open {}", hierarchy.root.display()))
 }
 
-/// The usual case: the parent is there, no cgroup of threads, and hands on every controller.
+/// The usual case: the parent exists, is not threaded, and enables every controller for its children.
 fn short_way<'p>(root: BorrowedFd<'_>, components: &'p [String], writes: &[Write]) -> Result<Option<NewLevels<'p>>> {
     let Some((name, above)) = components.split_last() else { return Ok(None) };
     let path = if above.is_empty() { ".".to_owned() } else { above.join("/") };

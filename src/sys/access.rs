@@ -11,6 +11,8 @@ use rustix::fs::{Access, AtFlags, FileType};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
+use super::credentials::{DAC_OVERRIDE, capabilities};
+
 /// A filter around tare denies faccessat2(2), whatever the error number.
 static DENIED: AtomicBool = AtomicBool::new(false);
 
@@ -47,13 +49,12 @@ fn faccessat2(directory: BorrowedFd<'_>, path: &CStr, access: Access) -> Result<
 /// refuses (a mount without execution, a file of an id that is not mapped), open(2) or execve(2) refuses it in their turn.
 /// Can go when no filter denies faccessat2.
 fn accessible_before_5_8(directory: BorrowedFd<'_>, path: &CStr, access: Access) -> Result<(), Errno> {
-    const DAC_OVERRIDE: u64 = 1 << 1;
     use rustix::process::{getegid, geteuid, getgid, getuid};
     if (getuid(), getgid()) != (geteuid(), getegid()) {
         return Err(Errno::NOSYS);
     }
     let answer = rustix::fs::accessat(directory, path, access, AtFlags::empty());
-    let overrides = || super::credentials::capabilities().is_ok_and(|sets| sets.effective & DAC_OVERRIDE != 0);
+    let overrides = || capabilities().is_ok_and(|sets| sets.effective & DAC_OVERRIDE != 0);
     if answer != Err(Errno::ACCESS) || getuid().is_root() || !overrides() {
         return answer;
     }

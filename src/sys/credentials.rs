@@ -23,6 +23,9 @@ mod calls {
     };
 }
 
+/// CAP_DAC_OVERRIDE of linux/capability.h, as a bit of a set.
+pub const DAC_OVERRIDE: u64 = 1 << 1;
+
 /// The three sets of capset(2), bit number = capability number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sets {

@@ -117,8 +117,8 @@ pub fn receive_fd_at_once(socket: BorrowedFd<'_>, payload: &mut [u8]) -> Result<
 }
 
 /// Receives once more at end-of-file. For SOCK_SEQPACKET the kernel looks for a message first and whether the peer has
-/// closed its end afterwards (`unix_dgram_recvmsg`, `__skb_wait_for_more_packets`), without a lock: a
-/// peer that sends and closes between the two is reported as closed, with its message still in the queue.
+/// closed its end afterwards (`unix_dgram_recvmsg`, `__skb_wait_for_more_packets`), without a lock: a peer that sends and
+/// closes between the two is reported as closed, with its message still in the queue.
 fn until_the_end<T>(
     flags: RecvFlags,
     mut receive: impl FnMut(RecvFlags) -> Result<(usize, Option<T>), Errno>,

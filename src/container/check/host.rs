@@ -20,6 +20,7 @@ use crate::plan::{ContainerPlan, Program};
 use crate::process::{self, ProcessPlan, check::Look, user};
 use crate::rootfs::check::Checked;
 use crate::rootfs::view::{Content, Links, View};
+use crate::sys::credentials::DAC_OVERRIDE;
 use crate::{hooks, rootfs, seccomp, terminal};
 
 /// What create would refuse, in its order.
@@ -139,7 +140,6 @@ fn leads_through_a_process(path: &[u8]) -> bool {
 
 /// With CAP_DAC_OVERRIDE a process may execute what anybody may. In a user namespace it is not known whose the file is.
 fn is_executable(status: &rustix::fs::Stat, plan: &ContainerPlan, process: &ProcessPlan) -> bool {
-    const DAC_OVERRIDE: u64 = 1 << 1;
     let bits = if plan.rootfs.user_namespace || process.capabilities.effective & DAC_OVERRIDE != 0 {
         0o111
     } else if status.st_uid == process.uid {
